@@ -1,0 +1,1 @@
+"""Subcommands of `atmos-openmm`: one file each, holding a click command named `command`."""

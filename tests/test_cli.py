@@ -1,0 +1,106 @@
+"""The command line: lazy, fast help, and errors that end in one paragraph and exit code 1."""
+
+import json
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from atmos_openmm import cli
+
+
+def _python(code, *arguments):
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True,
+                          timeout=60)
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy():
+    code = ("import sys, json\nfrom atmos_openmm.cli import main\ncode = main(['--help'])\n"
+            "print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)")
+    done = _python(code)
+    exit_code, modules = json.loads(done.stderr.splitlines()[-1])
+    assert exit_code == 0
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in done.stdout
+    for heavy in ("torch", "openmm", "rdkit", "mdtraj", "h5py", "matplotlib", "numpy"):
+        assert heavy not in modules, f"--help imports {heavy}"
+
+
+def test_help_is_fast():
+    # The best of three: the machine may be busy. Half a second is what a person feels as at once.
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "atmos_openmm", "--help"], check=True,
+                       capture_output=True, timeout=60)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_every_named_command_exists_and_has_help(capsys):
+    for name in cli.COMMANDS:
+        assert cli.main([name, "--help"]) == 0
+        assert f"Usage: atmos-openmm {name}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("atmos-openmm ")
+
+
+def test_unknown_command_is_a_usage_error(capsys):
+    assert cli.main(["smulate"]) == 2
+    assert "smulate" in capsys.readouterr().err
+
+
+def _command_raising(error):
+    def body():
+        raise error
+    return click.Command("demo", callback=body)
+
+
+@pytest.mark.parametrize("error", [
+    ValueError("found 3 atoms, expected 22;\n  add the hydrogens first"),
+    OSError("the folder /x cannot be written"),
+    ImportError("torch 2.12 found, built against 2.13"),
+])
+def test_expected_errors_are_one_paragraph(monkeypatch, capsys, error):
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: _command_raising(error))
+    assert cli.main(["demo"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("Error: ")
+    assert " ".join(printed.split()) == "Error: " + " ".join(str(error).split())
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("arguments", [["--traceback", "demo"], ["demo", "--traceback"]])
+def test_traceback_on_request(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(cli.LazyGroup, "get_command",
+                        lambda *_: _command_raising(ValueError("bad input")))
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and "bad input" in printed
+
+
+def test_openmm_exception_is_explained(monkeypatch, capsys):
+    openmm = pytest.importorskip("openmm")
+    monkeypatch.setattr(cli.LazyGroup, "get_command",
+                        lambda *_: _command_raising(openmm.OpenMMException("Particle is NaN")))
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == "Error: Particle is NaN\n"
+
+
+def test_faults_of_the_program_are_not_hidden(monkeypatch):
+    monkeypatch.setattr(cli.LazyGroup, "get_command",
+                        lambda *_: _command_raising(ZeroDivisionError("a fault")))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["demo"])
+
+
+def test_interrupt_is_clean(monkeypatch, capsys):
+    monkeypatch.setattr(cli.LazyGroup, "get_command",
+                        lambda *_: _command_raising(KeyboardInterrupt()))
+    assert cli.main(["demo"]) == 130
+    assert "Interrupted" in capsys.readouterr().err
