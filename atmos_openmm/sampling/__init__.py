@@ -1,0 +1,1 @@
+"""Hybrid sampling: learned jumps between stretches of molecular dynamics."""

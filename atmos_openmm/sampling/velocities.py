@@ -1,0 +1,62 @@
+"""Maxwell-Boltzmann velocities from stateless noise."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .noise import VELOCITY_STREAM, normal
+
+if TYPE_CHECKING:
+    import openmm
+
+# R in kJ/(mol K), from the exact SI values of the Boltzmann and Avogadro constants.
+GAS_CONSTANT_KJ_PER_MOL_K = 1.380649e-23 * 6.02214076e23 / 1000.0
+
+
+def particle_masses(system: openmm.System) -> NDArray[np.float64]:
+    """Masses [P] of the particles of a System, in dalton."""
+    from openmm import unit
+
+    return np.array(
+        [
+            system.getParticleMass(i).value_in_unit(unit.dalton)
+            for i in range(system.getNumParticles())
+        ]
+    )
+
+
+def virtual_sites(system: openmm.System) -> NDArray[np.bool_]:
+    """Which particles [P] of a System are virtual sites."""
+    return np.array([system.isVirtualSite(i) for i in range(system.getNumParticles())], dtype=bool)
+
+
+def thermal_velocities(
+    masses_da: NDArray[np.float64], temperature_k: float, seed: int, attempt: int
+) -> NDArray[np.float64]:
+    """Velocities [P, 3] in nm/ps drawn from the Maxwell-Boltzmann distribution.
+
+    Particles take three numbers each in their order; massless particles take none and stay at
+    rest. Constraints and the motion of the centre of mass are left to the caller.
+    """
+    heavy = np.flatnonzero(masses_da > 0)
+    deviates = normal(seed, VELOCITY_STREAM, attempt, 3 * len(heavy)).reshape(-1, 3)
+    velocities = np.zeros((len(masses_da), 3))
+    for row, particle in enumerate(heavy):
+        width = math.sqrt(GAS_CONSTANT_KJ_PER_MOL_K * temperature_k / float(masses_da[particle]))
+        velocities[particle] = width * deviates[row]
+    return velocities
+
+
+def without_net_momentum(
+    velocities: NDArray[np.float64], masses_da: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The same velocities with the velocity of the centre of mass taken off every massive one."""
+    moving = masses_da > 0
+    drift = (masses_da[:, None] * velocities).sum(axis=0) / masses_da.sum()
+    result = velocities.copy()
+    result[moving] -= drift
+    return result
