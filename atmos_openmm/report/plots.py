@@ -1,0 +1,224 @@
+"""The plots of a hybrid run, each a function from arrays to a matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atmos_openmm.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# 6 degrees: fine enough for the basins of a dipeptide, coarse enough for a few hundred frames.
+RAMACHANDRAN_BINS = 60
+
+
+@dataclass(frozen=True)
+class TorsionSeries:
+    """Backbone torsions of one residue along one run.
+
+    Attributes
+    ----------
+    name : str
+        Shown as the title, such as "Hybrid".
+    phi, psi : array [F]
+        Radians.
+    wall_seconds : array [F]
+        Wall-clock time at which each frame was reached.
+    color : str
+        A colour of `style`.
+    jump_seconds : array [J], optional
+        Wall-clock times of the accepted jumps.
+    """
+
+    name: str
+    phi: NDArray[Any]
+    psi: NDArray[Any]
+    wall_seconds: NDArray[Any]
+    color: str
+    jump_seconds: NDArray[Any] | None = None
+
+
+def _degree_axis(axis: Any) -> None:
+    axis.set_major_locator(_ticks())
+    axis.set_major_formatter(lambda value, _: f"{value:.0f}°".replace("-", "\N{MINUS SIGN}"))
+
+
+def _ticks() -> Any:
+    from matplotlib.ticker import FixedLocator
+    return FixedLocator([-180, -90, 0, 90, 180])
+
+
+def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
+    """Maps of (phi, psi), one a run, on one colour scale: the share of the run's frames a bin."""
+    with style.plot_style() as figures:
+        from matplotlib.colors import LogNorm
+        edges = np.linspace(-180, 180, RAMACHANDRAN_BINS + 1)
+        shares = []
+        for run in runs:
+            counts = np.histogram2d(np.degrees(run.phi), np.degrees(run.psi), [edges, edges])[0]
+            shares.append(100 * counts / max(counts.sum(), 1))
+        seen = np.concatenate([share[share > 0] for share in shares] or [np.zeros(0)])
+        low, high = (seen.min(), seen.max()) if seen.size else (0.01, 1.0)
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.42 * style.WIDTH_INCHES + 0.35))
+        axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
+        for ax, run, share in zip(axes, runs, shares, strict=True):
+            mesh = ax.pcolormesh(edges, edges, np.ma.masked_equal(share.T, 0), cmap=_map_colors(),
+                                 norm=LogNorm(low, max(high, low * 1.01)), rasterized=True)
+            ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
+            ax.set(title=f"{run.name}: {len(run.phi):,} frames", xlabel=f"φ {residue}".strip(),
+                   xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
+            ax.grid(True)
+            _degree_axis(ax.xaxis)
+            _degree_axis(ax.yaxis)
+        axes[0].set_ylabel(f"ψ {residue}".strip())
+        bar = figure.colorbar(mesh, ax=list(axes), shrink=0.85, pad=0.015)
+        bar.set_label("share of the run's frames a bin (%)")
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _map_colors() -> Any:
+    """Viridis from green to dark: its yellow end is lost on white paper."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+    return ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.14, 1, 256)))
+
+
+def torsion_series(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
+    """phi against wall-clock time, one panel a run; accepted jumps as ticks along the top."""
+    with style.plot_style() as figures:
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 1.55 * len(runs) + 0.45))
+        axes = figure.subplots(len(runs), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, run in zip(axes, runs, strict=True):
+            ax.axhspan(30, 100, color=style.GRID_COLOR, alpha=0.6, linewidth=0)
+            ax.plot(run.wall_seconds, np.degrees(run.phi), linestyle="none", marker=".",
+                    markersize=2.2, color=run.color, markeredgewidth=0)
+            if run.jump_seconds is not None and len(run.jump_seconds):
+                ax.plot(run.jump_seconds, np.full(len(run.jump_seconds), 199.0), marker="|",
+                        linestyle="none", color=style.ACCEPTED_COLOR, markersize=5, alpha=0.6)
+            ax.set(title=run.name, ylabel=f"φ {residue}".strip(), ylim=(-180, 216))
+            ax.grid(True, axis="y")
+            _degree_axis(ax.yaxis)
+        longest = max((run.wall_seconds[-1] for run in runs if len(run.wall_seconds)), default=1.0)
+        axes[-1].set(xlabel="wall-clock time (s)", xlim=(0, longest))
+    return figure
+
+
+def proposal_energies(md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any],
+                      window: float | None) -> Figure:
+    """Energies of proposals before and after relaxation over those of MD, in kJ/mol.
+
+    Parameters
+    ----------
+    md : array [F]
+        Potential energies of MD frames.
+    raw, relaxed : array [P]
+        Of proposals, after constraints alone and after the relaxation; NaN where there is none.
+    window : float or None
+        Upper edge of the energy window.
+
+    Notes
+    -----
+    Energies beyond the right edge are counted in the legend, not dropped silently.
+    """
+    with style.plot_style() as figures:
+        md, raw, relaxed = (np.asarray(x, float)[np.isfinite(x)] for x in (md, raw, relaxed))
+        everything = np.concatenate([md, raw, relaxed])
+        if everything.size == 0:
+            return _empty(figures, "No energies: nothing was proposed.")
+        core = md if md.size else everything
+        spread = max(core.std(), 1.0)
+        top = max(core.max(), window if window is not None else -np.inf) + 4 * spread
+        bottom = min(core.min(), np.percentile(everything, 1)) - spread
+        edges = np.linspace(bottom, top, 70)
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 3.1))
+        ax = figure.subplots()
+
+        def shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return 100 * np.histogram(values, edges)[0] / len(values)
+
+        def label(name: str, values: NDArray[np.float64]) -> str:
+            beyond = int(np.count_nonzero(values > top))
+            note = f"; {beyond:,} beyond the edge" if beyond else ""
+            return f"{name} ({len(values):,}{note})"
+
+        if md.size:
+            ax.stairs(shares(md), edges, fill=True, color=style.MD_COLOR, alpha=0.35, linewidth=0,
+                      label=label("MD frames", md))
+        if raw.size:
+            ax.stairs(shares(raw), edges, color=style.INK_COLOR, linewidth=1.2,
+                      linestyle=(0, (3, 1.5)), label=label("proposals, raw", raw))
+        if relaxed.size:
+            ax.stairs(shares(relaxed), edges, color=style.RELAXED_COLOR, linewidth=1.8,
+                      label=label("proposals, relaxed", relaxed))
+        if window is not None:
+            ax.axvline(window, color=style.ACCEPTED_COLOR, linewidth=1.4)
+            ax.annotate("edge of the window", (window, 1), xycoords=("data", "axes fraction"),
+                        xytext=(4, -4), textcoords="offset points", va="top", fontsize=8.5,
+                        color=style.ACCEPTED_COLOR)
+        ax.set(xlabel="potential energy (kJ/mol)", ylabel="share (%)", xlim=(bottom, top))
+        ax.grid(True, axis="y")
+        ax.legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=3, borderaxespad=0,
+                  handlelength=1.6)
+    return figure
+
+
+def outcome_bars(counts: Mapping[str, int]) -> Figure:
+    """How the proposals ended: one bar a reason, `accepted` first, then by number."""
+    with style.plot_style() as figures:
+        total = sum(counts.values())
+        if total == 0:
+            return _empty(figures, "Nothing was proposed.")
+        rejected = sorted(((name, n) for name, n in counts.items() if name != "accepted" and n),
+                          key=lambda item: -item[1])
+        rows = [("accepted", counts.get("accepted", 0)), *rejected]
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.32 * len(rows) + 0.75))
+        ax = figure.subplots()
+        names = [name.replace("_", " and ") if name == "cis_trans" else name for name, _ in rows]
+        numbers = [n for _, n in rows]
+        colors = [style.ACCEPTED_COLOR] + [style.REJECTED_COLOR] * len(rejected)
+        ax.barh(names, numbers, color=colors, height=0.62)
+        for row, n in enumerate(numbers):
+            ax.annotate(f"{n:,} ({100 * n / total:.1f} %)", (n, row), xytext=(5, 0),
+                        textcoords="offset points", va="center", fontsize=8.5)
+        ax.invert_yaxis()
+        ax.set(xlabel=f"proposals (of {total:,})", xlim=(0, 1.18 * max(numbers)))
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.grid(True, axis="x")
+    return figure
+
+
+def relaxation_rmsd(rmsd_nm: NDArray[Any]) -> Figure:
+    """How far the relaxation moved the generated frames: RMSD after superposition, nm."""
+    with style.plot_style() as figures:
+        values = np.asarray(rmsd_nm, float)
+        values = values[np.isfinite(values)]
+        if values.size == 0:
+            return _empty(figures, "No frame was relaxed.")
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 2.3))
+        ax = figure.subplots()
+        edges = np.linspace(0, max(1.05 * values.max(), 1e-4), 41)
+        ax.hist(values, edges, color=style.RELAXED_COLOR, alpha=0.85)
+        median = float(np.median(values))
+        ax.axvline(median, color=style.INK_COLOR, linewidth=1.2, linestyle=(0, (4, 3)))
+        right = median > 0.7 * edges[-1]
+        ax.annotate(f"median {median:.4f} nm", (median, 1), xycoords=("data", "axes fraction"),
+                    xytext=(-5 if right else 5, -3), textcoords="offset points", va="top",
+                    ha="right" if right else "left", fontsize=8.5)
+        ax.set(xlabel="RMSD raw to relaxed (nm), all atoms", ylabel="frames", xlim=(0, edges[-1]))
+        ax.grid(True, axis="y")
+    return figure
+
+
+def _empty(figures: Any, message: str) -> Figure:
+    figure: Figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.8))
+    figure.text(0.5, 0.5, message, ha="center", va="center", color=style.MUTED_COLOR)
+    return figure
