@@ -173,8 +173,8 @@ class Comparison:
                       "populations are the model's, bent by the window and by the MD that follows "
                       "each jump. Free energies must not be read off its map. The run shows which "
                       "states exist and gives starting points for unbiased MD. Plain MD is "
-                      "unbiased but, at this length, far from converged: that it misses a basin does not "
-                      "mean that the basin is empty.",), strong="What is biased."),
+                      "unbiased but, at this length, far from converged: that it misses a basin "
+                      "does not mean that the basin is empty.",), strong="What is biased."),
             ]),
             Section("Settings", [_pairs(self.settings)]),
             Section("Versions", [_pairs(self.versions)]),

@@ -43,7 +43,7 @@ def plot_style() -> Iterator[Any]:
     except ImportError as error:
         raise ImportError("plots need matplotlib, which was not found; install it with "
                           "'pip install matplotlib'") from error
-    settings = {
+    settings: dict[Any, Any] = {
         "figure.dpi": DPI,
         "figure.facecolor": "white",
         "figure.constrained_layout.use": True,
