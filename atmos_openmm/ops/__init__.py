@@ -1,0 +1,115 @@
+"""Compiled operators of the network, ``torch.ops.atmos``.
+
+Importing this module loads the operator library, once. Its operators have CPU, CUDA (where the
+build had ``nvcc``) and Meta implementations, a gradient and an autocast policy, all in C++: a
+TorchScript module that uses them runs in a process without Python, gradients included. Such a
+process loads ``library_path()`` before the module.
+
+Notes
+-----
+First derivatives only; a second derivative raises. Under autocast to bfloat16 the operators run in
+bfloat16 with sums in float32, under autocast to float16 in float32 (a sum over N products can
+overflow float16); float64 is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["library_info", "library_path", "triangle_contraction"]
+
+_LIBRARY = Path(__file__).with_name("libatmos_ops.so")
+
+
+def library_path() -> Path:
+    """Path of the compiled operator library."""
+    return _LIBRARY
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split("+")[0].split(".")[:2])
+
+
+def _load() -> None:
+    if not _LIBRARY.is_file():
+        raise ImportError(
+            f"The operator library is missing: {_LIBRARY}. Build it with 'pip install .' in the "
+            "source tree, or alone with 'cmake -S csrc/ops -B build-ops && cmake --build build-ops "
+            "&& cmake --install build-ops'."
+        )
+    try:
+        torch.ops.load_library(str(_LIBRARY))
+    except OSError as error:
+        raise ImportError(
+            f"The operator library {_LIBRARY} does not load with torch {torch.__version__}: "
+            f"{error}. It fits the minor version of torch that it was built against; rebuild it "
+            "with 'pip install --no-build-isolation .', or install that version of torch."
+        ) from error
+    built = json.loads(torch.ops.atmos.library_info())["torch"]
+    if _minor(built) != _minor(torch.__version__):
+        raise ImportError(
+            f"The operator library was built against torch {built} and torch is "
+            f"{torch.__version__}; expected the same minor version. Rebuild it with "
+            "'pip install --no-build-isolation .', or install the torch it was built against."
+        )
+
+
+_load()
+
+
+def library_info() -> dict[str, Any]:
+    """What the operator library was built for and what works here.
+
+    Returns
+    -------
+    dict
+        ``path`` (str); ``torch`` (str), the version built against; ``cpu_instruction_set`` (str),
+        ``avx512``, ``avx2`` or ``generic``; ``cuda_built`` (bool); ``cuda_toolkit`` (str) and
+        ``cuda_architectures`` (list of str), empty without CUDA; ``cuda_loaded`` (bool), whether
+        the CUDA kernels could be opened (this needs no GPU); ``cuda_error`` (str), why not.
+    """
+    info: dict[str, Any] = json.loads(torch.ops.atmos.library_info())
+    info["cuda_architectures"] = info["cuda_architectures"].split()
+    info["path"] = str(_LIBRARY)
+    return info
+
+
+def triangle_contraction(
+    a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor, outgoing: bool
+) -> torch.Tensor:
+    """Sum over the third node of a triangle (AlphaFold 3, Algorithms 12 and 13).
+
+    Outgoing edges:
+    ``out[b,i,j,c] = sum_k mask[b,i,k] a[b,i,k,c] mask[b,j,k] b[b,j,k,c]``;
+    incoming edges:
+    ``out[b,i,j,c] = sum_k mask[b,k,i] a[b,k,i,c] mask[b,k,j] b[b,k,j,c]``.
+
+    Parameters
+    ----------
+    a, b : torch.Tensor
+        Shape [B, N, N, C]; float32, float64 or bfloat16 (sums in float32). Any strides; those
+        whose channels lie together are read without a copy.
+    mask : torch.Tensor
+        Shape [B, N, N], floating or bool, 1 for pairs that exist and 0 elsewhere. Where it is 0,
+        ``a`` and ``b`` are not read (what stands there, NaN included, counts as zero) and their
+        gradients are exactly zero. A constant: no gradient.
+    outgoing : bool
+        Outgoing (True) or incoming (False) edges.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape [B, N, N, C], contiguous, dtype of ``a``. Two calls give equal bits, on any number of
+        threads.
+
+    Raises
+    ------
+    RuntimeError
+        For wrong shapes, dtypes or devices, a mask that requires a gradient, or (in the backward
+        pass) a second derivative.
+    """
+    return torch.ops.atmos.triangle_contraction(a, b, mask, outgoing)

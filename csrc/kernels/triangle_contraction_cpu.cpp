@@ -1,0 +1,56 @@
+// Picks the widest instruction set that both the build and the machine have.
+#include "triangle_contraction_cpu.h"
+
+namespace atmos_tc {
+
+#define ATMOS_DECLARE_ISA(isa)                                                       \
+  namespace isa {                                                                    \
+  atmos_tc_cpu_plan make_plan(const atmos_tc_problem& problem, int64_t max_rows);    \
+  void run(const atmos_tc_problem& problem, const atmos_tc_cpu_plan& plan,           \
+           int64_t begin, int64_t end, void* workspace);                             \
+  }
+ATMOS_DECLARE_ISA(generic)
+#ifdef ATMOS_HAVE_X86
+ATMOS_DECLARE_ISA(avx2)
+ATMOS_DECLARE_ISA(avx512)
+#endif
+
+namespace {
+
+struct Implementation {
+  const char* name;
+  atmos_tc_cpu_plan (*make_plan)(const atmos_tc_problem&, int64_t);
+  void (*run)(const atmos_tc_problem&, const atmos_tc_cpu_plan&, int64_t, int64_t, void*);
+};
+
+Implementation choose() {
+#ifdef ATMOS_HAVE_X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    return {"avx512", avx512::make_plan, avx512::run};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return {"avx2", avx2::make_plan, avx2::run};
+#endif
+  return {"generic", generic::make_plan, generic::run};
+}
+
+const Implementation& implementation() {
+  static const Implementation chosen = choose();
+  return chosen;
+}
+
+}  // namespace
+}  // namespace atmos_tc
+
+extern "C" atmos_tc_cpu_plan atmos_tc_cpu_make_plan(const atmos_tc_problem* problem,
+                                                    int64_t max_rows) {
+  return atmos_tc::implementation().make_plan(*problem, max_rows);
+}
+
+extern "C" void atmos_tc_cpu_run(const atmos_tc_problem* problem, const atmos_tc_cpu_plan* plan,
+                                 int64_t begin, int64_t end, void* workspace) {
+  atmos_tc::implementation().run(*problem, *plan, begin, end, workspace);
+}
+
+extern "C" const char* atmos_tc_cpu_isa(void) { return atmos_tc::implementation().name; }

@@ -1,0 +1,30 @@
+// The CUDA half lives in a library of its own, next to this one, and is opened at the first call
+// that needs it: without a GPU, a driver or the file, everything else works.
+#pragma once
+
+#include <string>
+
+#include "kernels/triangle_contraction_cuda.h"
+
+namespace atmos {
+
+struct CudaLibraryState {
+  bool built = false;   // this build has the CUDA operators
+  bool loaded = false;  // the library was found and opened
+  std::string toolkit;
+  std::string architectures;
+  std::string error;  // why it could not be opened
+};
+
+// Tries to open the library; never raises.
+CudaLibraryState cuda_library_state();
+
+struct CudaFunctions {
+  decltype(&atmos_tc_cuda_run) run = nullptr;
+  decltype(&atmos_cuda_error_string) error_string = nullptr;
+};
+
+// Raises with the reason when the library cannot be used.
+const CudaFunctions& cuda_functions();
+
+}  // namespace atmos

@@ -1,0 +1,47 @@
+// Schemas of the operator library, and what it says about itself.
+#include <torch/library.h>
+#include <torch/version.h>
+
+#include <string>
+
+#include "cuda_library.h"
+#include "kernels/triangle_contraction_cpu.h"
+
+namespace atmos {
+namespace {
+
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += c == '\n' || c == '\t' ? ' ' : c;
+  }
+  return result + "\"";
+}
+
+// A JSON object; atmos_openmm.ops.library_info documents its keys.
+std::string library_info() {
+  const CudaLibraryState cuda = cuda_library_state();
+  std::string info = "{";
+  info += "\"torch\": " + quoted(TORCH_VERSION);
+  info += ", \"cpu_instruction_set\": " + quoted(atmos_tc_cpu_isa());
+  info += std::string(", \"cuda_built\": ") + (cuda.built ? "true" : "false");
+  info += std::string(", \"cuda_loaded\": ") + (cuda.loaded ? "true" : "false");
+  info += ", \"cuda_toolkit\": " + quoted(cuda.toolkit);
+  info += ", \"cuda_architectures\": " + quoted(cuda.architectures);
+  info += ", \"cuda_error\": " + quoted(cuda.error);
+  return info + "}";
+}
+
+}  // namespace
+}  // namespace atmos
+
+TORCH_LIBRARY(atmos, m) {
+  m.def("library_info() -> str", atmos::library_info);
+  m.def("triangle_contraction(Tensor a, Tensor b, Tensor mask, bool outgoing) -> Tensor",
+        {at::Tag::pt2_compliant_tag});
+  m.def(
+      "triangle_contraction_backward(Tensor grad, Tensor a, Tensor b, Tensor mask, bool outgoing)"
+      " -> (Tensor, Tensor)",
+      {at::Tag::pt2_compliant_tag});
+}
