@@ -1,0 +1,354 @@
+"""Fitting the atoms of a Topology's residue onto a template or a molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .chemistry import NEUTRAL_VALENCE, Skeleton
+from .errors import (
+    FeatureError,
+    MissingAtomsError,
+    MissingBondsError,
+    UnknownResidueError,
+)
+from .residues import (
+    ANIONIC_NAMES,
+    ResidueTemplate,
+    default_charge,
+    find_template,
+)
+
+ADD_HYDROGENS = "Add them with openmm.app.Modeller.addHydrogens(forcefield)."
+
+
+@dataclass
+class ResidueGraph:
+    """A residue's atoms and bonds as the Topology has them, atoms by Topology index.
+
+    Attributes
+    ----------
+    residue: openmm.app.Residue
+        the residue
+    heavy: list of int
+        heavy atoms, sorted by name, then by index: results must not depend on atom order
+    names, elements: dict
+        name and atomic number of each atom
+    hydrogens: dict of int to list of int
+        hydrogens of each heavy atom, sorted by name, then by index
+    bonds: dict of (int, int) to bond order or None
+        bonds between heavy atoms of the residue; the Topology's order where it has one
+    partners: list of (int, int)
+        bonds to other residues: heavy atom here, atom there
+    partner_elements: dict of int to int
+        atomic number of each partner
+    """
+
+    residue: Any
+    heavy: list[int]
+    names: dict[int, str]
+    elements: dict[int, int]
+    hydrogens: dict[int, list[int]]
+    bonds: dict[tuple[int, int], float | None]
+    partners: list[tuple[int, int]]
+    partner_elements: dict[int, int]
+
+    def label(self) -> str:
+        """Return the residue as messages name it."""
+        r = self.residue
+        chain = f" of chain {r.chain.id}" if str(r.chain.id).strip() else ""
+        return f"residue {r.name} {r.id}{chain} (index {r.index})"
+
+    def edges(self) -> set[frozenset[int]]:
+        """Return the heavy-atom bonds without direction."""
+        return {frozenset(pair) for pair in self.bonds}
+
+    @property
+    def has_hydrogens(self) -> bool:
+        """Whether the Topology has any hydrogen in this residue."""
+        return any(self.hydrogens.values())
+
+
+@dataclass
+class Fit:
+    """A residue's chemistry settled: which atom is which, hydrogens, charges.
+
+    Attributes
+    ----------
+    template: ResidueTemplate or None
+        the standard residue, None for ligands
+    skeleton: Skeleton
+        the heavy atoms
+    atoms: list of int
+        Topology index of each of the skeleton's atoms
+    hydrogens, charges: tuple of int
+        hydrogens on each, formal charge of each
+    """
+
+    template: ResidueTemplate | None
+    skeleton: Skeleton
+    atoms: list[int]
+    hydrogens: tuple[int, ...]
+    charges: tuple[int, ...]
+    outer: tuple[int, ...] = field(default=())
+
+
+def _match_template(graph: ResidueGraph, template: ResidueTemplate) -> list[int] | None:
+    """Fit heavy atoms onto a template by names where they fit, else by the graph."""
+    skeleton = Skeleton.from_smiles(template.smiles[0])
+    by_name = {graph.names[i]: i for i in graph.heavy}
+    want = {frozenset((i, j)) for i, j, _ in skeleton.bonds}
+    edges = graph.edges()
+    if len(by_name) == len(graph.heavy) and set(by_name) == set(template.names):
+        atoms = [by_name[n] for n in template.names]
+        number = {a: k for k, a in enumerate(atoms)}
+        if {frozenset(number[a] for a in e) for e in edges} == want and all(
+            graph.elements[a] == e for a, e in zip(atoms, skeleton.elements, strict=True)
+        ):
+            return atoms
+    matches = match_graph(skeleton, graph)
+    if not matches:
+        return None
+
+    # Several fits are symmetry; the one that agrees best with the names is taken.
+    def agreement(match: list[int]) -> tuple[int, list[str]]:
+        names = [graph.names[a] for a in match]
+        return -sum(a == b for a, b in zip(names, template.names, strict=True)), names
+
+    return min(matches, key=agreement)
+
+
+def match_graph(skeleton: Skeleton, graph: ResidueGraph) -> list[list[int]]:
+    """Return every fit of a residue's heavy atoms onto a skeleton by elements and bonds."""
+    from rdkit import Chem
+
+    if len(skeleton.elements) != len(graph.heavy) or len(skeleton.bonds) != len(graph.bonds):
+        return []
+    number = {a: k for k, a in enumerate(graph.heavy)}
+
+    def plain(elements: Sequence[int], bonds: Sequence[tuple[int, int]]) -> Any:
+        mol = Chem.RWMol()
+        for element in elements:
+            mol.AddAtom(Chem.Atom(element))
+        for i, j in bonds:
+            mol.AddBond(i, j, Chem.BondType.SINGLE)
+        mol.UpdatePropertyCache(strict=False)
+        return mol
+
+    target = plain(
+        [graph.elements[a] for a in graph.heavy],
+        [(number[i], number[j]) for i, j in graph.bonds],
+    )
+    query = plain(skeleton.elements, [(i, j) for i, j, _ in skeleton.bonds])
+    found = target.GetSubstructMatches(query, uniquify=False, maxMatches=2000)
+    return [[graph.heavy[k] for k in match] for match in found]
+
+
+def _explain_mismatch(graph: ResidueGraph, template: ResidueTemplate) -> FeatureError:
+    """Say why heavy atoms do not fit a standard residue."""
+    names = {graph.names[i] for i in graph.heavy}
+    missing = [n for n in template.names if n not in names]
+    extra = sorted(names - set(template.names) - {"OXT"})
+    if len(graph.heavy) < len(template.names):
+        return MissingAtomsError(
+            f"{graph.label()} lacks {len(template.names) - len(graph.heavy)} of its "
+            f"{len(template.names)} heavy atoms ({', '.join(missing) or 'by count'} not found). "
+            "Rebuild them first, e.g. with PDBFixer (findMissingAtoms, addMissingAtoms)."
+        )
+    if extra:
+        return UnknownResidueError(
+            f"{graph.label()} does not have the heavy atoms of {template.name}: unexpected "
+            f"{', '.join(extra)}; not found {', '.join(missing) or 'none'}. Give a modified residue "
+            "a name of its own, and its chemistry in molecules={name: RDKit Mol}."
+        )
+    skeleton = Skeleton.from_smiles(template.smiles[0])
+    by_name = {graph.names[i]: i for i in graph.heavy}
+    edges = graph.edges()
+    absent = [
+        f"{template.names[i]}-{template.names[j]}"
+        for i, j, _ in skeleton.bonds
+        if template.names[i] in by_name
+        and template.names[j] in by_name
+        and frozenset((by_name[template.names[i]], by_name[template.names[j]])) not in edges
+    ]
+    wanted = {frozenset((template.names[i], template.names[j])) for i, j, _ in skeleton.bonds}
+    surplus = sorted(
+        "-".join(sorted(pair))
+        for pair in (frozenset(graph.names[a] for a in e) for e in edges)
+        if pair not in wanted
+    )
+    return MissingBondsError(
+        f"The bonds of {graph.label()} are not those of {template.name}: missing "
+        f"{', '.join(absent) or 'none'}; unexpected {', '.join(surplus) or 'none'}. Call "
+        "topology.createStandardBonds() on a Topology with standard atom names, or mend its bonds."
+    )
+
+
+def _valence_faults(
+    graph: ResidueGraph,
+    template: ResidueTemplate,
+    skeleton: Skeleton,
+    atoms: list[int],
+    partner_count: dict[int, int],
+) -> tuple[list[int], list[tuple[str, int, int]]]:
+    """Work out formal charges from hydrogens; return them with (atom, found, expected) faults."""
+    resname = graph.residue.name.strip().upper()
+    sums = skeleton.order_sums()
+    double_oxygen = {
+        c
+        for i, j, order in skeleton.bonds
+        for c, o in ((i, j), (j, i))
+        if order == 2 and skeleton.elements[o] == 8
+    }
+    neighbours: dict[int, list[int]] = {k: [] for k in range(len(atoms))}
+    for i, j, _ in skeleton.bonds:
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    charges, faults = [], []
+    for k, atom in enumerate(atoms):
+        name, element = template.names[k], skeleton.elements[k]
+        found = len(graph.hydrogens[atom])
+        used = sums[k] + partner_count.get(atom, 0)
+        excess = used + found - NEUTRAL_VALENCE[element]
+        carboxylate = (
+            element == 8 and sums[k] == 1 and any(n in double_oxygen for n in neighbours[k])
+        )
+        anionic = carboxylate or ANIONIC_NAMES.get(resname) == name
+        if excess == 0 and template.name == "ARG" and name.startswith("N") and name != "N":
+            # A neutral arginine is rarer than a lost hydrogen: it has to be named ARN.
+            charges.append(0)
+            continue
+        if excess == 0 or (excess == 1 and element == 7) or (excess == -1 and anionic):
+            charges.append(excess)
+            continue
+        charges.append(0)
+        expected = NEUTRAL_VALENCE[element] - used
+        expected += default_charge(resname, name, partner_count.get(atom, 0) > 0) * (
+            1 if element == 7 else 0
+        )
+        faults.append((graph.names[atom], found, max(expected, 0)))
+    if not faults and template.name == "ARG" and resname != "ARN" and not any(
+        q for q, n in zip(charges, template.names, strict=True) if n in ("NE", "NH1", "NH2")
+    ):
+        faults.append(("NH1, NH2", sum(len(graph.hydrogens[atoms[template.names.index(n)]])
+                                       for n in ("NH1", "NH2")), 4))  # fmt: skip
+    return charges, faults
+
+
+def _default_state(
+    graph: ResidueGraph,
+    template: ResidueTemplate,
+    skeleton: Skeleton,
+    atoms: list[int],
+    partner_count: dict[int, int],
+) -> tuple[list[int], list[int]]:
+    """Return hydrogens and charges at neutral pH, for residues without hydrogens."""
+    charges = [
+        default_charge(graph.residue.name, n, partner_count.get(a, 0) > 0)
+        for n, a in zip(template.names, atoms, strict=True)
+    ]
+    hydrogens = []
+    for k, atom in enumerate(atoms):
+        element = skeleton.elements[k]
+        valence = NEUTRAL_VALENCE[element] + (charges[k] if element != 6 else 0)
+        hydrogens.append(valence - skeleton.order_sums()[k] - partner_count.get(atom, 0))
+    if any(h < 0 for h in hydrogens):
+        names = [graph.names[a] for a, h in zip(atoms, hydrogens, strict=True) if h < 0]
+        raise MissingBondsError(
+            f"{graph.label()} has too many bonds at {', '.join(names)}. Mend the Topology's bonds."
+        )
+    return hydrogens, charges
+
+
+def fit_standard(graph: ResidueGraph, need_hydrogens: bool) -> Fit | None:
+    """Settle a standard residue's chemistry; None where its name is no standard residue's.
+
+    Parameters
+    ----------
+    graph: ResidueGraph
+        the residue
+    need_hydrogens: bool
+        whether hydrogens must be there; where not, a residue without any gets the protonation of
+        its name at neutral pH
+
+    Raises
+    ------
+    MissingAtomsError, MissingBondsError, UnknownResidueError
+    """
+    from .residues import DELTA_NAMES
+
+    template = find_template(graph.residue.name)
+    if template is None:
+        return None
+    partner_count: dict[int, int] = {}
+    for atom, _ in graph.partners:
+        partner_count[atom] = partner_count.get(atom, 0) + 1
+    if len(template.names) > 1 and not graph.bonds:
+        raise MissingBondsError(
+            f"{graph.label()} has no bonds. Call topology.createStandardBonds(), or load the "
+            "structure with a reader that makes bonds."
+        )
+    if template.is_amino_acid and len(graph.heavy) == len(template.names) + 1:
+        template = template.with_terminal_oxygen()
+    atoms = _match_template(graph, template)
+    if atoms is None:
+        raise _explain_mismatch(graph, template)
+
+    outer = tuple(
+        k for k, n in enumerate(template.names) if template.name == "PRO" and n == "N"
+    )
+    if not need_hydrogens and not graph.has_hydrogens:
+        form = 1 if graph.residue.name.strip().upper() in DELTA_NAMES else 0
+        skeleton = Skeleton.from_smiles(template.smiles[form])
+        _check_links(graph, template, skeleton, atoms, partner_count)
+        hydrogens, charges = _default_state(graph, template, skeleton, atoms, partner_count)
+        return Fit(template, skeleton, atoms, tuple(hydrogens), tuple(charges), outer)
+
+    best: list[tuple[str, int, int]] | None = None
+    for smiles in template.smiles:
+        skeleton = Skeleton.from_smiles(smiles)
+        _check_links(graph, template, skeleton, atoms, partner_count)
+        charges, faults = _valence_faults(graph, template, skeleton, atoms, partner_count)
+        if not faults:
+            counts = tuple(len(graph.hydrogens[a]) for a in atoms)
+            return Fit(template, skeleton, atoms, counts, tuple(charges), outer)
+        if best is None or len(faults) < len(best):
+            best = faults
+    assert best is not None
+    listing = "; ".join(f"{name} has {found}, expected {want}" for name, found, want in best)
+    if all(found <= want for _, found, want in best):
+        raise MissingAtomsError(
+            f"{graph.label()} lacks hydrogens: {listing}. {ADD_HYDROGENS}"
+            + (
+                " A CYS without HG in a disulfide needs the S-S bond in the Topology: call "
+                "topology.createDisulfideBonds(positions)."
+                if template.name == "CYS"
+                else ""
+            )
+        )
+    raise MissingBondsError(
+        f"{graph.label()} has hydrogens that its bonds leave no room for: {listing}. Mend its "
+        "hydrogens or bonds."
+    )
+
+
+def _check_links(
+    graph: ResidueGraph,
+    template: ResidueTemplate,
+    skeleton: Skeleton,
+    atoms: list[int],
+    partner_count: dict[int, int],
+) -> None:
+    """Check that a backbone carbon has its fourth neighbour: the next residue or OXT."""
+    if "C" not in template.names or template.name in ("NME", "FOR"):
+        return
+    k = template.names.index("C")
+    bonded = skeleton.order_sums()[k] + partner_count.get(atoms[k], 0)
+    bonded += len(graph.hydrogens[atoms[k]])
+    if bonded < 4:
+        raise MissingAtomsError(
+            f"{graph.label()} ends at its backbone carbon {graph.names[atoms[k]]}: there is neither "
+            "a bond to a next residue nor a terminal oxygen (OXT). Add OXT or a cap (NME), or the "
+            "missing bond (topology.createStandardBonds())."
+        )
