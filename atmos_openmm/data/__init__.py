@@ -1,0 +1,1 @@
+"""Trajectory files and the simulations that make them."""

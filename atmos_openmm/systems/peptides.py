@@ -1,0 +1,573 @@
+"""Peptides from a sequence: names, stereochemistry and a clash-free conformer.
+
+A peptide is written as a SMILES string, one fragment a residue, so that RDKit embeds the whole
+molecule with the right handedness at every centre; the atoms get their Amber (PDB version 3) names
+from the order in which the fragments list them. Pairs of substituents that differ in nothing but
+their handedness (HB2 and HB3, the two CG of valine, the three hydrogens of a methyl group, ...)
+are named by the IUPAC rule (Markley et al., Pure Appl. Chem. 70, 117, 1998): seen along the bond
+from the backbone, the lower number comes first. Names that were given at random would be harmless
+for a force field and confusing for anything that learns from named atoms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from openmm.app import Topology
+
+__all__ = [
+    "BASINS",
+    "RESIDUES",
+    "backbone_torsions",
+    "build_peptide",
+    "canonical_order",
+    "parse_sequence",
+    "set_backbone",
+]
+
+#: Backbone basins by name: (phi, psi) in radians, the usual centres of the Ramachandran map.
+BASINS: dict[str, tuple[float, float]] = {
+    "beta": (np.deg2rad(-135.0), np.deg2rad(150.0)),
+    "alphaR": (np.deg2rad(-65.0), np.deg2rad(-42.0)),
+    "alphaL": (np.deg2rad(57.0), np.deg2rad(42.0)),
+    "ppII": (np.deg2rad(-70.0), np.deg2rad(145.0)),
+}
+
+MAX_RESIDUES = 40
+"""Longest sequence that is built; embedding a longer chain takes minutes and folds it at random."""
+
+
+@dataclass(frozen=True)
+class _Residue:
+    """Side chain of one residue: SMILES after CA, heavy-atom names in SMILES order."""
+
+    side_chain: str
+    atoms: tuple[str, ...]
+    pdb_name: str
+
+
+def _residue(pdb_name: str, side_chain: str, atoms: str) -> _Residue:
+    return _Residue(side_chain, tuple(atoms.split()), pdb_name)
+
+
+#: Residues that can be built, by Amber name. HIS is the neutral HIE.
+RESIDUES: dict[str, _Residue] = {
+    "ALA": _residue("ALA", "C", "CB"),
+    "ARG": _residue("ARG", "CCCNC(N)=[NH2+]", "CB CG CD NE CZ NH1 NH2"),
+    "ASN": _residue("ASN", "CC(=O)N", "CB CG OD1 ND2"),
+    "ASP": _residue("ASP", "CC(=O)[O-]", "CB CG OD1 OD2"),
+    "ASH": _residue("ASP", "CC(=O)O", "CB CG OD1 OD2"),
+    "CYS": _residue("CYS", "CS", "CB SG"),
+    "GLN": _residue("GLN", "CCC(=O)N", "CB CG CD OE1 NE2"),
+    "GLU": _residue("GLU", "CCC(=O)[O-]", "CB CG CD OE1 OE2"),
+    "GLH": _residue("GLU", "CCC(=O)O", "CB CG CD OE1 OE2"),
+    "GLY": _residue("GLY", "", ""),
+    "HID": _residue("HIS", "Cc1cnc[nH]1", "CB CG CD2 NE2 CE1 ND1"),
+    "HIE": _residue("HIS", "Cc1c[nH]cn1", "CB CG CD2 NE2 CE1 ND1"),
+    "HIP": _residue("HIS", "Cc1c[nH]c[nH+]1", "CB CG CD2 NE2 CE1 ND1"),
+    "HIS": _residue("HIS", "Cc1c[nH]cn1", "CB CG CD2 NE2 CE1 ND1"),
+    "ILE": _residue("ILE", "[C@@H](C)CC", "CB CG2 CG1 CD1"),
+    "LEU": _residue("LEU", "CC(C)C", "CB CG CD1 CD2"),
+    "LYN": _residue("LYS", "CCCCN", "CB CG CD CE NZ"),
+    "LYS": _residue("LYS", "CCCC[NH3+]", "CB CG CD CE NZ"),
+    "MET": _residue("MET", "CCSC", "CB CG SD CE"),
+    "PHE": _residue("PHE", "Cc1ccccc1", "CB CG CD1 CE1 CZ CE2 CD2"),
+    "PRO": _residue("PRO", "CCC1", "CB CG CD"),
+    "SER": _residue("SER", "CO", "CB OG"),
+    "THR": _residue("THR", "[C@H](O)C", "CB OG1 CG2"),
+    "TRP": _residue("TRP", "Cc1c[nH]c2ccccc12", "CB CG CD1 NE1 CE2 CZ2 CH2 CZ3 CE3 CD2"),
+    "TYR": _residue("TYR", "Cc1ccc(O)cc1", "CB CG CD1 CE1 CZ OH CE2 CD2"),
+    "VAL": _residue("VAL", "C(C)C", "CB CG1 CG2"),
+}
+
+_ONE_LETTER = dict(
+    zip(
+        "ARNDCQEGHILKMFPSTWYV",
+        "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split(),
+        strict=True,
+    )
+)
+
+# Heavy atoms in the order of Amber's residue templates; hydrogens follow the atom that carries
+# them. The backbone's C and O come after CB, as tleap and PDB files of these peptides have it.
+_TEMPLATE_ORDER = {
+    "ARG": "CG CD NE CZ NH1 NH2",
+    "HIS": "CG ND1 CE1 NE2 CD2",
+    "ILE": "CG2 CG1 CD1",
+    "PHE": "CG CD1 CE1 CZ CE2 CD2",
+    "PRO": "CD CG",
+    "THR": "CG2 OG1",
+    "TRP": "CG CD1 NE1 CE2 CZ2 CH2 CZ3 CE3 CD2",
+    "TYR": "CG CD1 CE1 CZ OH CE2 CD2",
+}
+
+
+def parse_sequence(sequence: str, caps: bool = False) -> list[str]:
+    """Residue names of a sequence.
+
+    Parameters
+    ----------
+    sequence : str
+        Three-letter names joined by ``-`` (``ACE-ALA-NME``, ``GLY-HID-ASH``) or a string of
+        one-letter codes (``GYDPETGTWG``).
+    caps : bool
+        Put ACE before and NME after the residues, where the sequence does not name them itself.
+
+    Returns
+    -------
+    list of str
+        Names, caps included.
+
+    Raises
+    ------
+    ValueError
+        An empty sequence, a residue that cannot be built, a cap inside the chain, too long a chain.
+    """
+    text = sequence.strip().upper()
+    if not text:
+        raise ValueError("The sequence is empty; give e.g. 'ACE-ALA-NME' or one-letter codes.")
+    if "-" in text or text in RESIDUES:
+        names = text.split("-")
+    else:
+        unknown = sorted(set(text) - set(_ONE_LETTER))
+        if unknown:
+            raise ValueError(
+                f"Unknown one-letter residue code {', '.join(map(repr, unknown))} in {sequence!r}. "
+                f"Known codes: {''.join(sorted(_ONE_LETTER))}; or join three-letter names by '-', "
+                "e.g. 'ACE-ALA-NME'."
+            )
+        names = [_ONE_LETTER[letter] for letter in text]
+    if caps:
+        names = ([] if names[0] == "ACE" else ["ACE"]) + names
+        names = names + ([] if names[-1] == "NME" else ["NME"])
+    for position, name in enumerate(names):
+        if name == "ACE" and position == 0 or name == "NME" and position == len(names) - 1:
+            continue
+        if name in ("ACE", "NME"):
+            raise ValueError(f"{name} stands inside {sequence!r}; ACE starts a chain, NME ends it.")
+        if name not in RESIDUES:
+            raise ValueError(
+                f"Unknown residue {name!r} in {sequence!r}. Residues that can be built: "
+                f"{', '.join(sorted(RESIDUES))}, and the caps ACE and NME. Give other molecules "
+                "as a PDB file with all hydrogens (--pdb)."
+            )
+    core = [name for name in names if name not in ("ACE", "NME")]
+    if not core:
+        raise ValueError(f"{sequence!r} has no residue between its caps.")
+    if len(core) > MAX_RESIDUES:
+        raise ValueError(
+            f"{len(core)} residues are more than {MAX_RESIDUES}; a random conformer of so long a "
+            "chain is no useful start. Give a structure as a PDB file (--pdb)."
+        )
+    return names
+
+
+def _smiles(names: list[str]) -> tuple[str, list[tuple[int, str]]]:
+    """SMILES of the chain and, for each heavy atom in its order, (residue number, atom name)."""
+    text = ""
+    atoms: list[tuple[int, str]] = []
+    first, last = 0, len(names) - 1
+    for number, name in enumerate(names):
+        if name == "ACE":
+            text += "CC(=O)"
+            atoms += [(number, a) for a in ("CH3", "C", "O")]
+            continue
+        if name == "NME":
+            text += "NC"
+            atoms += [(number, a) for a in ("N", "C")]
+            continue
+        residue = RESIDUES[name]
+        charged = number == first  # no cap before it: an ammonium terminus
+        if name == "PRO":
+            backbone = "[NH2+]1" if charged else "N1"
+        else:
+            backbone = "[NH3+]" if charged else "N"
+        # N, H, side chain, C in this order makes @@ the L form; glycine has no centre.
+        alpha = "C" if name == "GLY" else f"[C@@H]({residue.side_chain})"
+        text += backbone + alpha + "C(=O)"
+        atoms += [(number, a) for a in ("N", "CA", *residue.atoms, "C", "O")]
+        if number == last:
+            text += "[O-]"
+            atoms.append((number, "OXT"))
+    return text, atoms
+
+
+def _hydrogen_names(heavy: str, count: int, mol_atom: Any, terminal: bool) -> list[str]:
+    """Names of the hydrogens on a heavy atom, by the rule of the PDB's version 3 names."""
+    from rdkit.Chem import HybridizationType
+
+    if heavy == "N":
+        if terminal:
+            return ["H1", "H2", "H3"] if count == 3 else ["H2", "H3"]
+        return ["H"]
+    stem = "H" + heavy[1:]
+    if count == 1:
+        return [stem]
+    planar = mol_atom.GetHybridization() == HybridizationType.SP2
+    start = 2 if count == 2 and not planar else 1
+    return [f"{stem}{start + i}" for i in range(count)]
+
+
+def canonical_order(residue_name: str, heavy: list[str]) -> list[str]:
+    """Heavy-atom names of a residue in the order in which its atoms are listed.
+
+    N, CA, CB, C, O, then the side chain in the order of Amber's templates, OXT last.
+
+    Parameters
+    ----------
+    residue_name : str
+        PDB name of the residue, or ACE, NME.
+    heavy : list of str
+        Names of its heavy atoms.
+
+    Returns
+    -------
+    list of str
+    """
+    if residue_name == "ACE":
+        wanted = ["CH3", "C", "O"]
+    elif residue_name == "NME":
+        wanted = ["N", "C"]
+    else:
+        rest = _TEMPLATE_ORDER.get(residue_name)
+        side = rest.split() if rest else [n for n in heavy if n not in _BACKBONE]
+        wanted = ["N", "CA", "CB", "C", "O", *side, "OXT"]
+    return [name for name in wanted if name in heavy]
+
+
+_BACKBONE = ("N", "CA", "CB", "C", "O", "OXT")
+
+
+def build_peptide(
+    sequence: str, caps: bool = False, seed: int = 1
+) -> tuple[Topology, NDArray[np.float64]]:
+    """A peptide with all hydrogens, L at every alpha carbon, extended backbone, trans peptide bonds.
+
+    Parameters
+    ----------
+    sequence : str
+        See `parse_sequence`.
+    caps : bool
+        Add ACE and NME. Without them the ends are charged (NH3+ and COO-).
+    seed : int
+        Seed of the embedding; the same seed gives the same side-chain conformer.
+
+    Returns
+    -------
+    topology : openmm.app.Topology
+        Amber atom names (PDB version 3), bonds with their orders, one chain ``A``.
+    positions_nm : ndarray, shape (A, 3)
+        Centred, minimised lightly with the MMFF94 force field, backbone at the beta basin.
+
+    Raises
+    ------
+    ValueError
+        See `parse_sequence`.
+    RuntimeError
+        RDKit found no conformer (another seed may).
+    """
+    from openmm import app
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    names = parse_sequence(sequence, caps)
+    smiles, labels = _smiles(names)
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    if AllChem.EmbedMolecule(mol, randomSeed=seed) != 0:
+        if AllChem.EmbedMolecule(mol, randomSeed=seed, useRandomCoords=True) != 0:
+            raise RuntimeError(f"No conformer of {sequence!r} was found with seed {seed}.")
+
+    # Atom table: residue number -> {atom name: RDKit index}, hydrogens by their carriers.
+    terminal = names[0] != "ACE"
+    table: list[dict[str, int]] = [{} for _ in names]
+    carried: dict[tuple[int, str], list[str]] = {}
+    for index, (number, label) in enumerate(labels):
+        atom = mol.GetAtomWithIdx(index)
+        table[number][label] = index
+        hydrogens = [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 1]
+        stem = label
+        if hydrogens and (names[number], label) in (("ACE", "CH3"), ("NME", "C")):
+            h_names = ["H1", "H2", "H3"]
+        else:
+            h_names = _hydrogen_names(stem, len(hydrogens), atom, terminal and number == 0)
+        for h_name, h_index in zip(h_names, hydrogens, strict=False):
+            table[number][h_name] = h_index
+        carried[number, label] = h_names[: len(hydrogens)]
+
+    topology = app.Topology()
+    chain = topology.addChain("A")
+    order: list[int] = []
+    for number, name in enumerate(names):
+        pdb_name = name if name in ("ACE", "NME") else RESIDUES[name].pdb_name
+        residue = topology.addResidue(pdb_name, chain, str(number + 1))
+        heavy = [label for where, label in labels if where == number]
+        for label in canonical_order(pdb_name, heavy):
+            for atom_name in (label, *carried[number, label]):
+                index = table[number][atom_name]
+                number_z = mol.GetAtomWithIdx(index).GetAtomicNum()
+                topology.addAtom(atom_name, app.Element.getByAtomicNumber(number_z), residue)
+                order.append(index)
+    if len(order) != mol.GetNumAtoms():
+        raise RuntimeError(f"{sequence!r}: {mol.GetNumAtoms()} atoms built, {len(order)} named.")
+
+    new = {old: i for i, old in enumerate(order)}
+    atoms = list(topology.atoms())
+    kinds = {
+        Chem.BondType.SINGLE: (app.Single, 1),
+        Chem.BondType.DOUBLE: (app.Double, 2),
+        Chem.BondType.AROMATIC: (app.Aromatic, None),
+    }
+    pairs = sorted(
+        (*sorted((new[b.GetBeginAtomIdx()], new[b.GetEndAtomIdx()])), *kinds[b.GetBondType()])
+        for b in mol.GetBonds()
+    ) if False else [
+        (*sorted((new[b.GetBeginAtomIdx()], new[b.GetEndAtomIdx()])), *kinds[b.GetBondType()])
+        for b in mol.GetBonds()
+    ]
+    for i, j, kind, bond_order in sorted(pairs, key=lambda p: (p[0], p[1])):
+        topology.addBond(atoms[i], atoms[j], kind, bond_order)
+
+    coordinates = mol.GetConformer().GetPositions()[order] * 0.1
+    coordinates = fix_names(topology, coordinates)
+    coordinates = set_backbone(topology, coordinates, *BASINS["beta"], omega=np.pi)
+    # A light minimisation that may not turn the backbone: it takes out what the turn brought close.
+    conformer = mol.GetConformer()
+    for i, old in enumerate(order):
+        conformer.SetAtomPosition(old, (coordinates[i] * 10.0).tolist())
+    properties = AllChem.MMFFGetMoleculeProperties(mol)
+    field = AllChem.MMFFGetMoleculeForceField(mol, properties)
+    for quad in _backbone_quads(topology):
+        for indices in quad.values():
+            if indices is not None:
+                a, b, c, d = (order[i] for i in indices)
+                field.MMFFAddTorsionConstraint(a, b, c, d, True, -5.0, 5.0, 100.0)
+    field.Minimize(maxIts=500)
+    coordinates = conformer.GetPositions()[order] * 0.1
+    coordinates = fix_names(topology, coordinates)
+    return topology, coordinates - coordinates.mean(axis=0)
+
+
+# --- names of substituents that differ only in handedness -----------------------------------------
+
+def _neighbours(topology: Topology) -> dict[int, list[int]]:
+    table: dict[int, list[int]] = {a.index: [] for a in topology.atoms()}
+    for bond in topology.bonds():
+        table[bond[0].index].append(bond[1].index)
+        table[bond[1].index].append(bond[0].index)
+    return table
+
+
+def prochiral_groups(topology: Topology) -> list[tuple[int, int, list[int], list[int]]]:
+    """Groups whose members' names follow from handedness alone.
+
+    Returns
+    -------
+    list of (centre, previous, first, second)
+        Atom numbers: the centre, its neighbour towards the backbone, and the two lists of atoms
+        that must change places (a hydrogen each, or a methyl group with its hydrogens) where the
+        triple product (previous - centre) . ((first - centre) x (second - centre)) is positive.
+        The first entries of the lists are the atoms bonded to the centre.
+    """
+    neighbours = _neighbours(topology)
+    groups: list[tuple[int, int, list[int], list[int]]] = []
+    for residue in topology.residues():
+        index = {a.name: a.index for a in residue.atoms()}
+        name_of = {i: n for n, i in index.items()}
+        for name, centre in index.items():
+            if name.startswith("H"):
+                continue
+            around = neighbours[centre]
+            hydrogens = sorted(
+                (n for n in around if name_of.get(n, "").startswith("H")), key=name_of.__getitem__
+            )
+            others = [n for n in around if n not in hydrogens]
+            if len(hydrogens) >= 2 and len(around) == 4:
+                # The neighbour towards the backbone: the one whose remoteness letter is lower.
+                previous = min(others, key=lambda n: _remoteness(name_of.get(n), n < centre))
+                groups.append((centre, previous, [hydrogens[-2]], [hydrogens[-1]]))
+        for resname, centre_name, prev_name, one, two in (
+            ("VAL", "CB", "CA", "CG1", "CG2"),
+            ("LEU", "CG", "CB", "CD1", "CD2"),
+        ):
+            if residue.name == resname and one in index and two in index:
+                members = [
+                    [index[a]] + sorted(n for n in neighbours[index[a]] if n != index[centre_name])
+                    for a in (one, two)
+                ]
+                groups.append((index[centre_name], index[prev_name], members[0], members[1]))
+    return groups
+
+
+_REMOTENESS = "NABGDEZH"
+
+
+def _remoteness(name: str | None, earlier: bool) -> tuple[int, bool]:
+    """Sort key: how far from the backbone's nitrogen an atom stands by its Greek letter."""
+    if name is None:  # an atom of another residue
+        return (-1 if earlier else 99, False)
+    letter = "N" if name == "N" else name[1:2]
+    return (_REMOTENESS.index(letter) if letter in _REMOTENESS else 50, False)
+
+
+def fix_names(topology: Topology, positions_nm: ArrayLike) -> NDArray[np.float64]:
+    """Give substituents that differ only in handedness the positions their names call for.
+
+    The members of such a pair are chemically the same, so that changing places changes neither
+    the molecule nor its energy: it makes files from different builders comparable atom by atom.
+    The decision is made on the first frame and holds for the others, since no bond breaks.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        Peptide with PDB version 3 names and bonds.
+    positions_nm : array, shape (A, 3) or (F, A, 3)
+
+    Returns
+    -------
+    ndarray, the same shape
+    """
+    positions = np.array(positions_nm)
+    frames = positions[None] if positions.ndim == 2 else positions
+    # Heavy pairs first: they carry their hydrogens along, whose own order is then looked at.
+    groups = sorted(prochiral_groups(topology), key=lambda g: -len(g[2]))
+    for centre, previous, first, second in groups:
+        frame = frames[0]
+        a, b, c = (frame[i] - frame[centre] for i in (previous, first[0], second[0]))
+        if np.dot(a, np.cross(b, c)) > 0.0:
+            frames[:, first + second] = frames[:, second + first]
+    return frames[0] if positions.ndim == 2 else frames
+
+
+# --- backbone torsions ----------------------------------------------------------------------------
+
+def _backbone_quads(topology: Topology) -> list[dict[str, tuple[int, int, int, int] | None]]:
+    """phi, psi, omega (of the bond after the residue) of every residue with N, CA and C."""
+    residues = list(topology.residues())
+    index = [{a.name: a.index for a in r.atoms()} for r in residues]
+    quads: list[dict[str, tuple[int, int, int, int] | None]] = []
+    for k, here in enumerate(index):
+        if residues[k].name in ("ACE", "NME") or not {"N", "CA", "C"} <= set(here):
+            continue
+        before = index[k - 1] if k > 0 and "C" in index[k - 1] else None
+        after = index[k + 1] if k + 1 < len(index) and "N" in index[k + 1] else None
+        n, ca, c = here["N"], here["CA"], here["C"]
+        quads.append(
+            {
+                "phi": (before["C"], n, ca, c) if before else None,
+                "psi": (n, ca, c, after["N"] if after else here["OXT"] if "OXT" in here
+                        else here["O"]),
+                "omega": (before.get("CA", before.get("CH3", -1)), before["C"], n, ca)
+                if before
+                else None,
+            }
+        )
+        if after is not None and residues[k + 1].name == "NME":
+            quads[-1]["omega_after"] = (ca, c, after["N"], after["C"])
+    return quads
+
+
+def _dihedral(x: NDArray[np.float64], quad: tuple[int, int, int, int]) -> NDArray[np.float64]:
+    """Dihedral angle (radians, IUPAC sign) for frames [..., A, 3]."""
+    i, j, k, m = quad
+    b0, b1, b2 = x[..., i, :] - x[..., j, :], x[..., k, :] - x[..., j, :], x[..., m, :] - x[..., k, :]
+    b1 = b1 / np.linalg.norm(b1, axis=-1, keepdims=True)
+    v = b0 - (b0 * b1).sum(-1, keepdims=True) * b1
+    w = b2 - (b2 * b1).sum(-1, keepdims=True) * b1
+    return np.arctan2((np.cross(b1, v) * w).sum(-1), (v * w).sum(-1))
+
+
+def backbone_torsions(
+    topology: Topology, positions_nm: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """phi and psi of every residue between caps or neighbours.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+    positions_nm : array, shape (..., A, 3)
+
+    Returns
+    -------
+    phi, psi : ndarray, shape (..., R)
+        Radians in (-pi, pi]; nan where a terminal residue has no such angle.
+    """
+    x = np.asarray(positions_nm, dtype=float)
+    columns: dict[str, list[NDArray[np.float64]]] = {"phi": [], "psi": []}
+    for quad in _backbone_quads(topology):
+        for key, column in columns.items():
+            indices = quad[key]
+            missing = np.full(x.shape[:-2], np.nan)
+            column.append(missing if indices is None else _dihedral(x, indices))
+    return np.stack(columns["phi"], axis=-1), np.stack(columns["psi"], axis=-1)
+
+
+def set_backbone(
+    topology: Topology,
+    positions_nm: ArrayLike,
+    phi: ArrayLike,
+    psi: ArrayLike,
+    omega: float | None = None,
+) -> NDArray[np.float64]:
+    """Turn the backbone of a peptide to given torsions; bond lengths and angles stay.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+    positions_nm : array, shape (A, 3)
+    phi, psi : float or array, shape (R,)
+        Radians; one value for all residues or one a residue (caps not counted). nan leaves a
+        torsion as it is. phi of proline lies in its ring and stays.
+    omega : float, optional
+        Radians; turns the peptide bonds too.
+
+    Returns
+    -------
+    ndarray, shape (A, 3)
+    """
+    x = np.array(positions_nm, dtype=float)
+    quads = _backbone_quads(topology)
+    neighbours = _neighbours(topology)
+    targets = {
+        "phi": np.broadcast_to(np.asarray(phi, dtype=float), len(quads)),
+        "psi": np.broadcast_to(np.asarray(psi, dtype=float), len(quads)),
+    }
+    for key in ("omega", "omega_after"):
+        targets[key] = np.full(len(quads), np.nan if omega is None else omega)
+    for number, quad in enumerate(quads):
+        for key, indices in quad.items():
+            target = targets[key][number]
+            if indices is None or np.isnan(target):
+                continue
+            _, j, k, _ = indices
+            moving = _side(neighbours, j, k)
+            if j in moving:  # the bond is part of a ring
+                continue
+            axis = (x[k] - x[j]) / np.linalg.norm(x[k] - x[j])
+            angle = target - _dihedral(x, indices)
+            chosen = np.array(sorted(moving))
+            v = x[chosen] - x[k]
+            x[chosen] = (
+                x[k]
+                + v * np.cos(angle)
+                + np.cross(axis, v) * np.sin(angle)
+                + axis * (v @ axis)[:, None] * (1.0 - np.cos(angle))
+            )
+    return x
+
+
+def _side(neighbours: dict[int, list[int]], j: int, k: int) -> set[int]:
+    """Atoms on the k side of bond j-k; holds j itself when the bond is part of a ring."""
+    seen = {k}
+    stack = [n for n in neighbours[k] if n != j]
+    while stack:
+        atom = stack.pop()
+        if atom in seen:
+            continue
+        seen.add(atom)
+        stack.extend(neighbours[atom])
+    return seen
