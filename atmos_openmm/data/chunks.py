@@ -1,12 +1,13 @@
 """What a simulation has done so far, kept so that a kill at any instant loses one chunk at most.
 
-A run's folder holds ``settings.json`` and files ``chunk-NNNNNN.npz``. Each chunk holds the frames of
-a stretch of the run together with all that is needed to go on after it. A chunk is written under
+A run's folder holds ``settings.json`` and files ``chunk-NNNNNN.npz``. Each chunk holds the frames
+of a stretch of the run together with all that is needed to go on after it. A chunk is written under
 another name, forced to the disk and renamed, so that it is there whole or not at all.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -57,9 +58,22 @@ class ChunkStore:
                 f"The folder {folder.parent} cannot be written ({error.strerror}). Choose another "
                 "--out, or make the folder writable."
             ) from error
+        # Held as long as the process lives, however it ends; never left behind by a kill.
+        self._lock = open(folder / ".lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise OSError(
+                f"Another process is at work in {folder}. Wait for it, or choose another --out."
+            ) from error
         path = folder / "settings.json"
         if path.exists():
-            compare_settings(json.loads(path.read_text()), settings, folder)
+            try:
+                compare_settings(json.loads(path.read_text()), settings, folder)
+            except SettingsMismatchError:
+                self.close()
+                raise
         else:
             self._commit(path, json.dumps(dict(settings), indent=1, sort_keys=True).encode())
 
@@ -71,7 +85,7 @@ class ChunkStore:
 
     def paths(self) -> list[Path]:
         """Committed chunks in order, without a gap."""
-        found = []
+        found: list[Path] = []
         while (path := self._path(len(found))).exists():
             found.append(path)
         return found
@@ -121,6 +135,10 @@ class ChunkStore:
                 "then goes on from the chunk before."
             ) from error
 
+    def close(self) -> None:
+        """Give up the lock; the folder stays."""
+        self._lock.close()
+
     def remove(self) -> None:
         """Delete the folder, after its content went into the final file."""
         shutil.rmtree(self.folder)
@@ -139,7 +157,9 @@ def compare_settings(found: Mapping[str, Any], wanted: Mapping[str, Any], where:
     wanted = json.loads(json.dumps(dict(wanted)))
     differing = [key for key in keys if found.get(key) != wanted.get(key)]
     if differing:
-        details = "; ".join(f"{k}: {found.get(k)!r} there, {wanted.get(k)!r} here" for k in differing)
+        details = "; ".join(
+            f"{k}: {found.get(k)!r} there, {wanted.get(k)!r} here" for k in differing
+        )
         raise SettingsMismatchError(
             f"{where} was made with other settings ({details}). Repeat the command that made it, "
             "choose another --out, or delete it."

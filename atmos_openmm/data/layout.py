@@ -317,8 +317,8 @@ def write_trajectory_file(
                     group.attrs[key] = value
             if exchange:
                 statistics = file.create_group("exchange")
-                for key, value in exchange.items():
-                    statistics[key] = np.asarray(value)
+                for key, array in exchange.items():
+                    statistics[key] = np.asarray(array)
         _sync(temporary)
         os.replace(temporary, path)
     except BaseException:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunks import ChunkStore, SettingsMismatchError, compare_settings
+from .chunks import ChunkStore, compare_settings
 from .layout import TrajectoryData, TrajectoryFile, write_trajectory_file
 from .packing import HYDROGEN_MASS_DALTON, PackedSystem, create_single_system, pack
 
@@ -172,7 +172,7 @@ class _Frames:
 
 
 class _Engine:
-    """The Contexts of one molecule: one packed Context a temperature and a small one for energies."""
+    """The Contexts of one molecule: a packed one a temperature and a small one for energies."""
 
     def __init__(
         self,
@@ -319,9 +319,14 @@ def simulate(
     OSError
         The folder cannot be written, the disk is full. What was committed stays.
     """
-    from openmm import Platform, XmlSerializer, app
+    from openmm import app
+
+    from ..systems.peptides import backbone_quads
 
     out = Path(out)
+    if not backbone_quads(topology):
+        # Nothing to turn: the copies start as the structure is, and the file says so.
+        settings = replace(settings, starts=("as-given",))
     deciding = {**asdict(settings), "name": name}
     if out.exists():
         with TrajectoryFile(out) as existing:
@@ -334,6 +339,31 @@ def simulate(
     single = create_single_system(topology, forcefield)
     packed = pack(topology, forcefield, settings.copies)
     store = ChunkStore(out.with_name(out.name + ".partial"), deciding)
+    try:
+        return _run(
+            store, topology, positions_nm, out, settings, deciding, name, threads, command_line,
+            progress, single, packed,
+        )
+    finally:
+        store.close()
+
+
+def _run(
+    store: ChunkStore,
+    topology: Topology,
+    positions_nm: NDArray[np.float64],
+    out: Path,
+    settings: SimulationSettings,
+    deciding: dict[str, Any],
+    name: str,
+    threads: int,
+    command_line: str,
+    progress: Callable[[str, bool], None] | None,
+    single: System,
+    packed: PackedSystem,
+) -> Path:
+    """What is left of a run, chunk by chunk, and the final file."""
+    from openmm import Platform, XmlSerializer
 
     block_ps, frame_blocks, exchange_blocks = _blocks(settings)
     stages = _stages(settings, block_ps)
@@ -372,8 +402,14 @@ def simulate(
         reporter.chunk_done(number)
 
     versions = {"openmm": Platform.getOpenMMVersion(), "python": sys.version.split()[0]}
-    _consolidate(out, store, plan, settings, deciding, topology, XmlSerializer.serialize(single),
-                 name, command_line, versions)
+    try:
+        _consolidate(out, store, plan, settings, deciding, topology,
+                     XmlSerializer.serialize(single), name, command_line, versions)
+    except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
+        raise OSError(
+            f"{out} could not be written ({error}). All frames are safe in {store.folder}: make "
+            "room, then run the same command again."
+        ) from error
     store.remove()
     reporter.finished(out)
     return out
@@ -424,7 +460,7 @@ def _start(
     rng: np.random.Generator,
 ) -> _State:
     """Relaxed copies in their start basins with Maxwell-Boltzmann velocities."""
-    from ..systems.peptides import BASINS, set_backbone
+    from ..systems.peptides import BASINS, alpha_handedness, set_backbone
 
     distinct = list(dict.fromkeys(settings.starts))
     raw = np.stack(
@@ -434,7 +470,16 @@ def _start(
             for s in distinct
         ]
     )
-    relaxed = dict(zip(distinct, engine.minimise(raw), strict=True))
+    minimised = engine.minimise(raw)
+    turned = [s for s, x in zip(distinct, minimised, strict=True)
+              if not np.array_equal(alpha_handedness(topology, x),
+                                    alpha_handedness(topology, np.array(positions_nm)))]
+    if turned:
+        raise ValueError(
+            f"Minimising the start {', '.join(turned)} inverted an alpha carbon: the structure "
+            "clashes there. Leave that start out of --starts."
+        )
+    relaxed = dict(zip(distinct, minimised, strict=True))
     num_temperatures = len(settings.temperatures)
     positions = np.stack(
         [
@@ -660,5 +705,3 @@ class _Progress:
         if self.sink is not None:
             self.sink(f"{self.name}: wrote {out}", True)
 
-
-_ = SettingsMismatchError  # part of what callers catch

@@ -2,11 +2,7 @@
 
 A peptide is written as a SMILES string, one fragment a residue, so that RDKit embeds the whole
 molecule with the right handedness at every centre; the atoms get their Amber (PDB version 3) names
-from the order in which the fragments list them. Pairs of substituents that differ in nothing but
-their handedness (HB2 and HB3, the two CG of valine, the three hydrogens of a methyl group, ...)
-are named by the IUPAC rule (Markley et al., Pure Appl. Chem. 70, 117, 1998): seen along the bond
-from the backbone, the lower number comes first. Names that were given at random would be harmless
-for a force field and confusing for anything that learns from named atoms.
+from the order in which the fragments list them, and `naming` settles those that depend on place.
 """
 
 from __future__ import annotations
@@ -15,7 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from .backbone import (
+    BASINS,
+    alpha_handedness,
+    backbone_quads,
+    backbone_torsions,
+    set_backbone,
+)
+from .naming import fix_names
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -23,20 +28,15 @@ if TYPE_CHECKING:
 __all__ = [
     "BASINS",
     "RESIDUES",
+    "alpha_handedness",
+    "backbone_quads",
     "backbone_torsions",
     "build_peptide",
     "canonical_order",
+    "fix_names",
     "parse_sequence",
     "set_backbone",
 ]
-
-#: Backbone basins by name: (phi, psi) in radians, the usual centres of the Ramachandran map.
-BASINS: dict[str, tuple[float, float]] = {
-    "beta": (np.deg2rad(-135.0), np.deg2rad(150.0)),
-    "alphaR": (np.deg2rad(-65.0), np.deg2rad(-42.0)),
-    "alphaL": (np.deg2rad(57.0), np.deg2rad(42.0)),
-    "ppII": (np.deg2rad(-70.0), np.deg2rad(145.0)),
-}
 
 MAX_RESIDUES = 40
 """Longest sequence that is built; embedding a longer chain takes minutes and folds it at random."""
@@ -246,7 +246,7 @@ _BACKBONE = ("N", "CA", "CB", "C", "O", "OXT")
 def build_peptide(
     sequence: str, caps: bool = False, seed: int = 1
 ) -> tuple[Topology, NDArray[np.float64]]:
-    """A peptide with all hydrogens, L at every alpha carbon, extended backbone, trans peptide bonds.
+    """A peptide with all hydrogens: L alpha carbons, extended backbone, trans peptide bonds.
 
     Parameters
     ----------
@@ -273,13 +273,13 @@ def build_peptide(
     """
     from openmm import app
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     names = parse_sequence(sequence, caps)
     smiles, labels = _smiles(names)
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    if AllChem.EmbedMolecule(mol, randomSeed=seed) != 0:
-        if AllChem.EmbedMolecule(mol, randomSeed=seed, useRandomCoords=True) != 0:
+    if rdDistGeom.EmbedMolecule(mol, randomSeed=seed) != 0:
+        if rdDistGeom.EmbedMolecule(mol, randomSeed=seed, useRandomCoords=True) != 0:
             raise RuntimeError(f"No conformer of {sequence!r} was found with seed {seed}.")
 
     # Atom table: residue number -> {atom name: RDKit index}, hydrogens by their carriers.
@@ -290,11 +290,10 @@ def build_peptide(
         atom = mol.GetAtomWithIdx(index)
         table[number][label] = index
         hydrogens = [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 1]
-        stem = label
         if hydrogens and (names[number], label) in (("ACE", "CH3"), ("NME", "C")):
             h_names = ["H1", "H2", "H3"]
         else:
-            h_names = _hydrogen_names(stem, len(hydrogens), atom, terminal and number == 0)
+            h_names = _hydrogen_names(label, len(hydrogens), atom, terminal and number == 0)
         for h_name, h_index in zip(h_names, hydrogens, strict=False):
             table[number][h_name] = h_index
         carried[number, label] = h_names[: len(hydrogens)]
@@ -317,15 +316,12 @@ def build_peptide(
 
     new = {old: i for i, old in enumerate(order)}
     atoms = list(topology.atoms())
-    kinds = {
+    kinds: dict[Any, tuple[Any, int | None]] = {
         Chem.BondType.SINGLE: (app.Single, 1),
         Chem.BondType.DOUBLE: (app.Double, 2),
         Chem.BondType.AROMATIC: (app.Aromatic, None),
     }
-    pairs = sorted(
-        (*sorted((new[b.GetBeginAtomIdx()], new[b.GetEndAtomIdx()])), *kinds[b.GetBondType()])
-        for b in mol.GetBonds()
-    ) if False else [
+    pairs = [
         (*sorted((new[b.GetBeginAtomIdx()], new[b.GetEndAtomIdx()])), *kinds[b.GetBondType()])
         for b in mol.GetBonds()
     ]
@@ -339,9 +335,9 @@ def build_peptide(
     conformer = mol.GetConformer()
     for i, old in enumerate(order):
         conformer.SetAtomPosition(old, (coordinates[i] * 10.0).tolist())
-    properties = AllChem.MMFFGetMoleculeProperties(mol)
-    field = AllChem.MMFFGetMoleculeForceField(mol, properties)
-    for quad in _backbone_quads(topology):
+    properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
+    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
+    for quad in backbone_quads(topology):
         for indices in quad.values():
             if indices is not None:
                 a, b, c, d = (order[i] for i in indices)
@@ -350,224 +346,3 @@ def build_peptide(
     coordinates = conformer.GetPositions()[order] * 0.1
     coordinates = fix_names(topology, coordinates)
     return topology, coordinates - coordinates.mean(axis=0)
-
-
-# --- names of substituents that differ only in handedness -----------------------------------------
-
-def _neighbours(topology: Topology) -> dict[int, list[int]]:
-    table: dict[int, list[int]] = {a.index: [] for a in topology.atoms()}
-    for bond in topology.bonds():
-        table[bond[0].index].append(bond[1].index)
-        table[bond[1].index].append(bond[0].index)
-    return table
-
-
-def prochiral_groups(topology: Topology) -> list[tuple[int, int, list[int], list[int]]]:
-    """Groups whose members' names follow from handedness alone.
-
-    Returns
-    -------
-    list of (centre, previous, first, second)
-        Atom numbers: the centre, its neighbour towards the backbone, and the two lists of atoms
-        that must change places (a hydrogen each, or a methyl group with its hydrogens) where the
-        triple product (previous - centre) . ((first - centre) x (second - centre)) is positive.
-        The first entries of the lists are the atoms bonded to the centre.
-    """
-    neighbours = _neighbours(topology)
-    groups: list[tuple[int, int, list[int], list[int]]] = []
-    for residue in topology.residues():
-        index = {a.name: a.index for a in residue.atoms()}
-        name_of = {i: n for n, i in index.items()}
-        for name, centre in index.items():
-            if name.startswith("H"):
-                continue
-            around = neighbours[centre]
-            hydrogens = sorted(
-                (n for n in around if name_of.get(n, "").startswith("H")), key=name_of.__getitem__
-            )
-            others = [n for n in around if n not in hydrogens]
-            if len(hydrogens) >= 2 and len(around) == 4:
-                # The neighbour towards the backbone: the one whose remoteness letter is lower.
-                previous = min(others, key=lambda n: _remoteness(name_of.get(n), n < centre))
-                groups.append((centre, previous, [hydrogens[-2]], [hydrogens[-1]]))
-        for resname, centre_name, prev_name, one, two in (
-            ("VAL", "CB", "CA", "CG1", "CG2"),
-            ("LEU", "CG", "CB", "CD1", "CD2"),
-        ):
-            if residue.name == resname and one in index and two in index:
-                members = [
-                    [index[a]] + sorted(n for n in neighbours[index[a]] if n != index[centre_name])
-                    for a in (one, two)
-                ]
-                groups.append((index[centre_name], index[prev_name], members[0], members[1]))
-    return groups
-
-
-_REMOTENESS = "NABGDEZH"
-
-
-def _remoteness(name: str | None, earlier: bool) -> tuple[int, bool]:
-    """Sort key: how far from the backbone's nitrogen an atom stands by its Greek letter."""
-    if name is None:  # an atom of another residue
-        return (-1 if earlier else 99, False)
-    letter = "N" if name == "N" else name[1:2]
-    return (_REMOTENESS.index(letter) if letter in _REMOTENESS else 50, False)
-
-
-def fix_names(topology: Topology, positions_nm: ArrayLike) -> NDArray[np.float64]:
-    """Give substituents that differ only in handedness the positions their names call for.
-
-    The members of such a pair are chemically the same, so that changing places changes neither
-    the molecule nor its energy: it makes files from different builders comparable atom by atom.
-    The decision is made on the first frame and holds for the others, since no bond breaks.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-        Peptide with PDB version 3 names and bonds.
-    positions_nm : array, shape (A, 3) or (F, A, 3)
-
-    Returns
-    -------
-    ndarray, the same shape
-    """
-    positions = np.array(positions_nm)
-    frames = positions[None] if positions.ndim == 2 else positions
-    # Heavy pairs first: they carry their hydrogens along, whose own order is then looked at.
-    groups = sorted(prochiral_groups(topology), key=lambda g: -len(g[2]))
-    for centre, previous, first, second in groups:
-        frame = frames[0]
-        a, b, c = (frame[i] - frame[centre] for i in (previous, first[0], second[0]))
-        if np.dot(a, np.cross(b, c)) > 0.0:
-            frames[:, first + second] = frames[:, second + first]
-    return frames[0] if positions.ndim == 2 else frames
-
-
-# --- backbone torsions ----------------------------------------------------------------------------
-
-def _backbone_quads(topology: Topology) -> list[dict[str, tuple[int, int, int, int] | None]]:
-    """phi, psi, omega (of the bond after the residue) of every residue with N, CA and C."""
-    residues = list(topology.residues())
-    index = [{a.name: a.index for a in r.atoms()} for r in residues]
-    quads: list[dict[str, tuple[int, int, int, int] | None]] = []
-    for k, here in enumerate(index):
-        if residues[k].name in ("ACE", "NME") or not {"N", "CA", "C"} <= set(here):
-            continue
-        before = index[k - 1] if k > 0 and "C" in index[k - 1] else None
-        after = index[k + 1] if k + 1 < len(index) and "N" in index[k + 1] else None
-        n, ca, c = here["N"], here["CA"], here["C"]
-        quads.append(
-            {
-                "phi": (before["C"], n, ca, c) if before else None,
-                "psi": (n, ca, c, after["N"] if after else here["OXT"] if "OXT" in here
-                        else here["O"]),
-                "omega": (before.get("CA", before.get("CH3", -1)), before["C"], n, ca)
-                if before
-                else None,
-            }
-        )
-        if after is not None and residues[k + 1].name == "NME":
-            quads[-1]["omega_after"] = (ca, c, after["N"], after["C"])
-    return quads
-
-
-def _dihedral(x: NDArray[np.float64], quad: tuple[int, int, int, int]) -> NDArray[np.float64]:
-    """Dihedral angle (radians, IUPAC sign) for frames [..., A, 3]."""
-    i, j, k, m = quad
-    b0, b1, b2 = x[..., i, :] - x[..., j, :], x[..., k, :] - x[..., j, :], x[..., m, :] - x[..., k, :]
-    b1 = b1 / np.linalg.norm(b1, axis=-1, keepdims=True)
-    v = b0 - (b0 * b1).sum(-1, keepdims=True) * b1
-    w = b2 - (b2 * b1).sum(-1, keepdims=True) * b1
-    return np.arctan2((np.cross(b1, v) * w).sum(-1), (v * w).sum(-1))
-
-
-def backbone_torsions(
-    topology: Topology, positions_nm: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """phi and psi of every residue between caps or neighbours.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    positions_nm : array, shape (..., A, 3)
-
-    Returns
-    -------
-    phi, psi : ndarray, shape (..., R)
-        Radians in (-pi, pi]; nan where a terminal residue has no such angle.
-    """
-    x = np.asarray(positions_nm, dtype=float)
-    columns: dict[str, list[NDArray[np.float64]]] = {"phi": [], "psi": []}
-    for quad in _backbone_quads(topology):
-        for key, column in columns.items():
-            indices = quad[key]
-            missing = np.full(x.shape[:-2], np.nan)
-            column.append(missing if indices is None else _dihedral(x, indices))
-    return np.stack(columns["phi"], axis=-1), np.stack(columns["psi"], axis=-1)
-
-
-def set_backbone(
-    topology: Topology,
-    positions_nm: ArrayLike,
-    phi: ArrayLike,
-    psi: ArrayLike,
-    omega: float | None = None,
-) -> NDArray[np.float64]:
-    """Turn the backbone of a peptide to given torsions; bond lengths and angles stay.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology
-    positions_nm : array, shape (A, 3)
-    phi, psi : float or array, shape (R,)
-        Radians; one value for all residues or one a residue (caps not counted). nan leaves a
-        torsion as it is. phi of proline lies in its ring and stays.
-    omega : float, optional
-        Radians; turns the peptide bonds too.
-
-    Returns
-    -------
-    ndarray, shape (A, 3)
-    """
-    x = np.array(positions_nm, dtype=float)
-    quads = _backbone_quads(topology)
-    neighbours = _neighbours(topology)
-    targets = {
-        "phi": np.broadcast_to(np.asarray(phi, dtype=float), len(quads)),
-        "psi": np.broadcast_to(np.asarray(psi, dtype=float), len(quads)),
-    }
-    for key in ("omega", "omega_after"):
-        targets[key] = np.full(len(quads), np.nan if omega is None else omega)
-    for number, quad in enumerate(quads):
-        for key, indices in quad.items():
-            target = targets[key][number]
-            if indices is None or np.isnan(target):
-                continue
-            _, j, k, _ = indices
-            moving = _side(neighbours, j, k)
-            if j in moving:  # the bond is part of a ring
-                continue
-            axis = (x[k] - x[j]) / np.linalg.norm(x[k] - x[j])
-            angle = target - _dihedral(x, indices)
-            chosen = np.array(sorted(moving))
-            v = x[chosen] - x[k]
-            x[chosen] = (
-                x[k]
-                + v * np.cos(angle)
-                + np.cross(axis, v) * np.sin(angle)
-                + axis * (v @ axis)[:, None] * (1.0 - np.cos(angle))
-            )
-    return x
-
-
-def _side(neighbours: dict[int, list[int]], j: int, k: int) -> set[int]:
-    """Atoms on the k side of bond j-k; holds j itself when the bond is part of a ring."""
-    seen = {k}
-    stack = [n for n in neighbours[k] if n != j]
-    while stack:
-        atom = stack.pop()
-        if atom in seen:
-            continue
-        seen.add(atom)
-        stack.extend(neighbours[atom])
-    return seen
