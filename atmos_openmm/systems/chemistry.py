@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,14 +56,14 @@ class Skeleton:
         return Skeleton.from_mol(Chem.MolFromSmiles(smiles, sanitize=False))
 
     @staticmethod
-    def from_mol(mol: object) -> Skeleton:
+    def from_mol(mol: Any) -> Skeleton:
         """Make a skeleton from an RDKit molecule without hydrogens, with Kekule bonds."""
-        elements = tuple(a.GetAtomicNum() for a in mol.GetAtoms())  # type: ignore[attr-defined]
+        elements = tuple(a.GetAtomicNum() for a in mol.GetAtoms())
         bonds = tuple(
             (b.GetBeginAtomIdx(), b.GetEndAtomIdx(), int(b.GetBondTypeAsDouble()))
-            for b in mol.GetBonds()  # type: ignore[attr-defined]
+            for b in mol.GetBonds()
         )
-        return Skeleton(mol.ToBinary(), elements, bonds)  # type: ignore[attr-defined]
+        return Skeleton(mol.ToBinary(), elements, bonds)
 
     def order_sums(self) -> list[int]:
         """Return the sum of bond orders at each atom, inside the skeleton."""
@@ -99,6 +100,10 @@ class ResidueChemistry:
         centres whose neighbours include atoms alike by symmetry (a methylene's two hydrogens, a
         methyl's three, valine's CG1 and CG2): (centre, a, b, d, swap), where `swap` is pairs of
         local atoms whose exchange turns the handedness of their labels over
+    planar: tuple
+        flat groups whose two ends are told apart by cis and trans (the hydrogens of an amide's
+        NH2, arginine's NH1 and NH2): (reference, middle, centre, end, swap); the end is cis or
+        trans to the reference about the bond middle-centre
     """
 
     num_heavy: int
@@ -109,6 +114,13 @@ class ResidueChemistry:
     chiral: tuple[tuple[int, int, int, int], ...]
     chiral_signs: tuple[int, ...]
     alike: tuple[tuple[int, int, int, int, tuple[tuple[int, int], ...]], ...]
+    planar: tuple[tuple[int, int, int, int, tuple[tuple[int, int], ...]], ...]
+
+
+def cis_sign(a: Vector, b: Vector, c: Vector, d: Vector) -> int:
+    """Return +1 where the torsion a-b-c-d is cis (its cosine positive), -1 where it is trans."""
+    b1, b2, b3 = b - a, c - b, d - c
+    return 1 if float(np.dot(np.cross(b1, b2), np.cross(b2, b3))) >= 0 else -1
 
 
 def triple_product_sign(c: Vector, a: Vector, b: Vector, d: Vector) -> int:
@@ -127,11 +139,11 @@ def _with_partners(
     charges: tuple[int, ...],
     partners: tuple[tuple[int, int], ...],
     flips: frozenset[int],
-) -> object:
+) -> Any:
     """Assemble the RDKit molecule: heavy atoms, partners, all hydrogens explicit."""
     from rdkit import Chem
 
-    mol = Chem.RWMol(Chem.Mol(skeleton.binary))
+    mol = Chem.RWMol(Chem.Mol(skeleton.binary))  # type: ignore[call-overload]
     for atom, count, charge in zip(mol.GetAtoms(), hydrogens, charges, strict=True):
         atom.SetFormalCharge(charge)
         atom.SetNumRadicalElectrons(0)
@@ -158,17 +170,17 @@ def _with_partners(
     return full
 
 
-def _embed(mol: object) -> Vector:
+def _embed(mol: Any) -> Vector:
     """Return one ETKDG conformer, [all atoms, 3] angstrom, the same on every call."""
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom
 
-    parameters = AllChem.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = EMBED_SEED
     parameters.enforceChirality = True
     for random_coordinates in (False, True):
         parameters.useRandomCoords = random_coordinates
-        if AllChem.EmbedMolecule(mol, parameters) == 0:
-            return np.array(mol.GetConformer().GetPositions())  # type: ignore[attr-defined]
+        if rdDistGeom.EmbedMolecule(mol, parameters) == 0:
+            return np.array(mol.GetConformer().GetPositions())
     from rdkit import Chem
 
     raise FeatureError(
@@ -177,7 +189,15 @@ def _embed(mol: object) -> Vector:
     )
 
 
-def _branch_swap(mol: object, ranks: list[int], centre: int, b: int, d: int) -> list | None:
+def _onward(mol: Any, ranks: list[int], atom: int, source: int) -> list[int]:
+    """Return an atom's neighbours except `source`, by rank."""
+    neighbours = (n.GetIdx() for n in mol.GetAtomWithIdx(atom).GetNeighbors())
+    return sorted((n for n in neighbours if n != source), key=lambda n: (ranks[n], n))
+
+
+def _branch_swap(
+    mol: Any, ranks: list[int], centre: int, b: int, d: int
+) -> list[tuple[int, int]] | None:
     """Pair the atoms of two equivalent branches at `centre`; None where they share atoms."""
     seen = {centre}
     pairs: list[tuple[int, int]] = []
@@ -189,16 +209,36 @@ def _branch_swap(mol: object, ranks: list[int], centre: int, b: int, d: int) -> 
         seen.update((i, j))
         pairs.append((i, j))
 
-        def onward(atom: int, source: int) -> list[int]:
-            neighbours = mol.GetAtomWithIdx(atom).GetNeighbors()  # type: ignore[attr-defined]
-            return sorted((n.GetIdx() for n in neighbours if n.GetIdx() != source),
-                          key=lambda k: (ranks[k], k))  # fmt: skip
-
-        next_i, next_j = onward(i, from_i), onward(j, from_j)
+        next_i, next_j = _onward(mol, ranks, i, from_i), _onward(mol, ranks, j, from_j)
         if [ranks[k] for k in next_i] != [ranks[k] for k in next_j]:
             return None
         stack.extend((p, q, i, j) for p, q in zip(next_i, next_j, strict=True))
     return pairs
+
+
+def _flat_ends(mol: Any, centre: int, neighbours: list[int]) -> tuple[list[int], int]:
+    """Return the two like ends of a flat NH2 or C(NH2)2 group, and the third neighbour.
+
+    The ends are hydrogens of a nitrogen beside a carbon with a double bond, or two nitrogens with
+    equally many hydrogens and no other neighbour. Empty where `centre` is no such group.
+    """
+    from rdkit import Chem
+
+    atom = mol.GetAtomWithIdx(centre)
+    if len(neighbours) != 3 or atom.GetHybridization() != Chem.HybridizationType.SP2:
+        return [], -1
+    hydrogens = [n for n in neighbours if mol.GetAtomWithIdx(n).GetAtomicNum() == 1]
+    amines = [
+        n
+        for n in neighbours
+        if mol.GetAtomWithIdx(n).GetAtomicNum() == 7
+        and sum(k.GetAtomicNum() > 1 for k in mol.GetAtomWithIdx(n).GetNeighbors()) == 1
+        and mol.GetAtomWithIdx(n).GetDegree() == 3
+    ]
+    ends = hydrogens if atom.GetAtomicNum() == 7 else amines
+    if len(ends) != 2:
+        return [], -1
+    return ends, next(n for n in neighbours if n not in ends)
 
 
 @lru_cache(maxsize=4096)
@@ -247,9 +287,9 @@ def build_chemistry(
 
     # Local numbers: heavy atoms first, then the hydrogens of each in turn.
     local = {i: i for i in heavy}
-    parents = []
+    parents: list[int] = []
     for i in heavy:
-        for n in mol.GetAtomWithIdx(i).GetNeighbors():  # type: ignore[attr-defined]
+        for n in mol.GetAtomWithIdx(i).GetNeighbors():
             if n.GetIdx() >= n_heavy and n.GetAtomicNum() == 1 and n.GetIdx() not in partner_number:
                 local[n.GetIdx()] = n_heavy + len(parents)
                 parents.append(i)
@@ -259,14 +299,14 @@ def build_chemistry(
     conformer = positions[keep]
 
     bonds = []
-    for bond in mol.GetBonds():  # type: ignore[attr-defined]
+    for bond in mol.GetBonds():
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         if i in local and j in local:
             a, b = sorted((local[i], local[j]))
             bonds.append((a, b, float(bond.GetBondTypeAsDouble())))
 
     def neighbour_order(centre: int) -> list[int]:
-        atoms = [n.GetIdx() for n in mol.GetAtomWithIdx(centre).GetNeighbors()]  # type: ignore[attr-defined]
+        atoms = [n.GetIdx() for n in mol.GetAtomWithIdx(centre).GetNeighbors()]
         inner = [a for a in atoms if a in heavy and a not in outer]
         last = [a for a in atoms if a in heavy and a in outer]
         linked = [a for a in atoms if a in partner_number]
@@ -280,7 +320,8 @@ def build_chemistry(
     chiral, signs = [], []
     for c in centres:
         neighbours = neighbour_order(c)[:3]
-        chiral.append((c, *(local[n] if n in local else -1 - partner_number[n] for n in neighbours)))
+        a, b, d = (local[n] if n in local else -1 - partner_number[n] for n in neighbours)
+        chiral.append((c, a, b, d))
         signs.append(triple_product_sign(*(positions[k] for k in (c, *neighbours))))
 
     ranks = list(Chem.CanonicalRankAtoms(mol, breakTies=False, includeChirality=False))
@@ -299,43 +340,72 @@ def build_chemistry(
         if swap is None or any(k not in local for pair in swap for k in pair):
             continue
         # Others first, then those alike: the three named atoms hold at least one of a pair.
-        ordered = [n for n in neighbours if n not in same] + same
-        if any(n not in local for n in ordered[:3]):
+        ordered = ([n for n in neighbours if n not in same] + same)[:3]
+        if all(n in local for n in ordered):
+            a, b, d = (local[n] for n in ordered)
+            alike.append((c, a, b, d, tuple((local[i], local[j]) for i, j in swap)))
+
+    planar = []
+    for c in heavy:
+        ends, rest = _flat_ends(mol, c, neighbour_order(c))
+        if not ends or rest not in local:
             continue
-        alike.append(
-            (c, *(local[n] for n in ordered[:3]), tuple((local[i], local[j]) for i, j in swap))
-        )
+        reference = next((n for n in neighbour_order(rest) if n != c and n in local), None)
+        # Charges and bond orders tell arginine's two ends apart, the geometry hardly.
+        swap = _branch_swap(mol, [0] * mol.GetNumAtoms(), c, *ends)
+        if reference is not None and swap is not None:
+            pairs = tuple((local[i], local[j]) for i, j in swap)
+            planar.append((reference, rest, c, local[ends[0]], pairs))
     # Large branches first: exchanging them carries the smaller ones along.
     alike.sort(key=lambda entry: -len(entry[4]))
-    formal = tuple(mol.GetAtomWithIdx(k).GetFormalCharge() for k in keep)  # type: ignore[attr-defined]
+    planar.sort(key=lambda entry: -len(entry[4]))
+    formal = tuple(mol.GetAtomWithIdx(k).GetFormalCharge() for k in keep)
     return ResidueChemistry(
         n_heavy, tuple(parents), formal, tuple(bonds), conformer,
-        tuple(chiral), tuple(signs), tuple(alike),
-    )  # type: ignore[arg-type]  # fmt: skip
+        tuple(chiral), tuple(signs), tuple(alike), tuple(planar),
+    )  # fmt: skip
 
 
 def labelled_conformer(
-    chemistry: ResidueChemistry, desired: tuple[int, ...] | None = None
+    chemistry: ResidueChemistry,
+    alike: tuple[int, ...] | None = None,
+    planar: tuple[int, ...] | None = None,
 ) -> Vector:
-    """Return the conformer with atoms alike by symmetry labelled in a given hand.
+    """Return the conformer with like atoms labelled in a given hand.
 
     Which of a methylene's hydrogens is called HB2 is a matter of labels, yet a molecule keeps it
-    for ever. Without `desired` every such centre has the sign -1 of its triple product, which for
+    for ever. By default every tetrahedral centre has the sign -1 of its triple product, which for
     methylenes (inner neighbour, outer neighbour, hydrogen of the lower number), VAL CB and LEU CG
     is the wwPDB's naming (Markley et al., J. Biomol. NMR 12, 1, 1998); for methyls, whose naming
-    has no hand, it is this function's choice.
+    has no hand, it is this package's choice. In flat groups the lower number is cis to the
+    backbone's side.
 
     Parameters
     ----------
     chemistry: ResidueChemistry
         the residue
-    desired: tuple of int, optional
+    alike: tuple of int, optional
         wanted sign for each entry of `chemistry.alike`; 0 keeps the convention
+    planar: tuple of int, optional
+        for each entry of `chemistry.planar`: 1 for cis, -1 for trans, 0 for the convention
+
+    Returns
+    -------
+    array [L, 3], angstrom
     """
     conformer = chemistry.conformer.copy()
+    for k, (r, m, c, end, swap) in enumerate(chemistry.planar):
+        want = (planar[k] if planar is not None else 0) or 1
+        if cis_sign(*(conformer[i] for i in (r, m, c, end))) != want:
+            _exchange(conformer, swap)
     for k, (c, a, b, d, swap) in enumerate(chemistry.alike):
-        want = -1 if desired is None or desired[k] == 0 else desired[k]
+        want = (alike[k] if alike is not None else 0) or -1
         if triple_product_sign(*(conformer[i] for i in (c, a, b, d))) != want:
-            for i, j in swap:
-                conformer[[i, j]] = conformer[[j, i]]
+            _exchange(conformer, swap)
     return conformer
+
+
+def _exchange(conformer: Vector, swap: tuple[tuple[int, int], ...]) -> None:
+    """Exchange the coordinates of pairs of atoms."""
+    for i, j in swap:
+        conformer[[i, j]] = conformer[[j, i]]

@@ -8,7 +8,7 @@ in its residue's reference conformer, which RDKit makes (ETKDG, fixed seed).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from .chemistry import (
     ResidueChemistry,
     build_chemistry,
+    cis_sign,
     labelled_conformer,
     triple_product_sign,
 )
@@ -253,12 +254,11 @@ def _residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
     if not seen and len(chosen) > 1:
         raise MissingBondsError(
             "The Topology has no bonds. Call topology.createStandardBonds() (and "
-            "createDisulfideBonds(positions)), or load the structure with a reader that makes bonds."
+            "createDisulfideBonds(positions)), or load the structure with a reader that makes "
+            "bonds."
         )
     for graph in graphs.values():
-        free = [
-            i for i in graph.names if graph.elements[i] == 1 and i not in owners
-        ]
+        free = [i for i in graph.names if graph.elements[i] == 1 and i not in owners]
         if free:
             listed = ", ".join(graph.names[i] for i in free)
             raise MissingBondsError(
@@ -288,13 +288,13 @@ class _Residue:
         for k, atom in enumerate(fit.atoms):
             present = graph.hydrogens[atom]
             self.atoms += present if present else [-1] * fit.hydrogens[k]
-        desired = None
+        alike = planar = None
         if coordinates is not None:
             self._take_hand(coordinates)
-            desired = tuple(
-                self._sign(entry[:4], coordinates) for entry in self.chemistry.alike
-            )
-        self.conformer = labelled_conformer(self.chemistry, desired)
+            sides = self.chemistry.planar
+            alike = tuple(self._sign(e[:4], coordinates) for e in self.chemistry.alike)
+            planar = tuple(self._sign(e[:4], coordinates, cis_sign) for e in sides)
+        self.conformer = labelled_conformer(self.chemistry, alike, planar)
 
     def _build(self, flips: frozenset[int]) -> ResidueChemistry:
         try:
@@ -306,11 +306,15 @@ class _Residue:
         """Return the Topology index of a local atom, or of partner -1 - k; -1 for none."""
         return self.atoms[local] if local >= 0 else self.partner_atoms[-1 - local]
 
-    def _sign(self, quartet: tuple[int, ...], coordinates: Any) -> int:
+    def _sign(
+        self,
+        quartet: tuple[int, ...],
+        coordinates: Any,
+        measure: Callable[..., int] = triple_product_sign,
+    ) -> int:
+        """Measure a sign on coordinates; 0 where an atom of it is not in the Topology."""
         indices = [self.topology_index(k) for k in quartet]
-        if min(indices) < 0:
-            return 0
-        return triple_product_sign(*(coordinates[i] for i in indices))
+        return 0 if min(indices) < 0 else measure(*(coordinates[i] for i in indices))
 
     def _take_hand(self, coordinates: Any) -> None:
         """Take the hand of each stereocentre from coordinates; D residues are reported."""

@@ -10,8 +10,9 @@ from .errors import FeatureError, MissingAtomsError, UnknownResidueError
 from .matching import ADD_HYDROGENS, Fit, ResidueGraph, match_graph
 
 ADVICE = (
-    "Pass its chemistry as molecules={{'{name}': mol}} with an RDKit Mol (e.g. from SMILES or SDF), "
-    "or give every bond of the residue in the Topology its order (Topology.addBond(..., order=))."
+    "Pass its chemistry as molecules={{'{name}': mol}} with an RDKit Mol (e.g. from SMILES or an "
+    "SDF file), or give every bond of the residue in the Topology its order "
+    "(Topology.addBond(..., order=))."
 )
 
 

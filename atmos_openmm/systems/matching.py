@@ -159,8 +159,8 @@ def _explain_mismatch(graph: ResidueGraph, template: ResidueTemplate) -> Feature
     if extra:
         return UnknownResidueError(
             f"{graph.label()} does not have the heavy atoms of {template.name}: unexpected "
-            f"{', '.join(extra)}; not found {', '.join(missing) or 'none'}. Give a modified residue "
-            "a name of its own, and its chemistry in molecules={name: RDKit Mol}."
+            f"{', '.join(extra)}; not found {', '.join(missing) or 'none'}. Give a modified "
+            "residue a name of its own, and its chemistry in molecules={name: RDKit Mol}."
         )
     skeleton = Skeleton.from_smiles(template.smiles[0])
     by_name = {graph.names[i]: i for i in graph.heavy}
@@ -348,7 +348,7 @@ def _check_links(
     bonded += len(graph.hydrogens[atoms[k]])
     if bonded < 4:
         raise MissingAtomsError(
-            f"{graph.label()} ends at its backbone carbon {graph.names[atoms[k]]}: there is neither "
-            "a bond to a next residue nor a terminal oxygen (OXT). Add OXT or a cap (NME), or the "
-            "missing bond (topology.createStandardBonds())."
+            f"{graph.label()} ends at its backbone carbon {graph.names[atoms[k]]}: there is "
+            "neither a bond to a next residue nor a terminal oxygen (OXT). Add OXT or a cap "
+            "(NME), or the missing bond (topology.createStandardBonds())."
         )
