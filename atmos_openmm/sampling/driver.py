@@ -312,7 +312,7 @@ class HybridDriver:
         """Test one frame; when it passes, the Context holds it afterwards."""
         import openmm
 
-        from ..systems.screening import screen
+        from ..systems.screening import check_environment, screen
 
         before = snapshot.positions[self._solute]
         record: dict[str, Any] = {
@@ -333,7 +333,10 @@ class HybridDriver:
         fault = screen(self._screen, raw, before)
         if fault != "accepted":
             return Proposal(reason=fault, **record)
-        if self._near_environment(raw, snapshot):
+        others = snapshot.positions[self._environment]
+        if not check_environment(
+            self._screen, raw, others, snapshot.box if self._periodic else None
+        ):
             return Proposal(reason="environment", **record)
 
         # Write the frame, and measure how far the constraints have to pull.
@@ -376,20 +379,6 @@ class HybridDriver:
             else math.isfinite(energy)
         )
         return Proposal(reason="accepted" if inside else "energy", **record)
-
-    def _near_environment(self, solute: NDArray[np.float64], snapshot: _Snapshot) -> bool:
-        """Whether a solute atom would sit on top of something outside the solute."""
-        if len(self._environment) == 0:
-            return False
-        others = snapshot.positions[self._environment]
-        limit = self._screen.environment_distance_nm
-        for atom in solute:
-            difference = others - atom
-            if self._periodic:
-                difference = _minimum_image(difference, snapshot.box)
-            if float((difference**2).sum(axis=1).min()) < limit * limit:
-                return True
-        return False
 
     def _constraint_error(self, positions: NDArray[np.float64]) -> float:
         """Largest deviation from a constrained distance within the solute, in nm."""
@@ -434,16 +423,6 @@ def _energy(context: openmm.Context, groups: int) -> float:
         raise
 
 
-def _minimum_image(
-    difference: NDArray[np.float64], box: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Differences [P, 3] reduced to the nearest image, for box vectors in OpenMM's reduced form."""
-    for axis in (2, 1, 0):
-        shift = np.round(difference[:, axis] / box[axis, axis])
-        difference = difference - shift[:, None] * box[axis]
-    return difference
-
-
 def _solute_constraints(
     system: openmm.System, solute: NDArray[np.int64]
 ) -> list[tuple[int, int, float]]:
@@ -463,11 +442,11 @@ def _walker_seeds(seed: int | Sequence[int], count: int) -> list[int]:
         seeds = [int(s) for s in seed]
         if len(seeds) != count:
             raise ValueError(f"{len(seeds)} seeds were given for {count} walkers.")
-        return [s or _fresh_seed() for s in seeds]
-    return [walker_seed(seed or _fresh_seed(), walker) for walker in range(count)]
+        return [s or fresh_seed() for s in seeds]
+    return [walker_seed(seed or fresh_seed(), walker) for walker in range(count)]
 
 
-def _fresh_seed() -> int:
+def fresh_seed() -> int:
     """A positive 31-bit seed from the operating system."""
     return secrets.randbelow(2**31 - 1) + 1
 

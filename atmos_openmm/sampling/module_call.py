@@ -84,6 +84,7 @@ def call_module(
     lag_ps: float,
     temperature_k: float,
     threads: int = 1,
+    device: str = "cpu",
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Run one batched proposal.
 
@@ -99,6 +100,10 @@ def call_module(
         standard normal noise
     lag_ps, temperature_k: float
         the same for the whole batch
+    threads: int
+        threads of torch during the call
+    device: str
+        where the module is
 
     Returns
     -------
@@ -115,11 +120,12 @@ def call_module(
     try:
         with torch.no_grad(), torch_threads(threads):
             result = module.propagate(
-                torch.from_numpy(np.ascontiguousarray(positions_nm)),
-                torch.from_numpy(np.ascontiguousarray(state)),
-                torch.from_numpy(np.ascontiguousarray(noise)),
-                torch.full((batch,), lag_ps, dtype=torch.float32),
-                torch.full((batch,), temperature_k, dtype=torch.float32),
+                *(
+                    torch.from_numpy(np.ascontiguousarray(array)).to(device)
+                    for array in (positions_nm, state, noise)
+                ),
+                torch.full((batch,), lag_ps, dtype=torch.float32, device=device),
+                torch.full((batch,), temperature_k, dtype=torch.float32, device=device),
             )
     except Exception as error:
         raise RuntimeError(f"The propagator module failed: {cause_of(error)}") from None

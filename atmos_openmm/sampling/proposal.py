@@ -19,6 +19,8 @@ REASONS = (
     "environment",
     "constraints",
     "energy",
+    # Given by a run's record, not by the integrator: accepted, but the MD after it broke down.
+    "unstable",
 )
 
 

@@ -1,0 +1,627 @@
+"""Hybrid runs: walkers that alternate learned jumps and molecular dynamics, kept in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import platform as python_platform
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .acceptance import ACCEPTANCE_MODES
+from .checkpoint import RunCheckpoint
+from .driver import fresh_seed, walker_seed
+from .files import StorageError, explained
+from .progress import Progress, RunSummary, summarize
+from .proposal import REASONS
+from .storage import RunFolder, read_run, read_settings
+from .tables import TABLES, Rows, columns_of
+from .trajectory_files import FORMATS, open_trajectory
+from .walker import Walker
+
+if TYPE_CHECKING:
+    import openmm
+    import torch
+    from openmm.app import Topology
+
+    from ..propagator import AtmosPropagator
+
+#: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
+SMALL_SOLUTE_ATOMS = 500
+#: The CPU platform gets one thread for systems up to this size: waking more costs more.
+SMALL_SYSTEM_PARTICLES = 500
+#: Steps between the seeds of the thermostats and those of the jumps, so that they never coincide.
+_THERMOSTAT_STREAM = 1000003
+
+
+class HybridSampler:
+    """
+    HybridSampler samples a molecule by learned jumps that alternate with molecular dynamics, with
+    any number of walkers, and writes everything to a folder from which it can go on after a kill.
+
+    You provide what a simulation needs anyway, a Topology, a System and positions, together with
+    an AtmosPropagator and a folder:
+
+    >>> propagator = AtmosPropagator('capped-amino-acids', pdb.topology)
+    >>> sampler = HybridSampler(pdb.topology, system, pdb.positions, propagator, 'run1',
+    ...                         temperature=300*kelvin, walkers=4)
+    >>> print(sampler.run(cycles=1000))
+
+    A cycle is one jump (if the energy window is known; see AtmosIntegrator) followed by
+    jumpInterval steps of Langevin dynamics. `run()` returns a summary that prints as a table. To
+    make the run longer, or to go on after it was killed, create the sampler again with the same
+    arguments and the same folder and call `run()` with the total number of cycles: what is there
+    is taken up, bit for bit on the Reference platform. A folder that holds a run with other
+    settings is refused, with a list of the differences.
+
+    Instead of a number of cycles you can ask for a number of valid generated frames:
+
+    >>> summary = sampler.run(valid_frames=500, max_cycles=20000)
+    >>> summary.complete, summary.message
+
+    A frame counts when its cycle was opened by an accepted jump and when after the dynamics of
+    that cycle it still passes the screen (bonds, chirality, rings, clashes) and its energy is in
+    the window. The run goes on until there are as many, or says why there are not.
+
+    The folder holds `topology.pdb`, `system.xml`, `trajectory_0000.dcd` (one a walker; frames
+    every reportInterval steps, never the raw generated ones), `record.h5` with a row for every
+    proposal (origin, energies before, raw and after, verdict, relaxation stage, positions), every
+    stretch of dynamics (with its origin: start, jump or continuation) and every frame, and
+    `run.json` with the settings. Read the tables, also of a run that is going on, with
+    `atmos_openmm.sampling.storage.read_run(folder)`.
+
+    The populations that a hybrid run visits are not Boltzmann's: the acceptance is a filter. Each
+    stretch of dynamics is unbiased from its own start, which is why all of them are recorded with
+    their origins.
+
+    A propagator of your own can be given as a bound TorchScript module (docs/architecture.md);
+    `lag` has to be given then.
+
+    Attributes
+    ----------
+    folder: RunFolder
+        the files of the run
+    walkers: list[Walker]
+        the walkers, with their Contexts
+    cycle: int
+        cycles completed by every walker
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        system: openmm.System,
+        positions: Any,
+        propagator: AtmosPropagator | torch.jit.ScriptModule,
+        folder: str | Path,
+        *,
+        temperature: Any = 300.0,
+        frictionCoeff: Any = 1.0,
+        stepSize: Any = 0.004,
+        walkers: int = 1,
+        jumpInterval: int = 250,
+        reportInterval: int | None = None,
+        lag: Any = None,
+        acceptance: str = "filter",
+        energyWindow: float = 6.0,
+        windowSamples: int = 20,
+        relaxation: Sequence[int] = (),
+        seed: int = 0,
+        platform: str | None = None,
+        threads: int | None = None,
+        trajectoryFormat: str = "dcd",
+        minimize: bool = True,
+        equilibrationSteps: int = 2500,
+        storePositions: bool | None = None,
+        commitSeconds: float = 30.0,
+        settings: Mapping[str, Any] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Create a HybridSampler, and take up the run that the folder holds, if there is one.
+
+        Parameters
+        ----------
+        topology: openmm.app.Topology
+            The molecule, with anything around it
+        system: openmm.System
+            The System to sample
+        positions: Quantity or array
+            Where the walkers start: [P, 3], or [walkers, P, 3] for one start each (in nm)
+        propagator: AtmosPropagator or torch.jit.ScriptModule
+            What proposes the jumps
+        folder: str or Path
+            Where everything is written; made if it is missing
+        temperature, frictionCoeff, stepSize: Quantity or float
+            Of the Langevin dynamics (in K, 1/ps, ps)
+        walkers: int
+            How many walkers
+        jumpInterval: int
+            The number of steps between jumps
+        reportInterval: int, optional
+            The number of steps between trajectory frames; jumpInterval by default
+        lag: Quantity or float, optional
+            The time that one jump skips (in ps); the longest that the model knows by default
+        acceptance: str
+            'filter' or 'none', see AtmosIntegrator
+        energyWindow, windowSamples:
+            Width of the energy window in standard deviations, and how many energies it has to
+            know before the first jump
+        relaxation: sequence of int
+            The minimiser iterations of each relaxation stage
+        seed: int
+            Of everything random; 0 draws one, which is stored in run.json
+        platform: str, optional
+            Name of the OpenMM Platform; the fastest by default
+        threads: int, optional
+            Threads of the CPU platform; 1 by default for small systems
+        trajectoryFormat: str
+            'dcd' or 'xtc'
+        minimize: bool
+            Whether to minimise the start
+        equilibrationSteps: int
+            Steps of plain dynamics before the first cycle, with which nothing is learned or written
+        storePositions: bool, optional
+            Whether the record keeps the positions of each proposal; by default for solutes of up
+            to 500 atoms
+        commitSeconds: float
+            Wall-clock time between commits; what came after the last one is repeated after a kill
+        settings, notes: mapping, optional
+            More to be stored in run.json; settings have to be the same when the run is taken up
+
+        Raises
+        ------
+        ValueError
+            If an argument makes no sense or the model does not fit
+        StorageError
+            If the folder cannot be written, is in use, or holds something else
+        """
+        import openmm
+        from openmm import unit
+
+        from ..propagator import AtmosPropagator
+
+        report = jumpInterval if reportInterval is None else reportInterval
+        _check(walkers >= 1, f"walkers is {walkers}; there has to be at least one.")
+        _check(jumpInterval >= 1, f"jumpInterval is {jumpInterval}; it has to be at least 1 step.")
+        _check(report >= 1, f"reportInterval is {report}; it has to be at least 1 step.")
+        _check(
+            trajectoryFormat in FORMATS,
+            f"Unknown trajectory format {trajectoryFormat!r}; use {' or '.join(FORMATS)}.",
+        )
+        _check(
+            acceptance in ACCEPTANCE_MODES,
+            f"Unknown acceptance {acceptance!r}; use {' or '.join(ACCEPTANCE_MODES)}.",
+        )
+        _check(
+            system.getNumParticles() == topology.getNumAtoms(),
+            f"The System has {system.getNumParticles()} particles, but the Topology has "
+            f"{topology.getNumAtoms()} atoms; they have to describe the same molecules.",
+        )
+        if not isinstance(propagator, AtmosPropagator):
+            propagator = AtmosPropagator(propagator, topology, lag=lag, positions=positions)
+        self.topology = topology
+        self.system = system
+        self._propagator = propagator
+        self._positions = _start_positions(positions, walkers, system.getNumParticles())
+        self._temperature_k = _plain(temperature, unit.kelvin)
+        self._friction_per_ps = _plain(frictionCoeff, unit.picosecond**-1)
+        self._step_ps = _plain(stepSize, unit.picosecond)
+        self._lag_ps = propagator.checkedLag(lag)
+        propagator.checkedTemperature(self._temperature_k)
+        self._interval = int(jumpInterval)
+        self._report = int(report)
+        self._format = trajectoryFormat
+        self._minimize = minimize
+        self._equilibration = int(equilibrationSteps)
+        self._commit_seconds = commitSeconds
+        solute = np.asarray(propagator.atomIndices, dtype=np.int64)
+        keep = len(solute) <= SMALL_SOLUTE_ATOMS if storePositions is None else storePositions
+        self._stored_atoms = len(solute) if keep else None
+        self._platform = openmm.Platform.getPlatform(platform) if platform else _fastest_platform()
+        self._threads = threads
+        stored = read_settings(folder) if (Path(folder) / "run.json").exists() else {}
+        self.seed = int(seed) or int(stored.get("seed", 0)) or fresh_seed()
+        self._settings: dict[str, Any] = {
+            **(settings or {}),
+            "model": propagator.modelName,
+            "model_sha256": propagator.fingerprint(),
+            "system_sha256": _digest(openmm.XmlSerializer.serialize(system).encode()),
+            "start_sha256": _digest(self._positions.tobytes()),
+            "atoms": topology.getNumAtoms(),
+            "solute_atoms": len(solute),
+            "walkers": walkers,
+            "temperature_K": self._temperature_k,
+            "friction_per_ps": self._friction_per_ps,
+            "step_ps": self._step_ps,
+            "jump_interval": self._interval,
+            "report_interval": self._report,
+            "lag_ps": self._lag_ps,
+            "acceptance": acceptance,
+            "energy_window": float(energyWindow),
+            "window_samples": int(windowSamples),
+            "relaxation": [int(n) for n in relaxation],
+            "seed": self.seed,
+            "platform": self._platform.getName(),
+            "format": trajectoryFormat,
+            "minimize": bool(minimize),
+            "equilibration_steps": self._equilibration,
+            "store_positions": bool(keep),
+        }
+        self.folder = RunFolder(folder, self._settings, {**_versions(), **(notes or {})})
+        self.cycle = 0
+        self._stop = False
+        self._generated = 0
+        self._walltime_s = 0.0
+        self._reasons: Counter[str] = Counter()
+        try:
+            self.walkers = self._create_walkers(
+                solute, acceptance, energyWindow, windowSamples, relaxation
+            )
+            if self.folder.checkpoint is None:
+                self._start()
+            else:
+                self._take_up(self.folder.checkpoint)
+        except BaseException:
+            self.folder.close()
+            raise
+
+    def run(
+        self,
+        cycles: int | None = None,
+        *,
+        valid_frames: int | None = None,
+        max_cycles: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> RunSummary:
+        """
+        Run until a total number of cycles, or of valid generated frames, is reached.
+
+        Parameters
+        ----------
+        cycles: int, optional
+            The cycles that each walker has to have completed, those of earlier calls included
+        valid_frames: int, optional
+            The valid generated frames to have in total; the run may end with a few more, because
+            every walker completes its cycle
+        max_cycles: int, optional
+            With valid_frames: the cycles after which to give up
+        progress: function, optional
+            Called with a Progress after each cycle of all walkers
+
+        Returns
+        -------
+        RunSummary
+            What the whole run has come to. `complete` tells whether what was asked for was
+            reached, and `message` why it was not.
+
+        Raises
+        ------
+        ValueError
+            If neither cycles nor valid_frames is given, or dynamics breaks down
+        StorageError
+            If the disk is full or failing; what was committed is safe and can be taken up
+        """
+        limit = cycles if valid_frames is None else max_cycles
+        if limit is None and valid_frames is None:
+            raise ValueError("Say when to stop: run(cycles=...) or run(valid_frames=...).")
+        if valid_frames is not None and cycles is not None:
+            raise ValueError(
+                "Give either cycles or valid_frames (with max_cycles as its limit), not both."
+            )
+        if limit is None:
+            raise ValueError(
+                "valid_frames needs max_cycles: the number of cycles after which to give up."
+            )
+        self._stop = False
+        wanted = valid_frames or 0
+        began = committed = time.monotonic()
+        before_s = self._walltime_s
+        first_cycle = self.cycle
+        while self.cycle < limit and not self._stop:
+            if valid_frames is not None and self._generated >= valid_frames:
+                break
+            self._round()
+            now = time.monotonic()
+            self._walltime_s = before_s + now - began
+            if now - committed >= self._commit_seconds:
+                self._commit()
+                committed = time.monotonic()
+            if progress is not None:
+                progress(
+                    Progress(
+                        cycle=self.cycle,
+                        cycles=limit,
+                        walkers=len(self.walkers),
+                        reasons=Counter(self._reasons),
+                        generated=self._generated,
+                        wanted=wanted,
+                        elapsed_s=now - began,
+                        new_cycles=self.cycle - first_cycle,
+                        cycle_md_ps=self._interval * self._step_ps,
+                        lag_ps=self._lag_ps,
+                    )
+                )
+        self._commit()
+        self.folder.merge()
+        return self._summary(limit, valid_frames)
+
+    def stop(self) -> None:
+        """
+        Ask a `run()` that is going on, from a signal handler or another thread, to end after the
+        current cycle and commit. It returns a summary with `complete` false.
+        """
+        self._stop = True
+
+    def close(self) -> None:
+        """Let other processes use the folder. The sampler cannot be used afterwards."""
+        self.folder.close()
+
+    def __enter__(self) -> HybridSampler:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _create_walkers(
+        self,
+        solute: NDArray[np.int64],
+        acceptance: str,
+        window: float,
+        samples: int,
+        relaxation: Sequence[int],
+    ) -> list[Walker]:
+        """Contexts with their integrators, at the start positions."""
+        import openmm
+
+        periodic = self.system.usesPeriodicBoundaryConditions()
+        checkpoint = self.folder.checkpoint
+        walkers = []
+        for index in range(self._settings["walkers"]):
+            integrator = self._propagator.createIntegrator(
+                self._temperature_k,
+                self._friction_per_ps,
+                self._step_ps,
+                system=self.system,
+                jumpInterval=self._interval,
+                lag=self._lag_ps,
+                acceptance=acceptance,
+                energyWindow=window,
+                relaxation=relaxation,
+                seed=walker_seed(self.seed, index),
+            )
+            integrator.setWindowSamples(samples)
+            integrator.setRandomNumberSeed(self._thermostat_seed(index))
+            context = openmm.Context(
+                self.system, integrator, self._platform, self._platform_properties()
+            )
+            if periodic and self.topology.getPeriodicBoxVectors() is not None:
+                context.setPeriodicBoxVectors(*self.topology.getPeriodicBoxVectors())
+            context.setPositions(self._positions[index])
+            frames = checkpoint.walkers[index].frames if checkpoint else 0
+            size = checkpoint.walkers[index].trajectory_bytes if checkpoint else 0
+            with explained(self.folder.path, self.folder.committed_text()):
+                trajectory = open_trajectory(
+                    self.folder.path / f"trajectory_{index:04d}.{self._format}",
+                    self.topology,
+                    self._report * self._step_ps,
+                    frames,
+                    size,
+                )
+            walkers.append(
+                Walker(
+                    index,
+                    context,
+                    integrator,
+                    solute=solute,
+                    screen=self._propagator.getScreen(self.system),
+                    interval=self._interval,
+                    report=self._report,
+                    trajectory=trajectory,
+                    periodic=periodic,
+                )
+            )
+        return walkers
+
+    def _start(self) -> None:
+        """Minimise and equilibrate the walkers of a new run, and write the topology."""
+        import openmm
+
+        self.folder.write_system(self.topology, self._positions[0], self.system)
+        for walker in self.walkers:
+            plain = openmm.LangevinMiddleIntegrator(
+                self._temperature_k, self._friction_per_ps, self._step_ps
+            )
+            plain.setRandomNumberSeed(self._thermostat_seed(walker.index))
+            plain.setIntegrationForceGroups(walker.integrator.getIntegrationForceGroups())
+            context = openmm.Context(
+                self.system, plain, self._platform, self._platform_properties()
+            )
+            state = walker.context.getState(positions=True)
+            context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+            context.setPositions(state.getPositions(asNumpy=True))
+            context.applyConstraints(plain.getConstraintTolerance())
+            if self._minimize:
+                openmm.LocalEnergyMinimizer.minimize(context)
+            context.setVelocitiesToTemperature(
+                self._temperature_k, self._thermostat_seed(walker.index)
+            )
+            plain.step(self._equilibration)
+            state = context.getState(positions=True, velocities=True)
+            if not np.isfinite(state.getPositions(asNumpy=True)._value).all():
+                raise ValueError(
+                    "Molecular dynamics of the start broke down. Minimise it (leave --no-minimize "
+                    "out), use a shorter time step, or check the force field."
+                )
+            walker.context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+            walker.context.setPositions(state.getPositions(asNumpy=True))
+            walker.context.setVelocities(state.getVelocities(asNumpy=True))
+            walker.begin()
+
+    def _take_up(self, checkpoint: RunCheckpoint) -> None:
+        """Go back to the last commit."""
+        for walker, saved in zip(self.walkers, checkpoint.walkers, strict=True):
+            walker.restore(saved)
+        self.cycle = checkpoint.cycle
+        self._generated = checkpoint.generated
+        self._walltime_s = checkpoint.walltime_s
+        codes = read_run(self.folder.path).proposals["reason"]
+        self._reasons = Counter(REASONS[code] for code in codes)
+
+    def _round(self) -> None:
+        """One cycle of every walker."""
+        for walker in self.walkers:
+            reason, valid = walker.run_cycle(self.cycle)
+            if reason is not None:
+                self._reasons[reason] += 1
+            self._generated += valid
+        self.cycle += 1
+
+    def _commit(self) -> None:
+        """Write what is new since the last commit, if anything is."""
+        last = self.folder.checkpoint
+        if last is not None and last.cycle == self.cycle:
+            return
+        with explained(self.folder.path, self.folder.committed_text()):
+            lengths = [walker.commit_frames() for walker in self.walkers]
+        rows = Rows(
+            *(
+                columns_of(
+                    name,
+                    [record for walker in self.walkers for record in walker.rows[name]],
+                    self._stored_atoms,
+                )
+                for name in TABLES
+            )
+        )
+        checkpoint = RunCheckpoint(
+            commit=self.folder.commit_number + 1,
+            cycle=self.cycle,
+            walltime_s=self._walltime_s,
+            generated=self._generated,
+            walkers=tuple(
+                walker.checkpoint(*length)
+                for walker, length in zip(self.walkers, lengths, strict=True)
+            ),
+        )
+        self.folder.commit(rows, checkpoint)
+        for walker in self.walkers:
+            walker.forget()
+
+    def _summary(self, limit: int, valid_frames: int | None) -> RunSummary:
+        """Count everything, and say why something was not reached."""
+        message = ""
+        complete = self.cycle >= limit
+        if valid_frames is not None:
+            complete = self._generated >= valid_frames
+        if not complete and self._stop:
+            message = (
+                f"Stopped at cycle {self.cycle} of {limit}. Run the same command again to go on."
+            )
+        elif not complete:
+            message = self._why_too_few(valid_frames or 0, limit)
+        return summarize(
+            read_run(self.folder.path),
+            cycles=self.cycle,
+            walkers=len(self.walkers),
+            step_ps=self._step_ps,
+            lag_ps=self._lag_ps,
+            walltime_s=self._walltime_s,
+            complete=complete,
+            message=message,
+        )
+
+    def _why_too_few(self, wanted: int, limit: int) -> str:
+        """Why there are fewer valid frames than were asked for."""
+        proposed = sum(self._reasons.values())
+        text = f"Only {self._generated} of {wanted} valid frames after {limit} cycles: "
+        if proposed == 0:
+            return text + (
+                "nothing was proposed yet, because the energy window was still being learned. "
+                "Allow more cycles (--max-cycles)."
+            )
+        rejected = [
+            f"{name} {count}" for name, count in self._reasons.most_common() if name != "accepted"
+        ]
+        text += f"{self._reasons['accepted']} of {proposed} proposals were accepted"
+        if rejected:
+            text += f" (rejected: {', '.join(rejected)})"
+        lost = self._reasons["accepted"] - self._generated
+        if lost:
+            text += f", and {lost} accepted frames were no longer valid after the dynamics"
+        text += ". Allow more cycles (--max-cycles)"
+        if self._reasons["energy"]:
+            text += ", relax proposals (--relax 10,20) or widen the window (--window)"
+        return text + "."
+
+    def _thermostat_seed(self, walker: int) -> int:
+        return walker_seed(self.seed, _THERMOSTAT_STREAM + walker)
+
+    def _platform_properties(self) -> dict[str, str]:
+        if self._platform.getName() != "CPU":
+            return {}
+        if self._threads is not None:
+            return {"Threads": str(self._threads)}
+        small = self.system.getNumParticles() <= SMALL_SYSTEM_PARTICLES
+        return {"Threads": "1"} if small else {}
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _plain(value: Any, unit_: Any) -> float:
+    """A Quantity in the given unit, or the bare number."""
+    return float(value.value_in_unit(unit_) if hasattr(value, "value_in_unit") else value)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.float64]:
+    """Start positions [walkers, P, 3] in nm."""
+    from openmm import unit
+
+    if hasattr(positions, "value_in_unit"):
+        positions = positions.value_in_unit(unit.nanometer)
+    array = np.array(positions, dtype=np.float64)
+    if array.shape == (particles, 3):
+        array = np.broadcast_to(array, (walkers, particles, 3)).copy()
+    if array.shape != (walkers, particles, 3):
+        raise ValueError(
+            f"positions have the shape {list(array.shape)}; expected [{particles}, 3] or "
+            f"[{walkers}, {particles}, 3] for {walkers} walkers of {particles} particles."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("positions hold numbers that are not finite; check the input file.")
+    return array
+
+
+def _fastest_platform() -> Any:
+    """The Platform that OpenMM would choose."""
+    import openmm
+
+    platforms = [openmm.Platform.getPlatform(i) for i in range(openmm.Platform.getNumPlatforms())]
+    return max(platforms, key=lambda p: p.getSpeed())
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what a run depends on."""
+    import openmm
+    import torch
+
+    return {
+        "openmm": openmm.version.full_version,
+        "torch": torch.__version__,
+        "python": python_platform.python_version(),
+    }
+
+
+__all__ = ["HybridSampler", "StorageError"]

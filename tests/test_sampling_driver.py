@@ -1,0 +1,255 @@
+"""HybridDriver: schedule, exact restoration, verdicts and velocities."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+import openmm
+import pytest
+from openmm import unit
+
+from atmos_openmm.sampling.driver import HybridDriver
+from atmos_openmm.sampling.velocities import GAS_CONSTANT_KJ_PER_MOL_K
+from atmos_openmm.systems.screening import ScreenSpec
+
+_spec = importlib.util.spec_from_file_location(
+    "sampling_cases", Path(__file__).with_name("sampling_cases.py")
+)
+cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
+
+
+def driver(context, module=None, **changes):
+    arguments = {"lag": 50.0, "jumpInterval": 10, "seed": 5, "windowSamples": 4}
+    arguments.update(changes)
+    return HybridDriver(context, module or cases.phi_module(), cases.screen(), **arguments)
+
+
+def test_no_jumps_is_plain_dynamics_bit_for_bit():
+    plain = cases.context(cases.langevin())
+    plain.getIntegrator().step(50)
+    expected = cases.phase_point(plain)
+    made = cases.context(cases.langevin())
+    hybrid = driver(made, jumpInterval=0)
+    hybrid.step(50)
+    np.testing.assert_array_equal(cases.phase_point(made), expected)
+    assert hybrid.getNumProposed() == 0
+
+
+@pytest.mark.parametrize(
+    "kind, reason",
+    [
+        ("nan", "nonfinite"),
+        ("nan state", "nonfinite"),
+        ("far", "displaced"),
+        ("coincident", "bonds"),
+        ("mirrored", "chirality"),
+    ],
+)
+def test_rejections_leave_no_trace(kind, reason):
+    plain = cases.context(cases.langevin())
+    plain.getIntegrator().step(60)
+    expected = cases.phase_point(plain)
+    made = cases.context(cases.langevin())
+    hybrid = driver(made, cases.script(cases.Fixed(22, kind)), acceptance="none")
+    hybrid.step(60)
+    # Five jumps were due, each was turned down, and the trajectory is that of plain dynamics.
+    assert hybrid.getReasons() == {reason: 5}
+    np.testing.assert_array_equal(cases.phase_point(made), expected)
+    assert hybrid.getLearnedTime() == 0 * unit.picosecond
+
+
+@pytest.mark.parametrize("kind", ["raise", "shape", "state shape"])
+def test_failing_modules_raise_and_restore(kind):
+    made = cases.context(cases.langevin())
+    hybrid = driver(made, cases.script(cases.Fixed(22, kind)), acceptance="none")
+    hybrid.step(10)
+    before = cases.phase_point(made)
+    with pytest.raises(openmm.OpenMMException) as error:
+        hybrid.step(1)
+    message = str(error.value)
+    assert "\n" not in message
+    expected = {"raise": "out of order", "shape": "[1, 22, 3]", "state shape": "[1, 1]"}[kind]
+    assert expected in message
+    np.testing.assert_array_equal(cases.phase_point(made), before)
+    assert hybrid.getNumProposed() == 0 and hybrid.getNumWindowSamples() == 0
+    # The jump is still due, and the Context is usable.
+    with pytest.raises(openmm.OpenMMException):
+        hybrid.step(1)
+    made.getIntegrator().step(1)
+
+
+def test_calls_of_step_do_not_matter():
+    results = []
+    for chunks in ([200], [7] * 28 + [4], [1] * 200):
+        made = cases.context(cases.langevin())
+        hybrid = driver(made)
+        for chunk in chunks:
+            hybrid.step(chunk)
+        results.append(cases.phase_point(made))
+        assert made.getStepCount() == 200
+        # Jumps were due after 10, 20, ..., 190 steps; the first three filled the window.
+        assert hybrid.getNumProposed() == 16
+        assert hybrid.getNumWindowSamples() == 19
+        assert 0 < hybrid.getNumAccepted() < 16
+        assert hybrid.getLearnedTime() / unit.picosecond == pytest.approx(
+            50 * hybrid.getNumAccepted()
+        )
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_the_first_jump_comes_after_the_interval():
+    made = cases.context(cases.langevin())
+    hybrid = driver(made, acceptance="none")
+    hybrid.step(10)
+    assert hybrid.getNumProposed() == 0
+    hybrid.step(1)
+    assert hybrid.getNumProposed() == 1
+    proposal = hybrid.getLastProposal()
+    assert proposal.attempt == 0 and proposal.accepted
+    assert made.getTime().value_in_unit(unit.picosecond) == pytest.approx(11 * cases.STEP_PS)
+
+
+def test_walkers_do_not_depend_on_their_company():
+    # Verlet has no thermostat noise, so walkers can be compared bit for bit.
+    def start(seed):
+        return cases.context(openmm.VerletIntegrator(0.001), seed)
+
+    together = [start(1), start(2), start(3)]
+    batch = driver(together, temperature=300.0, seed=[21, 22, 23])
+    batch.step(120)
+    for index, made in enumerate(together):
+        alone_context = start(index + 1)
+        alone = driver(alone_context, temperature=300.0, seed=[21 + index])
+        alone.step(120)
+        assert alone.getReasons() == batch.getReasons(index)
+        assert 0 < batch.getNumAccepted(index)
+        # Batched tensor arithmetic may round single-precision results differently (6e-8 relative,
+        # 0.5 nm); 50 steps after the last jumps this has grown by less than a factor of 1000.
+        np.testing.assert_allclose(
+            cases.phase_point(made)[0], cases.phase_point(alone_context)[0], atol=3e-5
+        )
+
+
+def test_an_integrator_without_temperature_needs_one():
+    with pytest.raises(ValueError, match="temperature"):
+        driver(cases.context(openmm.VerletIntegrator(0.001)))
+
+
+def test_the_state_reaches_the_next_proposal_only_after_acceptance():
+    made = cases.context(cases.langevin())
+    hybrid = driver(made)
+    hybrid.step(400)
+    assert hybrid.getReasons().keys() - {"accepted"}
+    # TorsionJump counts its calls in the second state number: only accepted ones are kept.
+    assert hybrid._walkers[0].state[1] == hybrid.getNumAccepted()
+
+
+def test_velocities_after_a_jump_are_thermal():
+    # An identity jump at each step: velocities are drawn afresh every time, and the kinetic energy
+    # follows a gamma distribution with the degrees of freedom that constraints and drift leave.
+    module = cases.script(cases.Fixed(22, "identity"))
+    made = cases.context(cases.langevin())
+    hybrid = driver(made, module, acceptance="none", jumpInterval=1)
+    system = cases.dipeptide()[1]
+    dof = 3 * 22 - system.getNumConstraints() - 3
+    kinetic = []
+    for _ in range(300):
+        hybrid._jump()
+        velocities = cases.phase_point(made)[1]
+        masses = hybrid._masses[:, None]
+        assert np.abs((masses * velocities).sum(axis=0)).max() < 1e-10
+        kinetic.append(0.5 * (masses * velocities**2).sum())
+    expected = 0.5 * dof * GAS_CONSTANT_KJ_PER_MOL_K * 300
+    # Relative standard deviation of one kinetic energy: sqrt(2 / dof).
+    tolerance = 5 * math.sqrt(2 / dof / len(kinetic))
+    assert abs(np.mean(kinetic) / expected - 1) < tolerance
+    assert hybrid.getNumAccepted() == 300
+
+
+def test_relaxation_mends_what_the_filter_turns_down():
+    # Noise of 0.01 nm on every atom keeps the geometry and lifts the energy far above the window;
+    # the minimiser brings it back, and the record says after how many stages.
+    shaken = cases.script(cases.TorsionJump((0, 1), [False] * 22, 10.0, 0.0, 0.01))
+    strict = driver(cases.context(cases.langevin()), shaken)
+    strict.step(300)
+    assert strict.getReasons().get("energy", 0) > 20 and strict.getNumAccepted() == 0
+    mended = driver(cases.context(cases.langevin()), shaken, relaxation=[1, 200])
+    mended.step(300)
+    proposal = mended.getLastProposal()
+    assert mended.getReasons()["accepted"] > 20
+    assert proposal.accepted and proposal.stage in (1, 2)
+    assert proposal.energy_after < proposal.energy_raw
+    assert not np.array_equal(proposal.positions_after, proposal.positions_raw)
+    # With `none` every stage is applied although any finite energy would do.
+    every = driver(cases.context(cases.langevin()), shaken, relaxation=[1, 1], acceptance="none")
+    every.step(50)
+    assert every.getLastProposal().stage == 2
+
+
+def test_window_is_learned_from_the_energies_before_jumps():
+    made = cases.context(cases.langevin())
+    hybrid = driver(made, cases.script(cases.Fixed(22, "nan")))
+    energies = []
+    for _ in range(6):
+        hybrid.step(10)
+        energies.append(made.getState(energy=True).getPotentialEnergy()._value)
+    hybrid.step(1)
+    statistics = hybrid._walkers[0].window.statistics
+    assert statistics.count == 6
+    assert statistics.mean == pytest.approx(np.mean(energies))
+    assert statistics.standard_deviation == pytest.approx(np.std(energies, ddof=1))
+    assert hybrid.getNumProposed() == 3
+
+
+def test_environment_and_constraints_are_screened():
+    # Two argon atoms and one neighbour: the module moves the two onto the third.
+    system = openmm.System()
+    for _ in range(3):
+        system.addParticle(39.9)
+    system.addConstraint(0, 1, 0.4)
+    positions = np.array([[0.0, 0, 0], [0.4, 0, 0], [0.2, 0.1, 0.0]])
+    empty = np.zeros((0, 4), dtype=np.int64)
+    spec = ScreenSpec(
+        bonds=np.zeros((0, 2), dtype=np.int64),
+        bond_lengths_nm=np.zeros(0),
+        chiral_centers=empty,
+        chiral_signs=np.zeros(0),
+        cis_trans=empty,
+        rings=(),
+        radii_nm=np.full(2, 0.188),
+        clash_factor=0.0,
+    )
+
+    def verdict(place, module):
+        made = openmm.Context(
+            system,
+            openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.002),
+            openmm.Platform.getPlatform("Reference"),
+        )
+        made.setPositions(np.vstack([positions[:2], place]))
+        hybrid = HybridDriver(
+            made, module, spec, lag=1.0, jumpInterval=1, acceptance="none", seed=1
+        )
+        hybrid._jump()
+        return hybrid.getLastProposal().reason
+
+    identity = cases.script(cases.Fixed(2, "identity"))
+    squeezed = cases.script(cases.Fixed(2, "coincident"))
+    assert verdict([0.2, 0.5, 0.0], identity) == "accepted"
+    assert verdict([0.0, 0.1, 0.0], identity) == "environment"
+    assert verdict([0.0, 0.5, 0.0], squeezed) == "constraints"
+
+
+def test_wrong_arguments_are_named():
+    made = cases.context(cases.langevin())
+    with pytest.raises(ValueError, match="Unknown acceptance 'metropolis'"):
+        driver(made, acceptance="metropolis")
+    with pytest.raises(ValueError, match="bound to 3 atoms"):
+        driver(made, cases.script(cases.Fixed(3, "identity")), solute=[0, 1])
+    with pytest.raises(ValueError, match="jumpInterval"):
+        driver(made, jumpInterval=-1)
+    with pytest.raises(ValueError, match="2 seeds were given for 1"):
+        driver(made, seed=[1, 2])
