@@ -1,0 +1,247 @@
+"""`atmos-openmm validate`: every frame of a trajectory against its force field and geometry."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+DEFAULT_FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
+
+#: Without a terminal, progress is a line every so many seconds.
+LINE_INTERVAL_S = 30.0
+
+
+@click.command("validate")
+@click.argument("trajectory", type=click.Path(path_type=Path))
+@click.option("--topology", type=click.Path(path_type=Path),
+              help="PDB or mmCIF file of the same atoms in the same order, with hydrogens; or a "
+                   "trajectory file of this package. Not needed where TRAJECTORY is one.")
+@click.option("--system", "system_xml", type=click.Path(path_type=Path),
+              help="The System as OpenMM XML, instead of --forcefield.")
+@click.option("--forcefield", multiple=True, metavar="XML",
+              help="OpenMM force field file; repeat for several. Default: "
+                   f"{' and '.join(DEFAULT_FORCEFIELD)}, or the System inside a trajectory file "
+                   "of this package.")
+@click.option("--reference", type=click.Path(path_type=Path),
+              help="Molecular dynamics of the same System to compare energies with: a trajectory, "
+                   "or energies in a .csv, .npz or .npy file.")
+@click.option("--native", type=click.Path(path_type=Path),
+              help="Structure (PDB, mmCIF) that has the right handedness at every centre and the "
+                   "right class of every peptide bond. Default: L amino acids, trans.")
+@click.option("--temperature", type=float, default=300.0, show_default=True,
+              help="Temperature of the frames in kelvin.")
+@click.option("--window", type=float, default=6.0, show_default=True,
+              help="Width of the energy window above the reference's mean, in its standard "
+                   "deviations.")
+@click.option("--relax", "iterations", type=click.IntRange(min=1), default=100, show_default=True,
+              help="Iterations of the minimiser a frame, at most.")
+@click.option("--no-relax", is_flag=True, help="Leave the relaxation out.")
+@click.option("--frames", default=None, metavar="N | A:B",
+              help="Only the first N frames, or frames A up to but not including B.")
+@click.option("--stride", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Every so many frames.")
+@click.option("--platform", default="Reference", show_default=True, help="OpenMM platform.")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="CSV file, a row a frame. Default: TRAJECTORY's name with .validation.csv, in "
+                   "the current folder.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path),
+              help="Write the summary to this file too.")
+@click.option("--strict", is_flag=True, help="Exit with status 1 when a frame is invalid.")
+def command(
+    trajectory: Path,
+    topology: Path | None,
+    system_xml: Path | None,
+    forcefield: tuple[str, ...],
+    reference: Path | None,
+    native: Path | None,
+    temperature: float,
+    window: float,
+    iterations: int,
+    no_relax: bool,
+    frames: str | None,
+    stride: int,
+    platform: str,
+    out: Path | None,
+    json_path: Path | None,
+    strict: bool,
+) -> int:
+    """Check every frame of TRAJECTORY, from this package or any other generator.
+
+    For each frame: energy by force, the largest force and its atom, overlaps, bonds and angles far
+    from equilibrium, handedness, omega angles, rings, and what a short relaxation does to energy
+    and positions; from these a verdict and its reason. Writes a CSV file and prints a summary.
+
+    \b
+    atmos-openmm validate run.dcd --topology start.pdb --reference md.xtc
+    atmos-openmm validate samples.xtc --topology start.pdb --forcefield amber14-all.xml --no-relax
+    """
+    from ..validation import EnergyValidator
+
+    if system_xml is not None and forcefield:
+        raise click.UsageError("Give either --system or --forcefield.")
+    start, stop = _frame_range(frames)
+    out = Path(f"{trajectory.stem}.validation.csv") if out is None else out
+    if out.resolve() in (trajectory.resolve(), reference and reference.resolve()):
+        raise click.UsageError(f"--out {out} would overwrite the input.")
+    if not trajectory.exists():
+        raise FileNotFoundError(f"There is no trajectory {trajectory}.")
+    molecule, system = _molecule_and_system(trajectory, topology, system_xml, forcefield)
+    validator = EnergyValidator(
+        molecule,
+        system,
+        temperature=temperature,
+        reference=reference,
+        energyWindow=window,
+        relaxationIterations=0 if no_relax else iterations,
+        platform=platform,
+        nativePositions=None if native is None else _read_structure(native)[1],
+    )
+    progress = _Progress()
+    report = validator.validateTrajectory(
+        trajectory, start=start, stop=stop, stride=stride, csv=out, keepFrames=False,
+        progress=progress,
+    )
+    progress.finish()
+    click.echo(report.table())
+    click.echo(f"\nAll frames: {out}")
+    if json_path is not None:
+        json_path.write_text(json.dumps(report.summary(), indent=1) + "\n")
+    return 1 if strict and report.verdicts["invalid"] else 0
+
+
+def _frame_range(text: str | None) -> tuple[int, int | None]:
+    """The first frame and the one to stop before, of "N" or "A:B" (either may be left out)."""
+    if text is None:
+        return 0, None
+    first, colon, last = text.rpartition(":")
+    try:
+        start = int(first) if first else 0
+        stop = None if colon and not last else int(last)
+    except ValueError:
+        raise click.UsageError(f"--frames {text!r}: give a number, or A:B.") from None
+    if start < 0 or (stop is not None and stop <= start):
+        raise click.UsageError(f"--frames {text!r} is empty; frames are counted from 0.")
+    return start, stop
+
+
+def _molecule_and_system(
+    trajectory: Path, topology: Path | None, system_xml: Path | None, forcefield: tuple[str, ...]
+) -> tuple[Any, Any]:
+    """Topology and System from the files and names given."""
+    from ..validation.frames import is_own_layout
+
+    source = trajectory if topology is None else topology
+    if not source.exists():
+        raise FileNotFoundError(f"There is no file {source}.")
+    if is_own_layout(source):
+        from ..data.layout import TrajectoryFile
+
+        with TrajectoryFile(source) as file:
+            molecule = file.topology
+            inside = None if system_xml or forcefield else file.system
+    elif topology is None:
+        raise click.UsageError(
+            f"{trajectory} does not say what its atoms are; give --topology FILE (PDB or mmCIF)."
+        )
+    else:
+        molecule, _ = _read_structure(topology)
+        inside = None
+    if system_xml is not None:
+        return molecule, _read_system(system_xml)
+    if inside is not None:
+        return molecule, inside
+    return molecule, _create_system(molecule, forcefield or DEFAULT_FORCEFIELD)
+
+
+def _read_structure(path: Path) -> tuple[Any, Any]:
+    """Topology and positions of the first model of a PDB or mmCIF file."""
+    from openmm.app import PDBFile, PDBxFile
+
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
+    kinds = {".pdb": PDBFile, ".ent": PDBFile, ".cif": PDBxFile, ".pdbx": PDBxFile}
+    kind = kinds.get(path.suffix.lower(), None)
+    if kind is None:
+        raise ValueError(
+            f"{path}: the topology is read from PDB or mmCIF files ({', '.join(kinds)}), or from a "
+            "trajectory file of this package. Convert other formats first, and give the System of "
+            "another force field with --system"
+        )
+    try:
+        file = kind(str(path))
+    except Exception as error:  # the readers raise bare errors of many kinds on bad lines
+        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+    return file.topology, file.getPositions(asNumpy=True)
+
+
+def _read_system(path: Path) -> Any:
+    import openmm
+
+    if not path.exists():
+        raise FileNotFoundError(f"There is no System {path}.")
+    try:
+        system = openmm.XmlSerializer.deserialize(path.read_text())
+    except (openmm.OpenMMException, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no OpenMM XML file: {error}") from error
+    if not isinstance(system, openmm.System):
+        raise ValueError(f"{path} holds a {type(system).__name__}; a System was expected")
+    return system
+
+
+def _create_system(topology: Any, names: tuple[str, ...]) -> Any:
+    """A System with bonds to hydrogen constrained, as most simulations have it."""
+    from openmm import app
+
+    try:
+        field = app.ForceField(*names)
+    except Exception as error:  # unknown file, bad XML, missing parameters
+        raise ValueError(f"force field {' '.join(names)}: {error}") from error
+    implicit = any(name.startswith("implicit/") or "obc" in name for name in names)
+    periodic = topology.getPeriodicBoxVectors() is not None and not implicit
+    try:
+        return field.createSystem(
+            topology,
+            nonbondedMethod=app.PME if periodic else app.NoCutoff,
+            constraints=app.HBonds,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{error} The force field is {' '.join(names)}; choose another with --forcefield, or "
+            "give the System with --system."
+        ) from error
+
+
+class _Progress:
+    """A line on stderr with the frames done and the time left."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._shown = self._start
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - self._shown < (0.2 if self._terminal else LINE_INTERVAL_S):
+            return
+        self._shown = now
+        rate = done / max(now - self._start, 1e-9)
+        line = f"frame {done}" if total is None else f"frame {done}/{total}"
+        line += f"  {rate:.3g} frames/s"
+        if total is not None:
+            line += f"  ETA {_clock((total - done) / rate)}"
+        click.echo(f"\r\033[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
+
+    def finish(self) -> None:
+        """Clear the line."""
+        if self._terminal:
+            click.echo("\r\033[K", nl=False, err=True)
+
+
+def _clock(seconds: float) -> str:
+    whole = int(round(seconds))
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"

@@ -1,0 +1,34 @@
+"""Validation: energies by force, geometry, and the verdict on a frame.
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_EXPORTS = {
+    "EnergyComparison": "reference",
+    "EnergyDecomposer": "energies",
+    "EnergyDecomposition": "energies",
+    "EnergyReference": "reference",
+    "EnergySumError": "energies",
+    "EnergyValidator": "validator",
+    "FrameVerdict": "verdict",
+    "TrajectoryMismatchError": "frames",
+    "ValidationReport": "summary",
+    "decomposeEnergy": "energies",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

@@ -1,0 +1,100 @@
+"""Contexts that only evaluate: energies, forces, constraints; no dynamics is ever run in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import unit
+
+__all__ = ["as_positions_nm", "as_value", "check_positions", "evaluation_context", "put_frame"]
+
+
+def as_value(quantity: Any, in_unit: Any) -> Any:
+    """Strip the unit of a Quantity (after converting to `in_unit`); pass bare numbers through."""
+    return quantity.value_in_unit(in_unit) if unit.is_quantity(quantity) else quantity
+
+
+def as_positions_nm(positions: Any) -> np.ndarray:
+    """Turn a Quantity, a list of Vec3 or Quantities, or an array into nm, [P,3] float64."""
+    if isinstance(positions, (list, tuple)) and any(unit.is_quantity(row) for row in positions):
+        positions = [as_value(row, unit.nanometer) for row in positions]
+    return np.asarray(as_value(positions, unit.nanometer), dtype=np.float64)
+
+
+def check_positions(positions: Any, num_particles: int) -> np.ndarray:
+    """Convert positions and check their shape.
+
+    Parameters
+    ----------
+    positions: Quantity or array
+        P x 3 (nm).
+    num_particles: int
+        the number of particles expected.
+
+    Returns
+    -------
+    array [P,3], float64, nm. The numbers may be NaN or infinite; the caller decides on that.
+
+    Raises
+    ------
+    ValueError
+        for any other shape.
+    """
+    values = as_positions_nm(positions)
+    if values.shape != (num_particles, 3):
+        raise ValueError(
+            f"positions have shape {values.shape}; the System has {num_particles} particles, so "
+            f"({num_particles}, 3) was expected"
+        )
+    return values
+
+
+def evaluation_context(
+    system: openmm.System, platform: openmm.Platform | str | None = None
+) -> openmm.Context:
+    """Create a Context for evaluations of one System.
+
+    Parameters
+    ----------
+    system: openmm.System
+        used as it is, not copied.
+    platform: openmm.Platform or str or None
+        Reference (double precision) when None. GPU platforms are asked for mixed precision, since
+        the energies of unrelaxed frames overflow the resolution of single precision.
+
+    Returns
+    -------
+    openmm.Context
+
+    Raises
+    ------
+    ValueError
+        when no platform has the name.
+    """
+    if platform is None:
+        platform = "Reference"
+    if isinstance(platform, str):
+        known = [
+            openmm.Platform.getPlatform(i).getName()
+            for i in range(openmm.Platform.getNumPlatforms())
+        ]
+        if platform not in known:
+            raise ValueError(f"there is no platform {platform!r} here; choose one of {known}")
+        platform = openmm.Platform.getPlatformByName(platform)
+    chosen: Any = platform
+    properties = {}
+    if "Precision" in chosen.getPropertyNames():
+        properties["Precision"] = "mixed"
+    return openmm.Context(system, openmm.VerletIntegrator(0.001), chosen, properties)
+
+
+def put_frame(
+    context: openmm.Context, positions_nm: np.ndarray, box_nm: np.ndarray | None = None
+) -> None:
+    """Write a frame into a Context: box vectors first, then positions, then virtual sites."""
+    if box_nm is not None:
+        context.setPeriodicBoxVectors(*(openmm.Vec3(*map(float, row)) for row in box_nm))
+    context.setPositions(positions_nm)
+    context.computeVirtualSites()

@@ -1,0 +1,63 @@
+"""Verdicts as a CSV file, written row by row."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+from .verdict import FrameVerdict
+
+__all__ = ["CsvWriter"]
+
+
+def _cell(value: Any) -> Any:
+    """Numbers with the digits that mean something; nothing for what could not be had."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.10g}"
+    return value
+
+
+class CsvWriter:
+    """Writes one row a frame, and flushes it, so that a killed run leaves all that it did.
+
+    Parameters
+    ----------
+    path: str or path
+        overwritten.
+    omega_labels: tuple of str
+        names of the peptide bonds.
+
+    Raises
+    ------
+    OSError
+        when the file cannot be written.
+    """
+
+    def __init__(self, path: Any, omega_labels: tuple[str, ...]) -> None:
+        self.path = Path(path)
+        self._omega_labels = omega_labels
+        self._file = self.path.open("w", newline="")
+        self._writer: csv.DictWriter[str] | None = None
+
+    def write(self, verdict: FrameVerdict) -> None:
+        """Write one row; the first one writes the heading too."""
+        row = verdict.row(self._omega_labels)
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, fieldnames=list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow({key: _cell(value) for key, value in row.items()})
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> CsvWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

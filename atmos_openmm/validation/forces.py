@@ -1,0 +1,62 @@
+"""The largest force in a frame, and the atom that it acts on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import openmm
+from openmm import unit
+
+__all__ = ["LargestForce", "largest_force", "movable_particles"]
+
+
+@dataclass(frozen=True)
+class LargestForce:
+    """The largest force on one particle.
+
+    Attributes
+    ----------
+    atom: int
+        particle number.
+    magnitude_kj_per_mol_nm: float
+        its length; infinite when a component is NaN or infinite.
+    """
+
+    atom: int
+    magnitude_kj_per_mol_nm: float
+
+
+def movable_particles(system: openmm.System) -> np.ndarray:
+    """Tell which particles have mass, [P] bool; virtual sites and fixed particles have none."""
+    return np.array(
+        [system.getParticleMass(i)._value > 0 for i in range(system.getNumParticles())], dtype=bool
+    )
+
+
+def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:
+    """Find the largest force in a Context that holds a frame.
+
+    Massless particles are passed over: a virtual site hands its force on to the particles that
+    define it, and a fixed particle does not follow its force. A force that is not finite counts
+    as the largest of all.
+
+    Parameters
+    ----------
+    context: openmm.Context
+    movable: array [P], bool
+        the particles with mass (`movable_particles`).
+
+    Returns
+    -------
+    LargestForce
+    """
+    state = context.getState(forces=True)
+    forces = state.getForces(asNumpy=True).value_in_unit(
+        unit.kilojoule_per_mole / unit.nanometer
+    )
+    magnitude = np.sqrt(np.einsum("pd,pd->p", forces, forces))
+    magnitude[~np.isfinite(magnitude)] = np.inf
+    magnitude = np.where(movable, magnitude, -1.0)
+    atom = int(np.argmax(magnitude))
+    return LargestForce(atom, float(magnitude[atom]))

@@ -1,0 +1,320 @@
+"""The geometry of a frame against its chemistry and its force field, with names for all faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openmm
+
+from ..systems import build_screen, features_from_topology
+from ..systems import geometry as measure
+from ..systems.screening import MIN_CHIRAL_VOLUME
+from .clashes import Clashes, ClashFinder
+from .forces import movable_particles
+from .names import atom_labels, join_atoms
+from .terms import (
+    HarmonicTerms,
+    angle_deviations,
+    angle_terms,
+    bond_deviations,
+    bond_terms,
+    constraint_terms,
+)
+from .torsions import omega_torsions
+
+__all__ = ["Geometry", "GeometryFindings"]
+
+
+@dataclass(frozen=True)
+class GeometryFindings:
+    """What was found in one frame; `FrameVerdict` has most fields under the same names.
+
+    Attributes
+    ----------
+    faults: tuple of (reason, detail)
+        what fails the screen, at most one entry a reason, the worst place of each in the detail.
+    """
+
+    faults: tuple[tuple[str, str], ...]
+    clashes: int
+    worst_clash: str
+    worst_clash_nm: float
+    bond_outliers: int
+    worst_bond: str
+    worst_bond_sigma: float
+    angle_outliers: int
+    worst_angle: str
+    worst_angle_sigma: float
+    constraint_error_nm: float
+    worst_constraint: str
+    broken_bonds: tuple[str, ...]
+    wrong_chirality: tuple[str, ...]
+    flipped_torsions: tuple[str, ...]
+    threaded_rings: tuple[str, ...]
+    omega_deg: tuple[float, ...]
+    cis_peptide_bonds: tuple[str, ...]
+
+
+def _also(count: int) -> str:
+    return f", and {count - 1} more" if count > 1 else ""
+
+
+class Geometry:
+    """Measures frames of one molecular system.
+
+    Bonds, handedness, cis and trans, rings and overlaps of the solute are screened as jumps are
+    (`atmos_openmm.systems.screening`), with all faults named; bonds, angles and constraints of the
+    whole System, solvent included, are measured against its equilibrium values.
+
+    Parameters
+    ----------
+    topology: openmm.app.Topology
+    system: openmm.System
+    temperature_K: float
+        of the thermal widths.
+    outlier_sigmas: float
+        bonds and angles beyond so many thermal widths are counted.
+    native_nm: array [P,3] or None
+        a structure with the right handedness and the right class of each peptide bond.
+    features: MoleculeFeatures or None
+        of all atoms of the solute; made from the Topology when None.
+
+    Attributes
+    ----------
+    solute, solute_heavy: array, int64
+        particle numbers of the solute, and of its heavy atoms.
+    bond_pairs: list of (int, int)
+        what holds molecules together: the Topology's bonds and the constraints.
+    omegas: OmegaTorsions
+
+    Raises
+    ------
+    ValueError
+        when the chemistry cannot be told from the Topology.
+    """
+
+    def __init__(
+        self,
+        topology: Any,
+        system: openmm.System,
+        *,
+        temperature_K: float = 300.0,
+        outlier_sigmas: float = 6.0,
+        native_nm: np.ndarray | None = None,
+        features: Any = None,
+    ) -> None:
+        if features is None:
+            features = features_from_topology(topology, positions=native_nm)
+        spec = build_screen(features, topology, system)
+        self._labels = atom_labels(topology)
+        self._outlier_sigmas = outlier_sigmas
+        self.solute: np.ndarray = features.atom_indices
+        self.solute_heavy: np.ndarray = self.solute[features.ref_element > 1]
+        self._screen = HarmonicTerms(
+            self.solute[spec.bonds], spec.bond_lengths_nm, np.ones(len(spec.bonds))
+        )
+        self._bond_tolerance_nm = spec.bond_tolerance_nm
+        self._constraint_tolerance_nm = spec.constraint_tolerance_nm
+        self._centers = self.solute[spec.chiral_centers]
+        self._signs = spec.chiral_signs
+        self._fixed_torsions = self.solute[spec.cis_trans]
+        self._is_trans = np.ones(len(self._fixed_torsions), dtype=bool)
+        if native_nm is not None:
+            cosines = measure.torsion_cosines(native_nm[None], self._fixed_torsions)[0]
+            self._is_trans = cosines < 0
+        bonds = self.solute[spec.bonds]
+        self._rings = [tuple(self.solute[list(ring)].tolist()) for ring in spec.rings]
+        self._ring_bonds = [bonds[~np.isin(bonds, ring).any(axis=1)] for ring in self._rings]
+        self.omegas = omega_torsions(topology)
+        self._bonds = bond_terms(system, temperature_K)
+        self._angles = angle_terms(system, temperature_K)
+        self._constraints = constraint_terms(system, temperature_K)
+        topology_bonds = np.array(
+            [(a.index, b.index) for a, b in topology.bonds()], dtype=np.int64
+        ).reshape(-1, 2)
+        self._finder = ClashFinder(
+            topology_bonds,
+            movable_particles(system),
+            self.solute,
+            spec.radii_nm,
+            spec.clash_factor,
+            spec.environment_distance_nm,
+        )
+        held = np.concatenate([topology_bonds, self._constraints.atoms])
+        self.bond_pairs: list[tuple[int, int]] = [(int(a), int(b)) for a, b in held]
+
+    def measure(
+        self, positions_nm: np.ndarray, box_nm: np.ndarray | None = None
+    ) -> GeometryFindings:
+        """Measure one frame.
+
+        Parameters
+        ----------
+        positions_nm: array [P,3]
+            finite; molecules whole.
+        box_nm: array [3,3] or None
+            reduced periodic box vectors, for overlaps between images.
+
+        Returns
+        -------
+        GeometryFindings
+        """
+        frame = positions_nm[None]
+        faults: list[tuple[str, str]] = []
+        broken = self._broken_bonds(positions_nm, faults)
+        chirality = self._chirality(frame, faults)
+        flipped = self._flipped(frame, faults)
+        rings = self._threaded(frame, faults)
+        clashes = self._finder.find(positions_nm, box_nm)
+        worst_clash = self._clash_faults(clashes, faults)
+        # Constraints count as bonds, except that their own fault is a distance, not a width.
+        constraint = bond_deviations(self._constraints, positions_nm)
+        error, constraint_name = self._constraint_fault(constraint, faults)
+        bond_sigma = np.concatenate(
+            [
+                bond_deviations(self._bonds, positions_nm) / self._bonds.sigma,
+                constraint / self._constraints.sigma,
+            ]
+        )
+        bond_atoms = np.concatenate([self._bonds.atoms, self._constraints.atoms])
+        angle_sigma = angle_deviations(self._angles, positions_nm) / self._angles.sigma
+        num_bonds, worst_bond, bond_value = self._outliers(bond_sigma, bond_atoms)
+        num_angles, worst_angle, angle_value = self._outliers(angle_sigma, self._angles.atoms)
+        omega = np.degrees(measure.torsion_angles(frame, self.omegas.atoms)[0])
+        return GeometryFindings(
+            faults=tuple(faults),
+            clashes=len(clashes),
+            worst_clash=worst_clash,
+            worst_clash_nm=float(clashes.distances_nm[0]) if len(clashes) else float("nan"),
+            bond_outliers=num_bonds,
+            worst_bond=worst_bond,
+            worst_bond_sigma=bond_value,
+            angle_outliers=num_angles,
+            worst_angle=worst_angle,
+            worst_angle_sigma=angle_value,
+            constraint_error_nm=error,
+            worst_constraint=constraint_name,
+            broken_bonds=broken,
+            wrong_chirality=chirality,
+            flipped_torsions=flipped,
+            threaded_rings=rings,
+            omega_deg=tuple(omega.tolist()),
+            cis_peptide_bonds=tuple(
+                label
+                for label, angle in zip(self.omegas.labels, omega, strict=True)
+                if abs(angle) <= 90
+            ),
+        )
+
+    def _name(self, atoms: Any) -> str:
+        return join_atoms(self._labels, atoms)
+
+    def _broken_bonds(
+        self, positions_nm: np.ndarray, faults: list[tuple[str, str]]
+    ) -> tuple[str, ...]:
+        deviation = bond_deviations(self._screen, positions_nm)
+        bad = np.flatnonzero(np.abs(deviation) > self._bond_tolerance_nm)
+        if not len(bad):
+            return ()
+        k = bad[np.argmax(np.abs(deviation[bad]))]
+        expected = self._screen.equilibrium[k]
+        faults.append(
+            (
+                "bonds",
+                f"bond {self._name(self._screen.atoms[k])} is {expected + deviation[k]:.4f} nm "
+                f"long, expected {expected:.4f}{_also(len(bad))}",
+            )
+        )
+        return tuple(self._name(self._screen.atoms[i]) for i in bad)
+
+    def _chirality(self, frame: np.ndarray, faults: list[tuple[str, str]]) -> tuple[str, ...]:
+        volumes = measure.chiral_volumes(frame, self._centers)[0] * self._signs
+        # Coincident atoms give NaN, which counts as flat.
+        volumes = np.nan_to_num(volumes, nan=0.0)
+        bad = np.flatnonzero(volumes < MIN_CHIRAL_VOLUME)
+        if not len(bad):
+            return ()
+        names = tuple(self._labels[self._centers[i, 0]] for i in bad)
+        k = bad[np.argmin(volumes[bad])]
+        faults.append(
+            (
+                "chirality",
+                f"{self._labels[self._centers[k, 0]]} has the wrong hand: signed volume "
+                f"{volumes[k]:.2f}, at least {MIN_CHIRAL_VOLUME:.2f} expected{_also(len(bad))}",
+            )
+        )
+        return names
+
+    def _flipped(self, frame: np.ndarray, faults: list[tuple[str, str]]) -> tuple[str, ...]:
+        trans = measure.torsion_cosines(frame, self._fixed_torsions)[0] < 0
+        bad = np.flatnonzero(trans != self._is_trans)
+        if not len(bad):
+            return ()
+        k = bad[0]
+        angle = np.degrees(measure.torsion_angles(frame, self._fixed_torsions[k : k + 1])[0, 0])
+        faults.append(
+            (
+                "cis_trans",
+                f"{self._name(self._fixed_torsions[k])} is {'trans' if trans[k] else 'cis'} "
+                f"({angle:.0f} degrees), expected {'trans' if self._is_trans[k] else 'cis'}"
+                f"{_also(len(bad))}",
+            )
+        )
+        return tuple(self._name(self._fixed_torsions[i]) for i in bad)
+
+    def _threaded(self, frame: np.ndarray, faults: list[tuple[str, str]]) -> tuple[str, ...]:
+        names = []
+        for ring, bonds in zip(self._rings, self._ring_bonds, strict=True):
+            if not len(bonds):
+                continue
+            for k in np.flatnonzero(measure.ring_crossings(frame, ring, bonds)[0]):
+                names.append(f"{self._name(bonds[k])} through the ring {self._name(ring)}")
+        if names:
+            faults.append(("rings", f"{names[0]}{_also(len(names))}"))
+        return tuple(names)
+
+    def _clash_faults(self, clashes: Clashes, faults: list[tuple[str, str]]) -> str:
+        def describe(k: int) -> str:
+            first, second = (self._labels[i] for i in clashes.pairs[k])
+            return f"{first} and {second}"
+
+        for reason, chosen in (("clash", clashes.in_solute), ("environment", ~clashes.in_solute)):
+            found = np.flatnonzero(chosen)
+            if len(found):
+                k = int(found[0])
+                faults.append(
+                    (
+                        reason,
+                        f"{describe(k)} are {clashes.distances_nm[k]:.4f} nm apart, at least "
+                        f"{clashes.limits_nm[k]:.4f} expected{_also(len(found))}",
+                    )
+                )
+        return describe(0) if len(clashes) else ""
+
+    def _constraint_fault(
+        self, deviation: np.ndarray, faults: list[tuple[str, str]]
+    ) -> tuple[float, str]:
+        if not len(deviation):
+            return 0.0, ""
+        k = int(np.argmax(np.abs(deviation)))
+        error, name = float(np.abs(deviation[k])), self._name(self._constraints.atoms[k])
+        if error > self._constraint_tolerance_nm:
+            expected = self._constraints.equilibrium[k]
+            faults.append(
+                (
+                    "constraints",
+                    f"constrained distance {name} is {expected + deviation[k]:.4f} nm before "
+                    f"projection, expected {expected:.4f} "
+                    f"(tolerance {self._constraint_tolerance_nm:g})",
+                )
+            )
+        return error, name
+
+    def _outliers(self, sigma: np.ndarray, atoms: np.ndarray) -> tuple[int, str, float]:
+        if not len(sigma):
+            return 0, "", 0.0
+        k = int(np.argmax(np.abs(sigma)))
+        count = int(np.sum(np.abs(sigma) > self._outlier_sigmas))
+        return count, self._name(atoms[k]), float(sigma[k])

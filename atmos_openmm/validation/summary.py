@@ -1,0 +1,256 @@
+"""What the verdicts on all frames of a trajectory come to."""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .csvfile import CsvWriter
+from .reference import EnergyComparison, EnergyReference, compare_energies
+from .verdict import INVALID, RELAXED, VALID, FrameVerdict
+
+__all__ = ["ValidationReport"]
+
+#: So many of the worst frames are kept and shown.
+NUM_WORST = 10
+
+
+class ValidationReport:
+    """Verdicts on the frames of one trajectory, and their summary.
+
+    Made by `EnergyValidator.validateTrajectory`. Iterating gives the verdicts, where they were
+    kept.
+
+    Attributes
+    ----------
+    source: str
+        the trajectory.
+    num_frames: int
+        frames judged.
+    remarks: list of str
+        differences between trajectory and topology that are not errors.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        force_names: tuple[str, ...],
+        omega_labels: tuple[str, ...],
+        reference: EnergyReference | None,
+        energy_window: float,
+        kt_kj_per_mol: float,
+        relaxed: bool,
+        keep_frames: bool = True,
+    ) -> None:
+        self.source = source
+        self.force_names = force_names
+        self.omega_labels = omega_labels
+        self.reference = reference
+        self.energy_window = energy_window
+        self.kt_kj_per_mol = kt_kj_per_mol
+        self.relaxed = relaxed
+        self.remarks: list[str] = []
+        self.num_frames = 0
+        self.verdicts: Counter[str] = Counter()
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self._frames: list[FrameVerdict] | None = [] if keep_frames else None
+        self._constrained = array("d")
+        self._relaxed = array("d")
+        self._rmsd = array("d")
+        self._num_in_window = 0
+        self._force_sums = np.zeros(len(force_names))
+        self._counts: Counter[str] = Counter()
+        self._worst: list[tuple[tuple[int, float, int], FrameVerdict]] = []
+
+    def add(self, verdict: FrameVerdict) -> None:
+        """Take the verdict on one more frame into account."""
+        self.num_frames += 1
+        self.verdicts[verdict.verdict] += 1
+        self.reasons[verdict.verdict, verdict.reason] += 1
+        if self._frames is not None:
+            self._frames.append(verdict)
+        self._constrained.append(verdict.energy_constrained_kj_per_mol)
+        self._relaxed.append(verdict.energy_relaxed_kj_per_mol)
+        self._rmsd.append(verdict.rmsd_heavy_nm)
+        self._num_in_window += verdict.in_window
+        if verdict.verdict == VALID:
+            self._force_sums += np.array(list(verdict.energies_kj_per_mol.values()))
+        counts = {
+            "with clashes": verdict.clashes > 0,
+            "with bond outliers": verdict.bond_outliers > 0,
+            "with angle outliers": verdict.angle_outliers > 0,
+            "with broken bonds": bool(verdict.broken_bonds),
+            "with wrong chirality": bool(verdict.wrong_chirality),
+            "with flipped torsions": bool(verdict.flipped_torsions),
+            "with threaded rings": bool(verdict.threaded_rings),
+        }
+        for name, value in counts.items():
+            self._counts[name] += value
+        energy = verdict.energy_constrained_kj_per_mol
+        rank = (VALID, RELAXED, INVALID).index(verdict.verdict)
+        key = (rank, energy if np.isfinite(energy) else np.inf, -verdict.frame)
+        heapq.heappush(self._worst, (key, verdict))
+        if len(self._worst) > NUM_WORST:
+            heapq.heappop(self._worst)
+
+    @property
+    def frames(self) -> list[FrameVerdict]:
+        """The verdicts, in the order of the trajectory.
+
+        Raises
+        ------
+        ValueError
+            when they were not kept.
+        """
+        if self._frames is None:
+            raise ValueError(
+                "the verdicts were not kept; use keepFrames=True, or csv=... to write them while "
+                "they are made"
+            )
+        return self._frames
+
+    def __iter__(self) -> Iterator[FrameVerdict]:
+        return iter(self.frames)
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    @property
+    def worst(self) -> list[FrameVerdict]:
+        """The worst frames, worst first: invalid ones before others, then by energy."""
+        return [verdict for _, verdict in sorted(self._worst, key=lambda e: e[0], reverse=True)]
+
+    def openCsv(self, path: Any) -> CsvWriter:
+        """Open a CSV file for the verdicts of this report."""
+        return CsvWriter(path, self.omega_labels)
+
+    def toCsv(self, path: Any) -> None:
+        """Write all verdicts to a CSV file, one row a frame.
+
+        Raises
+        ------
+        ValueError
+            when the verdicts were not kept.
+        OSError
+            when the file cannot be written.
+        """
+        frames = self.frames
+        with self.openCsv(path) as writer:
+            for verdict in frames:
+                writer.write(verdict)
+
+    @property
+    def constrained_energies_kj_per_mol(self) -> np.ndarray:
+        """Energy of each frame after constraints, [F]; NaN where a frame has none."""
+        return np.array(self._constrained)
+
+    @property
+    def relaxed_energies_kj_per_mol(self) -> np.ndarray:
+        """Energy of each frame after relaxation, [F]; NaN where a frame has none."""
+        return np.array(self._relaxed)
+
+    def compare(self) -> EnergyComparison | None:
+        """The energies after constraints against the reference; None without a reference."""
+        if self.reference is None:
+            return None
+        return compare_energies(
+            self.constrained_energies_kj_per_mol,
+            self.reference,
+            width=self.energy_window,
+            kt=self.kt_kj_per_mol,
+        )
+
+    def control(self) -> EnergyComparison | None:
+        """The first half of the reference against the second: how well the reference agrees with
+        itself, below which no distance means anything. None without a reference."""
+        if self.reference is None:
+            return None
+        first, second = self.reference.halves()
+        try:
+            half = EnergyReference(second, "the second half of the reference")
+        except ValueError:
+            return None
+        return compare_energies(first, half, width=self.energy_window, kt=self.kt_kj_per_mol)
+
+    def summary(self) -> dict[str, Any]:
+        """Sum up in plain numbers (for JSON): counts, energies, distances to the reference.
+
+        Returns
+        -------
+        dict
+            ``num_frames``; ``verdicts`` and ``reasons`` (counts); ``fraction_valid`` (as they
+            are), ``fraction_valid_or_relaxed``; ``frames_with`` (counts of findings);
+            ``energy_kj_per_mol`` (median, least and largest, after constraints and relaxed);
+            ``force_means_kj_per_mol`` over the frames that are valid as they are;
+            ``median_rmsd_heavy_nm``; ``fraction_in_window``; and with a reference ``reference``
+            (source, size, mean, sd, window limit), ``distance`` and ``control``.
+        """
+        valid = self.verdicts[VALID]
+        result: dict[str, Any] = {
+            "source": self.source,
+            "num_frames": self.num_frames,
+            "verdicts": {name: self.verdicts[name] for name in (VALID, RELAXED, INVALID)},
+            "reasons": {
+                f"{verdict}: {reason}": count
+                for (verdict, reason), count in sorted(self.reasons.items())
+            },
+            "fraction_valid": valid / max(1, self.num_frames),
+            "fraction_valid_or_relaxed": (valid + self.verdicts[RELAXED])
+            / max(1, self.num_frames),
+            "fraction_in_window": self._num_in_window / max(1, self.num_frames),
+            "frames_with": {name.removeprefix("with "): n for name, n in self._counts.items()},
+            "energy_kj_per_mol": {
+                "after constraints": _spread(self.constrained_energies_kj_per_mol),
+                "after relaxation": _spread(self.relaxed_energies_kj_per_mol),
+            },
+            "force_means_kj_per_mol": {
+                name: float(total / valid) if valid else None
+                for name, total in zip(self.force_names, self._force_sums, strict=True)
+            },
+            "median_rmsd_heavy_nm": _spread(np.array(self._rmsd))["median"],
+            "remarks": list(self.remarks),
+        }
+        comparison, control = self.compare(), self.control()
+        if self.reference is not None and comparison is not None:
+            result["reference"] = {
+                "source": self.reference.source,
+                "num_energies": len(self.reference.energies_kj_per_mol),
+                "mean_kj_per_mol": self.reference.mean_kj_per_mol,
+                "sd_kj_per_mol": self.reference.sd_kj_per_mol,
+                "window_limit_kj_per_mol": self.reference.window_limit(self.energy_window),
+            }
+            result["distance"] = _distance(comparison)
+            result["control"] = None if control is None else _distance(control)
+        return result
+
+    def table(self) -> str:
+        """The summary and the worst frames as text."""
+        from .table import format_report
+
+        return format_report(self)
+
+
+def _spread(values: np.ndarray) -> dict[str, float | None]:
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return {"median": None, "least": None, "largest": None}
+    return {
+        "median": float(np.median(finite)),
+        "least": float(finite.min()),
+        "largest": float(finite.max()),
+    }
+
+
+def _distance(comparison: EnergyComparison) -> dict[str, float]:
+    return {
+        "wasserstein_kj_per_mol": comparison.wasserstein_kj_per_mol,
+        "wasserstein_kt": comparison.wasserstein_kt,
+        "jensen_shannon_bits": comparison.jensen_shannon_bits,
+        "fraction_in_window": comparison.fraction_in_window,
+    }

@@ -1,0 +1,140 @@
+"""The report on a trajectory as text that fits a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .verdict import INVALID, RELAXED, VALID
+
+if TYPE_CHECKING:
+    from .summary import ValidationReport
+
+__all__ = ["format_report"]
+
+WIDTH = 100
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}" if abs(value) < 1e7 else f"{value:.2e}"
+
+
+def _columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
+    """Align columns: the first one to the left, the others to the right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return lines
+
+
+def _verdicts(report: ValidationReport) -> list[str]:
+    total = max(1, report.num_frames)
+    rows = []
+    for verdict in (VALID, RELAXED, INVALID):
+        count = report.verdicts[verdict]
+        rows.append([verdict, str(count), f"{100 * count / total:.1f} %"])
+        if verdict == VALID:
+            continue
+        reasons = [(n, r) for (v, r), n in report.reasons.items() if v == verdict]
+        for n, reason in sorted(reasons, reverse=True):
+            rows.append([f"    {reason}", str(n), f"{100 * n / total:.1f} %"])
+    return _columns(rows)
+
+
+def _energies(report: ValidationReport, summary: dict[str, Any]) -> list[str]:
+    rows = [["kJ/mol", "median", "least", "largest"]]
+    for name, spread in summary["energy_kj_per_mol"].items():
+        if name == "after relaxation" and not report.relaxed:
+            continue
+        rows.append([name, *(_number(spread[k]) for k in ("median", "least", "largest"))])
+    reference = report.reference
+    if reference is not None:
+        energies = sorted(reference.energies_kj_per_mol)
+        middle = energies[len(energies) // 2]
+        rows.append(
+            ["reference", _number(middle), _number(energies[0]), _number(energies[-1])]
+        )
+    return _columns(rows)
+
+
+def _reference(report: ValidationReport, summary: dict[str, Any]) -> list[str]:
+    about, distance, control = summary["reference"], summary["distance"], summary["control"]
+    lines = [
+        f"Against the reference {about['source']} ({about['num_energies']} energies, mean "
+        f"{_number(about['mean_kj_per_mol'])}, sd {_number(about['sd_kj_per_mol'])} kJ/mol)"
+    ]
+    rows = [["", "frames", "reference's halves"]]
+    for title, key, digits in (
+        ("Wasserstein-1, kJ/mol", "wasserstein_kj_per_mol", 2),
+        ("Wasserstein-1, kT", "wasserstein_kt", 2),
+        ("Jensen-Shannon, bits", "jensen_shannon_bits", 3),
+        (f"at or below mean + {report.energy_window:g} sd", "fraction_in_window", 3),
+    ):
+        other = "-" if control is None else _number(control[key], digits)
+        rows.append([title, _number(distance[key], digits), other])
+    return lines + _columns(rows)
+
+
+def _forces(summary: dict[str, Any]) -> list[str]:
+    means = summary["force_means_kj_per_mol"]
+    rows = [["kJ/mol", "mean"], *([name, _number(value)] for name, value in means.items())]
+    return ["Energy by force (frames that are valid as they are)", *_columns(rows)]
+
+
+def _worst(report: ValidationReport) -> list[str]:
+    lines = []
+    rows = [["frame", "energy", "largest force", "at", "verdict"]]
+    for v in report.worst:
+        rows.append(
+            [
+                str(v.frame),
+                _number(v.energy_constrained_kj_per_mol),
+                _number(v.largest_force_kj_per_mol_nm, 0),
+                v.largest_force_atom or "-",
+                v.verdict if v.verdict == VALID else f"{v.verdict}: {v.reason}",
+            ]
+        )
+    table = _columns(rows)
+    lines.append(table[0])
+    for line, v in zip(table[1:], report.worst, strict=True):
+        lines.append(line)
+        if v.detail:
+            text = v.detail if len(v.detail) <= WIDTH - 6 else v.detail[: WIDTH - 9] + "..."
+            lines.append("      " + text)
+    return lines
+
+
+def format_report(report: ValidationReport) -> str:
+    """Write a report: verdicts and reasons, energies, distances, findings, the worst frames.
+
+    Parameters
+    ----------
+    report: ValidationReport
+
+    Returns
+    -------
+    str
+        several lines, without a newline at the end.
+    """
+    summary = report.summary()
+    lines = [f"{report.source}: {report.num_frames} frames", ""]
+    lines += _verdicts(report)
+    lines += ["", "Energies", *_energies(report, summary)]
+    if report.verdicts[VALID]:
+        lines += ["", *_forces(summary)]
+    if report.reference is not None:
+        lines += ["", *_reference(report, summary)]
+    findings = [[f"frames with {k}", str(n)] for k, n in summary["frames_with"].items()]
+    rmsd = summary["median_rmsd_heavy_nm"]
+    if rmsd is not None:
+        findings.append(["median heavy-atom RMSD, raw to relaxed (nm)", _number(rmsd, 4)])
+    lines += ["", "Findings", *_columns(findings)]
+    lines += ["", f"Worst {len(report.worst)} of {report.num_frames} frames", *_worst(report)]
+    lines += [f"Note: {remark}" for remark in report.remarks]
+    return "\n".join(lines)

@@ -1,0 +1,146 @@
+"""Bonds, angles and constraints of a System, and how far a frame is from their equilibrium.
+
+A harmonic term with the energy k (x - x0)^2 / 2 has, on its own, a Gaussian distribution with the
+standard deviation sqrt(kT / k). Deviations are given in that unit, "thermal sigmas", so that one
+threshold serves stiff and soft terms alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import openmm
+from openmm import unit
+
+__all__ = [
+    "CONSTRAINT_SIGMA_NM",
+    "HarmonicTerms",
+    "angle_deviations",
+    "angle_terms",
+    "bond_deviations",
+    "bond_terms",
+    "constraint_terms",
+    "thermal_energy",
+]
+
+#: The thermal width at 300 K that a flexible bond to hydrogen has (k = 2.8e5 kJ/mol/nm^2, the
+#: C-H bond of the AMBER force fields). A constraint has no force constant; this stands in for it.
+CONSTRAINT_SIGMA_NM = 0.003
+
+
+def thermal_energy(temperature_K: float) -> float:
+    """The thermal energy kT (kJ/mol)."""
+    gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(
+        unit.kilojoule_per_mole / unit.kelvin
+    )
+    return float(gas_constant) * temperature_K
+
+
+@dataclass(frozen=True)
+class HarmonicTerms:
+    """Terms of one kind.
+
+    Attributes
+    ----------
+    atoms: array [M,2] or [M,3], int64
+        particle numbers.
+    equilibrium: array [M]
+        lengths (nm) or angles (radians).
+    sigma: array [M]
+        thermal width of each (nm or radians).
+    """
+
+    atoms: np.ndarray
+    equilibrium: np.ndarray
+    sigma: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+
+def _terms(
+    rows: Sequence[tuple[tuple[int, ...], float, float]], width: int, temperature_K: float
+) -> HarmonicTerms:
+    # A term without a force constant says nothing about the geometry.
+    rows = [row for row in rows if row[2] > 0]
+    constants = np.array([row[2] for row in rows], dtype=np.float64)
+    return HarmonicTerms(
+        np.array([row[0] for row in rows], dtype=np.int64).reshape(-1, width),
+        np.array([row[1] for row in rows], dtype=np.float64),
+        np.sqrt(thermal_energy(temperature_K) / constants),
+    )
+
+
+def bond_terms(system: openmm.System, temperature_K: float) -> HarmonicTerms:
+    """Collect the bonds of all HarmonicBondForces of a System.
+
+    Parameters
+    ----------
+    system: openmm.System
+    temperature_K: float
+        temperature of the thermal widths.
+
+    Returns
+    -------
+    HarmonicTerms
+        lengths in nm. Bonds of zero force constant are left out.
+    """
+    rows = []
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicBondForce):
+            for i in range(force.getNumBonds()):
+                a, b, length, constant = force.getBondParameters(i)
+                rows.append(((a, b), length._value, constant._value))
+    return _terms(rows, 2, temperature_K)
+
+
+def angle_terms(system: openmm.System, temperature_K: float) -> HarmonicTerms:
+    """Collect the angles of all HarmonicAngleForces of a System (radians), as `bond_terms` does."""
+    rows = []
+    for force in system.getForces():
+        if isinstance(force, openmm.HarmonicAngleForce):
+            for i in range(force.getNumAngles()):
+                a, b, c, angle, constant = force.getAngleParameters(i)
+                rows.append(((a, b, c), angle._value, constant._value))
+    return _terms(rows, 3, temperature_K)
+
+
+def constraint_terms(system: openmm.System, temperature_K: float) -> HarmonicTerms:
+    """Collect the constraints of a System as bonds with the width `CONSTRAINT_SIGMA_NM`.
+
+    The width is scaled to the temperature by the square root, as a thermal width is.
+    """
+    pairs, lengths = [], []
+    for i in range(system.getNumConstraints()):
+        a, b, length = system.getConstraintParameters(i)
+        pairs.append((a, b))
+        lengths.append(length._value)
+    sigma = CONSTRAINT_SIGMA_NM * np.sqrt(temperature_K / 300.0)
+    return HarmonicTerms(
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.array(lengths, dtype=np.float64),
+        np.full(len(pairs), sigma),
+    )
+
+
+def bond_deviations(terms: HarmonicTerms, positions_nm: np.ndarray) -> np.ndarray:
+    """Length minus equilibrium length of each bond (nm), [M]; molecules have to be whole."""
+    difference = positions_nm[terms.atoms[:, 0]] - positions_nm[terms.atoms[:, 1]]
+    return np.linalg.norm(difference, axis=1) - terms.equilibrium
+
+
+def angle_deviations(terms: HarmonicTerms, positions_nm: np.ndarray) -> np.ndarray:
+    """Angle minus equilibrium angle of each term (radians), [M]; molecules have to be whole.
+
+    An angle with a vertex on top of one of its ends is not defined; its deviation is given as pi.
+    """
+    first = positions_nm[terms.atoms[:, 0]] - positions_nm[terms.atoms[:, 1]]
+    second = positions_nm[terms.atoms[:, 2]] - positions_nm[terms.atoms[:, 1]]
+    cross = np.linalg.norm(np.cross(first, second), axis=1)
+    dot = np.einsum("md,md->m", first, second)
+    # atan2 keeps its accuracy near 0 and pi, where acos loses half of the digits.
+    deviation = np.arctan2(cross, dot) - terms.equilibrium
+    defined = (np.linalg.norm(first, axis=1) > 0) & (np.linalg.norm(second, axis=1) > 0)
+    return np.where(defined, deviation, np.pi)
