@@ -1,0 +1,155 @@
+"""The whole network and its sampler, with the entry points that a host calls."""
+
+import torch
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .context import Context, ContextEncoder
+from .diffusion import DiffusionModule, Prepared, noise_levels
+from .distogram import DistogramHead
+from .features import ModelFeatures
+from .frame_encoder import FrameEncoder
+from .transition import StateUpdate, Transition
+
+
+class AtmosModel(nn.Module):
+    """ATMOS: a state-space model of molecular trajectories (arXiv 2603.17633).
+
+    A latent h = (s, z) takes in the frame x_t (E_theta), is moved forward by a lag at a
+    temperature (T_theta) and decoded to the next frame by diffusion (D_theta). Lengths in
+    angstrom, lags in ps, temperatures in kelvin. Every method is a TorchScript entry point.
+
+    The sampler integrates the probability-flow ODE of EDM with Heun's method (Karras et al.
+    2022, Algorithm 1), with fresh noise before each step where ``churn`` is above zero
+    (their Algorithm 2, which AF3 uses). The noise is an argument: the network draws none.
+    """
+
+    c_s: int
+    c_z: int
+    steps: int
+    sigma_max: float
+    sigma_min: float
+    rho: float
+    churn: float
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.c_s = config.c_s
+        self.c_z = config.c_z
+        self.steps = 12
+        self.sigma_max = 20.0
+        self.sigma_min = 0.01
+        self.rho = 7.0
+        self.churn = 0.0
+        self.context_encoder = ContextEncoder(config)
+        self.frame_encoder = FrameEncoder(config)
+        self.state_update = StateUpdate(config)
+        self.transition = Transition(config)
+        self.diffusion = DiffusionModule(config)
+        self.distogram = DistogramHead(config)
+
+    @torch.jit.export
+    def context(self, features: ModelFeatures) -> Context:
+        """e_theta: encode what does not change along the trajectory."""
+        return self.context_encoder(features)
+
+    @torch.jit.export
+    def encode(
+        self, x: Tensor, h_s: Tensor, h_z: Tensor, context: Context, features: ModelFeatures
+    ) -> tuple[Tensor, Tensor]:
+        """E_theta: take the frame x [B, A, 3] into the latent h."""
+        frame_s, frame_z = self.frame_encoder(x, context, features)
+        return self.state_update(h_s, h_z, frame_s, frame_z)
+
+    @torch.jit.export
+    def advance(
+        self,
+        h_s: Tensor,
+        h_z: Tensor,
+        lag_ps: Tensor,
+        temperature_kelvin: Tensor,
+        context: Context,
+    ) -> tuple[Tensor, Tensor]:
+        """T_theta: move the latent forward by the lag [B] at the temperature [B]."""
+        return self.transition(h_s, h_z, lag_ps, temperature_kelvin, context)
+
+    @torch.jit.export
+    def prepare(
+        self, h_s: Tensor, h_z: Tensor, context: Context, features: ModelFeatures
+    ) -> Prepared:
+        """Everything of the decoder that does not depend on the noise level."""
+        return self.diffusion.prepare(h_s, h_z, context, features)
+
+    @torch.jit.export
+    def denoise(
+        self, x_noisy: Tensor, sigma: Tensor, prepared: Prepared, features: ModelFeatures
+    ) -> Tensor:
+        """D_theta at one noise level: coordinates [B, A, 3] from noisy ones."""
+        return self.diffusion.denoise(x_noisy, sigma, prepared, features)[0]
+
+    @torch.jit.export
+    def noise_size(self, num_atoms: int) -> int:
+        """Number of normal random numbers that :meth:`sample` takes for a walker."""
+        draws = 1 if self.churn == 0.0 else 1 + self.steps
+        return 3 * num_atoms * draws
+
+    @torch.jit.export
+    def sample(self, noise: Tensor, prepared: Prepared, features: ModelFeatures) -> Tensor:
+        """Decode a frame.
+
+        Parameters
+        ----------
+        noise: Tensor [B, noise_size]
+            Standard normal numbers.
+
+        Returns
+        -------
+        Tensor [B, A, 3]
+            Coordinates in angstrom, centred, in an arbitrary orientation.
+        """
+        batch = noise.shape[0]
+        num_atoms = features.atom_to_token.shape[0]
+        draws = noise.reshape(batch, -1, num_atoms, 3)
+        sigmas = noise_levels(
+            self.steps, self.sigma_max, self.sigma_min, self.rho, noise.device
+        )
+        x = draws[:, 0] * sigmas[0]
+        x = x - x.mean(1, keepdim=True)
+        for i in range(self.steps):
+            sigma = sigmas[i]
+            sigma_next = sigmas[i + 1]
+            if self.churn > 0.0:
+                raised = sigma * (1.0 + self.churn)
+                extra = draws[:, 1 + i]
+                extra = extra - extra.mean(1, keepdim=True)
+                x = x + torch.sqrt(raised * raised - sigma * sigma) * extra
+                sigma = raised
+            d = self.diffusion.denoise(x, sigma.expand(batch), prepared, features)[0]
+            slope = (x - d) / sigma
+            x_next = x + (sigma_next - sigma) * slope
+            if i + 1 < self.steps:
+                d = self.diffusion.denoise(
+                    x_next, sigma_next.expand(batch), prepared, features
+                )[0]
+                slope_next = (x_next - d) / sigma_next
+                x_next = x + (sigma_next - sigma) * 0.5 * (slope + slope_next)
+            x = x_next
+        return x
+
+    @torch.jit.export
+    def propagate(
+        self,
+        x: Tensor,
+        h_s: Tensor,
+        h_z: Tensor,
+        noise: Tensor,
+        lag_ps: Tensor,
+        temperature_kelvin: Tensor,
+        context: Context,
+        features: ModelFeatures,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One jump: encode the frame, move the latent, decode the next frame."""
+        h_s, h_z = self.encode(x, h_s, h_z, context, features)
+        h_s, h_z = self.advance(h_s, h_z, lag_ps, temperature_kelvin, context)
+        prepared = self.prepare(h_s, h_z, context, features)
+        return self.sample(noise, prepared, features), h_s, h_z

@@ -1,0 +1,201 @@
+"""Local attention over atoms with pair bias, and the geometry that it carries.
+
+The block is AF3's atom transformer block (Algorithms 23 to 25: adaptive norm, attention with
+pair bias in windows, gated output, conditioned transition). Where coordinates are there, the
+attention also returns what it sees along its weights: pair features and directions, the
+latter through products that a rotation leaves alone (compare AF2's invariant point
+attention, Algorithm 22).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .features import ModelFeatures
+from .primitives import (
+    AdaptiveLayerNorm,
+    ConditionedTransitionBlock,
+    linear_gate,
+    linear_no_bias,
+    linear_zero,
+)
+
+
+class AtomAttention(nn.Module):
+    """Windowed attention over atoms with adaptive norm, pair bias and gated output.
+
+    ``condition(s [B, A, c]) -> [B, A, 3 c]``;
+    ``forward(a [B, A, c], condition, p [B, T, Q, K, c_pair]) -> [B, A, c]``, without the
+    residual.
+    """
+
+    heads: int
+
+    def __init__(self, c: int, c_pair: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.layernorm_a = AdaptiveLayerNorm(c, c)
+        self.linear_q = nn.Linear(c, c)
+        self.linear_k = linear_no_bias(c, c)
+        self.linear_v = linear_no_bias(c, c)
+        self.linear_g = linear_no_bias(c, c)
+        self.linear_o = linear_no_bias(c, c)
+        self.layernorm_z = nn.LayerNorm(c_pair)
+        self.linear_nobias_z = linear_no_bias(c_pair, heads)
+        self.linear_pair_value = linear_no_bias(heads * c_pair, c)
+        self.linear_a_last = linear_gate(c, c, -2.0)
+
+    @torch.jit.export
+    def condition(self, s: Tensor) -> Tensor:
+        return torch.cat(
+            [self.layernorm_a.condition(s), torch.sigmoid(self.linear_a_last(s))], dim=-1
+        )
+
+    def weights(self, a: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
+        """Return attention weights [B, T, heads, Q, K] of normed atoms ``a`` and pairs ``p``."""
+        n_t, n_q = features.query_index.shape
+        n_k = features.key_index.shape[1]
+        q = self.linear_q(a).index_select(1, features.query_index.flatten())
+        k = self.linear_k(a).index_select(1, features.key_index.flatten())
+        q = q.unflatten(1, [n_t, n_q]).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        k = k.unflatten(1, [n_t, n_k]).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        logits = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
+        logits = logits + self.linear_nobias_z(p).movedim(-1, -3)
+        return torch.softmax(logits + features.key_bias.unsqueeze(1), dim=-1)
+
+    def values(self, a: Tensor, p: Tensor, weights: Tensor, features: ModelFeatures) -> Tensor:
+        """Return the weighted atom and pair values [B, A, c]."""
+        n_t = features.key_index.shape[0]
+        n_k = features.key_index.shape[1]
+        v = self.linear_v(a).index_select(1, features.key_index.flatten())
+        v = v.unflatten(1, [n_t, n_k]).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        o = torch.matmul(weights, v).transpose(-2, -3).flatten(-2)
+        o_pair = torch.matmul(weights.transpose(-2, -3), p).flatten(-2)
+        o = o.flatten(1, 2)[:, : a.shape[1]]
+        o_pair = o_pair.flatten(1, 2)[:, : a.shape[1]]
+        o = torch.sigmoid(self.linear_g(a)) * o
+        return self.linear_o(o) + self.linear_pair_value(o_pair)
+
+    def forward(self, a: Tensor, condition: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
+        width = a.shape[-1]
+        a = self.layernorm_a(a, condition[..., : 2 * width])
+        p = self.layernorm_z(p)
+        out = self.values(a, p, self.weights(a, p, features), features)
+        return condition[..., 2 * width :] * out
+
+
+class GeometricAtomAttention(nn.Module):
+    """:class:`AtomAttention` that also looks along directions.
+
+    A head's direction is the sum of unit vectors times attention times a signed weight of the
+    pair. The scalar products of the heads' directions, and their triple products, which a
+    mirror turns over, are added to the output.
+
+    ``condition(s [B, A, c]) -> [B, A, 3 c]``;
+    ``forward(a [B, A, c], condition, p [B, T, Q, K, c_pair], unit [B, T, Q, K, 3])
+    -> [B, A, c]``, without the residual.
+    """
+
+    def __init__(self, c: int, c_pair: int, heads: int) -> None:
+        super().__init__()
+        self.core = AtomAttention(c, c_pair, heads)
+        self.linear_direction = linear_no_bias(c_pair, heads)
+        self.linear_products = linear_zero(heads * heads + heads, c)
+
+    @torch.jit.export
+    def condition(self, s: Tensor) -> Tensor:
+        return self.core.condition(s)
+
+    def forward(
+        self, a: Tensor, condition: Tensor, p: Tensor, unit: Tensor, features: ModelFeatures
+    ) -> Tensor:
+        width = a.shape[-1]
+        a = self.core.layernorm_a(a, condition[..., : 2 * width])
+        p = self.core.layernorm_z(p)
+        weights = self.core.weights(a, p, features)
+        out = self.core.values(a, p, weights, features)
+        signed = weights.transpose(-2, -3) * self.linear_direction(p).transpose(-1, -2)
+        v = torch.matmul(signed, unit)  # [B, T, Q, heads, 3]
+        products = torch.matmul(v, v.transpose(-1, -2)).flatten(-2)
+        v_1, v_2 = v.roll(1, -2), v.roll(2, -2)
+        triple = (v * torch.linalg.cross(v_1, v_2, dim=-1)).sum(-1)
+        invariants = torch.cat([products, triple], dim=-1).flatten(1, 2)[:, : a.shape[1]]
+        out = out + self.linear_products(invariants)
+        return condition[..., 2 * width :] * out
+
+
+class AtomTransformerBlock(nn.Module):
+    """Atom block without coordinates: attention and transition, each with its residual.
+
+    ``condition(c [B, A, c]) -> [B, A, 6 c]``, then ``forward(q, condition, p, features)``.
+    """
+
+    def __init__(self, c: int, c_pair: int, heads: int) -> None:
+        super().__init__()
+        self.attention_pair_bias = AtomAttention(c, c_pair, heads)
+        self.conditioned_transition_block = ConditionedTransitionBlock(c, c)
+
+    @torch.jit.export
+    def condition(self, c: Tensor) -> Tensor:
+        return torch.cat(
+            [
+                self.attention_pair_bias.condition(c),
+                self.conditioned_transition_block.condition(c),
+            ],
+            dim=-1,
+        )
+
+    def forward(self, q: Tensor, condition: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
+        width = 3 * q.shape[-1]
+        q = q + self.attention_pair_bias(q, condition[..., :width], p, features)
+        return q + self.conditioned_transition_block(q, condition[..., width:])
+
+
+class GeometricAtomBlock(nn.Module):
+    """Atom block with coordinates: attention along directions and transition, with residuals.
+
+    ``condition(c [B, A, c]) -> [B, A, 6 c]``, then
+    ``forward(q, condition, p, unit, features)``.
+    """
+
+    def __init__(self, c: int, c_pair: int, heads: int) -> None:
+        super().__init__()
+        self.attention_pair_bias = GeometricAtomAttention(c, c_pair, heads)
+        self.conditioned_transition_block = ConditionedTransitionBlock(c, c)
+
+    @torch.jit.export
+    def condition(self, c: Tensor) -> Tensor:
+        return torch.cat(
+            [
+                self.attention_pair_bias.condition(c),
+                self.conditioned_transition_block.condition(c),
+            ],
+            dim=-1,
+        )
+
+    def forward(
+        self, q: Tensor, condition: Tensor, p: Tensor, unit: Tensor, features: ModelFeatures
+    ) -> Tensor:
+        width = 3 * q.shape[-1]
+        q = q + self.attention_pair_bias(q, condition[..., :width], p, unit, features)
+        return q + self.conditioned_transition_block(q, condition[..., width:])
+
+
+def atoms_to_tokens(a: Tensor, features: ModelFeatures, num_tokens: int) -> Tensor:
+    """Return the mean over the atoms of each token: [B, A, c] -> [B, N, c]."""
+    out = a.new_zeros([a.shape[0], num_tokens, a.shape[2]])
+    out = out.index_add(1, features.atom_to_token, a)
+    ones = torch.ones_like(features.atom_to_token).to(a.dtype)
+    count = a.new_zeros([num_tokens]).index_add(0, features.atom_to_token, ones)
+    return out / count.clamp(min=1.0).unsqueeze(-1)
+
+
+def pair_tokens_to_atoms(z: Tensor, features: ModelFeatures) -> Tensor:
+    """Gather a token-pair tensor for the atom windows: [B, N, N, c] -> [B, T, Q, K, c]."""
+    n_t, n_q = features.query_index.shape
+    n_k = features.key_index.shape[1]
+    token_q = features.atom_to_token[features.query_index]
+    token_k = features.atom_to_token[features.key_index]
+    flat = token_q.unsqueeze(2) * z.shape[2] + token_k.unsqueeze(1)
+    return z.flatten(1, 2).index_select(1, flat.flatten()).unflatten(1, [n_t, n_q, n_k])

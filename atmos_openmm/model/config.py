@@ -1,0 +1,122 @@
+"""Sizes of the network: one code, several configurations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Widths and depths of :class:`~atmos_openmm.model.atmos.AtmosModel`.
+
+    Attributes
+    ----------
+    c_s, c_z: int
+        Widths of the token and token-pair tracks (latent state and context).
+    c_atom, c_atompair: int
+        Widths of the atom and atom-pair tracks.
+    c_token: int
+        Width of the token transformer inside the decoder.
+    c_noise: int
+        Width of the Fourier embeddings of noise level, lag and temperature.
+    heads_s, heads_z, heads_atom, heads_token: int
+        Attention heads of the single, pair, atom and decoder-token tracks.
+    context_atom_blocks, context_blocks: int
+        Atom blocks of the input embedder and Pairformer blocks of the context encoder.
+    frame_blocks: int
+        Atom blocks of the frame encoder.
+    transition_blocks: int
+        Pairformer blocks of the transition.
+    encoder_blocks, token_blocks, decoder_blocks: int
+        Blocks of the decoder's atom encoder, token transformer and atom decoder.
+    radial_basis: int
+        Learned radial functions a pair.
+    n_queries, n_keys: int
+        Local atom attention: atoms a query window and a key window; molecules of at most
+        ``n_queries`` atoms are one dense window.
+    dropout: float
+        Row-wise dropout of the Pairformer blocks while training.
+    sigma_data: float
+        Standard deviation of the data in angstrom (EDM preconditioning).
+    distogram_bins: int
+        Distance bins of the distogram head, over 2 to 22 angstrom.
+    """
+
+    c_s: int = 96
+    c_z: int = 32
+    c_atom: int = 128
+    c_atompair: int = 32
+    c_token: int = 96
+    c_noise: int = 64
+    heads_s: int = 8
+    heads_z: int = 2
+    heads_atom: int = 8
+    heads_token: int = 8
+    context_atom_blocks: int = 2
+    context_blocks: int = 1
+    frame_blocks: int = 2
+    transition_blocks: int = 2
+    encoder_blocks: int = 3
+    token_blocks: int = 2
+    decoder_blocks: int = 3
+    radial_basis: int = 32
+    n_queries: int = 64
+    n_keys: int = 128
+    dropout: float = 0.0
+    sigma_data: float = 2.0
+    distogram_bins: int = 32
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON types."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> ModelConfig:
+        """Build a configuration from :meth:`to_dict`'s result.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        """
+        known = {field.name for field in fields(ModelConfig)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(
+                f"Unknown model settings {unknown}; this version knows {sorted(known)}. The file "
+                "was probably written by a newer atmos_openmm: upgrade it."
+            )
+        return ModelConfig(**values)
+
+
+def small() -> ModelConfig:
+    """Return the configuration of the bundled peptide model (a laptop trains it)."""
+    return ModelConfig()
+
+
+def full() -> ModelConfig:
+    """Return the widths of the ATMOS paper (its Table 5) and of Protenix's decoder."""
+    return ModelConfig(
+        c_s=384,
+        c_z=128,
+        c_atom=128,
+        c_atompair=16,
+        c_token=768,
+        c_noise=256,
+        heads_s=16,
+        heads_z=4,
+        heads_atom=4,
+        heads_token=16,
+        context_atom_blocks=3,
+        context_blocks=48,
+        frame_blocks=3,
+        transition_blocks=4,
+        encoder_blocks=3,
+        token_blocks=24,
+        decoder_blocks=3,
+        n_queries=32,
+        dropout=0.25,
+        sigma_data=16.0,
+        distogram_bins=64,
+    )

@@ -1,0 +1,149 @@
+"""What the network sees of coordinates: distances, directions and handedness.
+
+Coordinates enter through quantities that a rotation or translation leaves alone, and leave
+as sums of direction vectors, so the decoder is equivariant under rigid motions without
+augmentation. Distances know no mirror image; handedness enters through signed volumes: of
+the stereocentres here, of attention-weighted directions in :mod:`.atom_attention`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .features import ModelFeatures
+from .primitives import linear_no_bias, linear_zero
+
+HANDEDNESS_FEATURES = 12
+
+
+def relative_vectors(x: Tensor, features: ModelFeatures) -> tuple[Tensor, Tensor]:
+    """Return unit vectors and distances from key atoms to query atoms.
+
+    Parameters
+    ----------
+    x: Tensor [B, A, 3]
+        Coordinates in angstrom.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        Directions ``(x_q - x_k) / d`` [B, T, Q, K, 3] and distances d [B, T, Q, K]. The
+        direction of an atom to itself is zero.
+    """
+    shape_q = features.query_index.shape
+    shape_k = features.key_index.shape
+    x_q = x.index_select(1, features.query_index.flatten()).unflatten(1, [shape_q[0], shape_q[1]])
+    x_k = x.index_select(1, features.key_index.flatten()).unflatten(1, [shape_k[0], shape_k[1]])
+    r = x_q.unsqueeze(3) - x_k.unsqueeze(2)
+    d = torch.sqrt((r * r).sum(-1) + 1e-6)
+    return r / d.unsqueeze(-1), d
+
+
+def signed_volumes(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
+    """Return the handedness of each centre [B, C], positive when right.
+
+    It is the volume spanned by the unit vectors to the listed neighbours, times the sign of the
+    molecule's true handedness: about +0.77 at a tetrahedral centre, negative in a mirror image,
+    zero where the centre is flat.
+
+    Parameters
+    ----------
+    x: Tensor [B, A, 3]
+        Coordinates.
+    centers: Tensor [C, 4] int64
+        Centre and three neighbours.
+    signs: Tensor [C]
+        +1 or -1.
+    """
+    c = x.index_select(1, centers[:, 0])
+    a = F.normalize(x.index_select(1, centers[:, 1]) - c, dim=-1, eps=1e-4)
+    b = F.normalize(x.index_select(1, centers[:, 2]) - c, dim=-1, eps=1e-4)
+    d = F.normalize(x.index_select(1, centers[:, 3]) - c, dim=-1, eps=1e-4)
+    return (a * torch.linalg.cross(b, d, dim=-1)).sum(-1) * signs
+
+
+def _centers_to_atoms(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
+    volume = signed_volumes(x, centers, signs)
+    value = torch.stack([volume, torch.tanh(4.0 * volume), torch.ones_like(volume)], dim=-1)
+    zeros = torch.zeros_like(value)
+    at_center = torch.cat([value, zeros], dim=-1)
+    at_neighbour = torch.cat([zeros, value], dim=-1)
+    index = torch.cat([centers[:, 0], centers[:, 1], centers[:, 2], centers[:, 3]])
+    parts = torch.cat([at_center, at_neighbour, at_neighbour, at_neighbour], dim=1)
+    out = x.new_zeros([x.shape[0], x.shape[1], 2 * value.shape[-1]])
+    return out.index_add(1, index, parts)
+
+
+def handedness_features(x: Tensor, features: ModelFeatures) -> Tensor:
+    """Return what each atom knows of handedness [B, A, HANDEDNESS_FEATURES].
+
+    Signed volumes summed where the atom is the centre and where it is a neighbour; first of the
+    stereocentres, then of the centres that labels make.
+    """
+    chiral = _centers_to_atoms(x, features.chiral_centers, features.chiral_signs)
+    label = _centers_to_atoms(x, features.label_centers, features.label_signs)
+    return torch.cat([chiral, label], dim=-1)
+
+
+class RadialEmbedding(nn.Module):
+    """Distances in learned Gaussian bases whose centres and widths depend on the atom pair.
+
+    A bonded pair and a far pair need different resolution, so centre and width of each basis
+    function are an offset plus a linear map of the static pair embedding.
+
+    ``forward(d [B, T, Q, K], static [1 or B, T, Q, K, c_pair], noise [B, c_noise])
+    -> [B, T, Q, K, c_pair]``, without the static part.
+    """
+
+    def __init__(self, c_pair: int, c_noise: int, basis: int) -> None:
+        super().__init__()
+        self.linear_center = linear_zero(c_pair, basis, bias=True)
+        self.linear_log_width = linear_zero(c_pair, basis, bias=True)
+        with torch.no_grad():
+            grid = torch.linspace(0.0, 1.0, basis)
+            self.linear_center.bias.copy_(0.8 + 9.0 * grid**1.5)
+            self.linear_log_width.bias.copy_(torch.log(0.15 + 0.8 * grid))
+        self.linear_radial = linear_no_bias(basis + 2, c_pair)
+        self.linear_static = linear_no_bias(c_pair, c_pair)
+        self.linear_noise = linear_no_bias(c_noise, c_pair)
+        self.linear_out = linear_no_bias(c_pair, c_pair)
+
+    def forward(self, d: Tensor, static: Tensor, noise: Tensor) -> Tensor:
+        center = self.linear_center(static)
+        inverse_width = torch.exp(-self.linear_log_width(static))
+        u = (d.unsqueeze(-1) - center) * inverse_width
+        radial = torch.exp(-0.5 * u * u)
+        far = torch.stack([torch.log1p(d), 1.0 / (1.0 + d)], dim=-1)
+        hidden = self.linear_radial(torch.cat([radial, far], dim=-1)) + self.linear_static(static)
+        hidden = hidden + self.linear_noise(noise).unsqueeze(1).unsqueeze(1).unsqueeze(1)
+        return self.linear_out(F.silu(hidden))
+
+
+class RelativeUpdate(nn.Module):
+    """Displacement of each atom as a sum over directions to other atoms.
+
+    ``forward(q [B, A, c], p [B, T, Q, K, c_pair], unit_1, unit_2 [B, T, Q, K, 3])
+    -> [B, A, 3]``: weights for two sets of directions come from the two atoms and their pair.
+    """
+
+    def __init__(self, c_atom: int, c_pair: int, c_hidden: int) -> None:
+        super().__init__()
+        self.layernorm_q = nn.LayerNorm(c_atom)
+        self.linear_query = nn.Linear(c_atom, c_hidden)
+        self.linear_key = linear_no_bias(c_atom, c_hidden)
+        self.linear_pair = linear_no_bias(c_pair, c_hidden)
+        self.linear_weight = linear_zero(c_hidden, 2)
+
+    def forward(
+        self, q: Tensor, p: Tensor, unit_1: Tensor, unit_2: Tensor, features: ModelFeatures
+    ) -> Tensor:
+        q = self.layernorm_q(q)
+        n_t, n_q = features.query_index.shape
+        n_k = features.key_index.shape[1]
+        h_q = self.linear_query(q).index_select(1, features.query_index.flatten())
+        h_k = self.linear_key(q).index_select(1, features.key_index.flatten())
+        h = h_q.unflatten(1, [n_t, n_q]).unsqueeze(3) + h_k.unflatten(1, [n_t, n_k]).unsqueeze(2)
+        w = self.linear_weight(F.silu(h + self.linear_pair(p)))
+        w = w * (features.key_bias == 0.0).to(w.dtype).unsqueeze(-1)
+        update = (w[..., 0:1] * unit_1 + w[..., 1:2] * unit_2).sum(3)
+        return update.flatten(1, 2)[:, : q.shape[1]]

@@ -1,0 +1,122 @@
+"""Pairformer (AF3 Algorithm 17): the pair track updates itself and biases the single track."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .primitives import RowDropout, Transition, linear_gate, linear_no_bias, linear_zero
+from .triangle import TriangleAttention, TriangleMultiplication
+
+
+class Attention(nn.Module):
+    """Multi-head attention with additive bias and output gate; only the query has an offset.
+
+    ``forward(q_x [..., Q, c], kv_x [..., K, c], bias [..., heads, Q, K]) -> [..., Q, c]``.
+    """
+
+    heads: int
+
+    def __init__(self, c: int, heads: int, zero_output: bool) -> None:
+        super().__init__()
+        if c % heads:
+            raise ValueError(f"The width {c} is no multiple of the number of heads {heads}.")
+        self.heads = heads
+        self.linear_q = nn.Linear(c, c)
+        self.linear_k = linear_no_bias(c, c)
+        self.linear_v = linear_no_bias(c, c)
+        self.linear_g = linear_no_bias(c, c)
+        self.linear_o = linear_zero(c, c) if zero_output else linear_no_bias(c, c)
+
+    def forward(self, q_x: Tensor, kv_x: Tensor, bias: Tensor) -> Tensor:
+        q = self.linear_q(q_x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        k = self.linear_k(kv_x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        v = self.linear_v(kv_x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        o = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        o = o.transpose(-2, -3).flatten(-2)
+        return self.linear_o(torch.sigmoid(self.linear_g(q_x)) * o)
+
+
+class AttentionPairBias(nn.Module):
+    """Single-track attention biased by the pair track (AF3 Algorithm 24, without condition).
+
+    ``forward(s [B, N, c_s], z [B, N, N, c_z]) -> [B, N, c_s]``, without the residual.
+    """
+
+    def __init__(self, c_s: int, c_z: int, heads: int) -> None:
+        super().__init__()
+        self.layernorm_a = nn.LayerNorm(c_s)
+        self.attention = Attention(c_s, heads, True)
+        self.layernorm_z = nn.LayerNorm(c_z)
+        self.linear_nobias_z = linear_no_bias(c_z, heads)
+
+    def forward(self, s: Tensor, z: Tensor) -> Tensor:
+        bias = self.linear_nobias_z(self.layernorm_z(z)).movedim(-1, -3)
+        s = self.layernorm_a(s)
+        return self.attention(s, s, bias)
+
+
+class PairformerBlock(nn.Module):
+    """One Pairformer block (AF3 Algorithm 17, lines 2 to 8).
+
+    ``forward(s [B, N, c_s], z [B, N, N, c_z], pair_mask [B, N, N]) -> (s, z)``.
+    """
+
+    def __init__(self, c_s: int, c_z: int, heads_s: int, heads_z: int, dropout: float) -> None:
+        super().__init__()
+        self.tri_mul_out = TriangleMultiplication(c_z, c_z, True)
+        self.tri_mul_in = TriangleMultiplication(c_z, c_z, False)
+        self.tri_att_start = TriangleAttention(c_z, heads_z)
+        self.tri_att_end = TriangleAttention(c_z, heads_z)
+        self.pair_transition = Transition(c_z, 4)
+        self.attention_pair_bias = AttentionPairBias(c_s, c_z, heads_s)
+        self.single_transition = Transition(c_s, 4)
+        self.dropout_row = RowDropout(dropout)
+
+    def forward(self, s: Tensor, z: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
+        z = z + self.dropout_row(self.tri_mul_out(z, pair_mask))
+        z = z + self.dropout_row(self.tri_mul_in(z, pair_mask))
+        z = z + self.dropout_row(self.tri_att_start(z, pair_mask))
+        z = z.transpose(-2, -3)
+        z = z + self.dropout_row(self.tri_att_end(z, pair_mask.transpose(-1, -2)))
+        z = z.transpose(-2, -3)
+        z = z + self.pair_transition(z)
+        s = s + self.attention_pair_bias(s, z)
+        s = s + self.single_transition(s)
+        return s, z
+
+
+class PairformerStack(nn.Module):
+    """A stack of Pairformer blocks; same signature as :class:`PairformerBlock`."""
+
+    def __init__(
+        self, blocks: int, c_s: int, c_z: int, heads_s: int, heads_z: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            [PairformerBlock(c_s, c_z, heads_s, heads_z, dropout) for _ in range(blocks)]
+        )
+
+    def forward(self, s: Tensor, z: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
+        for block in self.blocks:
+            s, z = block(s, z, pair_mask)
+        return s, z
+
+
+class LinearGate(nn.Module):
+    """Bounded update of a latent: ``h' = (1 - g) h + g tanh(u)``, a convex combination.
+
+    With ``|h| <= 1`` the result is within [-1, 1] whatever the inputs are, so a latent state
+    cannot grow over a rollout (the gating of gated state-space and recurrent models).
+    ``forward(h [..., c], x [..., c]) -> [..., c]``.
+    """
+
+    def __init__(self, c: int, gate_bias: float) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(c)
+        self.linear_g = linear_gate(c, c, gate_bias)
+        self.linear_u = linear_no_bias(c, c)
+
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        x = self.layer_norm(x)
+        g = torch.sigmoid(self.linear_g(x))
+        return h + g * (torch.tanh(self.linear_u(x)) - h)

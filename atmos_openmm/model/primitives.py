@@ -1,0 +1,135 @@
+"""Layers shared by all tracks: feed-forward, adaptive norms, Fourier embedding."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def linear_no_bias(c_in: int, c_out: int) -> nn.Linear:
+    """Return a linear layer without offset, with LeCun-normal weights."""
+    layer = nn.Linear(c_in, c_out, bias=False)
+    nn.init.normal_(layer.weight, std=1.0 / math.sqrt(c_in))
+    return layer
+
+
+def linear_zero(c_in: int, c_out: int, bias: bool = False) -> nn.Linear:
+    """Return a linear layer that starts at zero: a residual branch that begins as identity."""
+    layer = nn.Linear(c_in, c_out, bias=bias)
+    nn.init.zeros_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def linear_gate(c_in: int, c_out: int, bias: float) -> nn.Linear:
+    """Return the linear layer of a sigmoid gate that starts at ``sigmoid(bias)`` everywhere."""
+    layer = nn.Linear(c_in, c_out)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, bias)
+    return layer
+
+
+class Transition(nn.Module):
+    """SwiGLU feed-forward on the last axis (AlphaFold 3 supplement, Algorithm 11).
+
+    ``forward(x [..., c]) -> [..., c]``, the update without the residual.
+    """
+
+    def __init__(self, c: int, n: int) -> None:
+        super().__init__()
+        self.layernorm1 = nn.LayerNorm(c)
+        self.linear_no_bias_a = linear_no_bias(c, n * c)
+        self.linear_no_bias_b = linear_no_bias(c, n * c)
+        self.linear_no_bias = linear_zero(n * c, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layernorm1(x)
+        return self.linear_no_bias(F.silu(self.linear_no_bias_a(x)) * self.linear_no_bias_b(x))
+
+
+class AdaptiveLayerNorm(nn.Module):
+    """Layer norm whose scale and offset come from a condition (AF3 Algorithm 26).
+
+    ``condition(s [..., c_s]) -> [..., 2 c_a]`` makes scale and offset, which a host keeps as
+    long as the condition stays; ``forward(a [..., c_a], condition) -> [..., c_a]``.
+    """
+
+    def __init__(self, c_a: int, c_s: int) -> None:
+        super().__init__()
+        self.layernorm_a = nn.LayerNorm(c_a, elementwise_affine=False)
+        self.layernorm_s = nn.LayerNorm(c_s, bias=False)
+        self.linear_s = linear_gate(c_s, c_a, 0.0)
+        self.linear_nobias_s = linear_zero(c_s, c_a)
+
+    @torch.jit.export
+    def condition(self, s: Tensor) -> Tensor:
+        s = self.layernorm_s(s)
+        return torch.cat([torch.sigmoid(self.linear_s(s)), self.linear_nobias_s(s)], dim=-1)
+
+    def forward(self, a: Tensor, condition: Tensor) -> Tensor:
+        scale, offset = condition.chunk(2, dim=-1)
+        return torch.addcmul(offset, scale, self.layernorm_a(a))
+
+
+class ConditionedTransitionBlock(nn.Module):
+    """SwiGLU feed-forward with adaptive norm and output gate (AF3 Algorithm 25).
+
+    ``condition(s [..., c_s]) -> [..., 3 c_a]``;
+    ``forward(a [..., c_a], condition) -> [..., c_a]``, the update without the residual.
+    """
+
+    def __init__(self, c_a: int, c_s: int, n: int = 2) -> None:
+        super().__init__()
+        self.adaln = AdaptiveLayerNorm(c_a, c_s)
+        self.linear_nobias_a1 = linear_no_bias(c_a, n * c_a)
+        self.linear_nobias_a2 = linear_no_bias(c_a, n * c_a)
+        self.linear_nobias_b = linear_no_bias(n * c_a, c_a)
+        self.linear_s = linear_gate(c_s, c_a, -2.0)
+
+    @torch.jit.export
+    def condition(self, s: Tensor) -> Tensor:
+        return torch.cat([self.adaln.condition(s), torch.sigmoid(self.linear_s(s))], dim=-1)
+
+    def forward(self, a: Tensor, condition: Tensor) -> Tensor:
+        width = a.shape[-1]
+        gate = condition[..., 2 * width :]
+        a = self.adaln(a, condition[..., : 2 * width])
+        b = F.silu(self.linear_nobias_a1(a)) * self.linear_nobias_a2(a)
+        return gate * self.linear_nobias_b(b)
+
+class FourierEmbedding(nn.Module):
+    """Random Fourier features of a scalar (AF3 Algorithm 22): ``cos(2 pi (t w + b))``.
+
+    ``forward(t [...]) -> [..., c]``. The frequencies are drawn once with a fixed seed and kept
+    as buffers, so that every build of the network has the same ones.
+    """
+
+    w: Tensor
+    b: Tensor
+
+    def __init__(self, c: int, seed: int = 42) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("w", torch.randn(c, generator=generator))
+        self.register_buffer("b", torch.rand(c, generator=generator))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return torch.cos(2.0 * math.pi * (t.unsqueeze(-1) * self.w + self.b))
+
+
+class RowDropout(nn.Module):
+    """Dropout that shares its mask over the rows of a pair tensor [B, N, N, c] (AF3 2.4)."""
+
+    p: float
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        mask = F.dropout(torch.ones_like(x[:, :1]), self.p, True)
+        return x * mask

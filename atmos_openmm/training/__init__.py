@@ -1,0 +1,1 @@
+"""Training of the ATMOS network from trajectory files."""
