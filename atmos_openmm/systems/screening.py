@@ -85,7 +85,7 @@ class ScreenSpec:
     rings: tuple[tuple[int, ...], ...]
     radii_nm: FloatArray
     bond_tolerance_nm: float = 0.05
-    clash_factor: float = 0.55
+    clash_factor: float = 0.5
     max_displacement_nm: float = 1.0
     environment_distance_nm: float = 0.12
     constraint_tolerance_nm: float = 0.05
@@ -146,9 +146,9 @@ class ScreenSpec:
         return self.near_pairs[:, 0] * self.num_atoms + self.near_pairs[:, 1]
 
     @cached_property
-    def _ring_bonds(self) -> tuple[IntArray, ...]:
-        """For each ring, the bonds that share no atom with it."""
-        return tuple(self.bonds[~np.isin(self.bonds, ring).any(axis=1)] for ring in self.rings)
+    def _bonds_apart(self) -> tuple[npt.NDArray[np.bool_], ...]:
+        """For each ring, which bonds share no atom with it: [M] of bool."""
+        return tuple(~np.isin(self.bonds, ring).any(axis=1) for ring in self.rings)
 
 
 @dataclass(frozen=True)
@@ -551,7 +551,18 @@ def _check_cis_trans(spec: ScreenSpec, frame: FloatArray, before: FloatArray) ->
 
 def _check_rings(spec: ScreenSpec, frame: FloatArray) -> ScreenVerdict:
     count, atoms = 0, ()
-    for ring, bonds in zip(spec.rings, spec._ring_bonds, strict=True):
+    if not spec.rings:
+        return ACCEPTED
+    ends = frame[0][spec.bonds]
+    middles = ends.mean(axis=1)
+    halves = 0.5 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+    for ring, apart in zip(spec.rings, spec._bonds_apart, strict=True):
+        corners = frame[0][list(ring)]
+        center = corners.mean(axis=0)
+        # A bond further from the centroid than the ring's radius and its own half cannot cross.
+        reach = np.linalg.norm(corners - center, axis=1).max() + halves
+        near = apart & (np.sum((middles - center) ** 2, axis=1) <= reach**2)
+        bonds = spec.bonds[near]
         if not len(bonds):
             continue
         crossing = np.flatnonzero(geometry.ring_crossings(frame, ring, bonds)[0])
