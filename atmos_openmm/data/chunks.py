@@ -127,7 +127,7 @@ class ChunkStore:
         """
         path = self._path(number)
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(

@@ -116,8 +116,19 @@ class Trajectory:
         Returns
         -------
         ndarray, shape (F, A, 3) or (A, 3) for an int, float32
+
+        Raises
+        ------
+        TrajectoryFileError
+            The frames on disk do not fit their checksums.
         """
-        return self._dataset[frames]
+        try:
+            return self._dataset[frames]
+        except OSError as error:
+            raise TrajectoryFileError(
+                f"{self._dataset.file.filename}: frames of trajectory {self.name} cannot be read "
+                f"({_first_line(error)}): the file is damaged. Make it again."
+            ) from error
 
     def __repr__(self) -> str:
         return (

@@ -549,9 +549,10 @@ def _run_chunk(
                 state.positions_nm[t], state.velocities[t] = engine.read(t)
             except OpenMMException as error:
                 raise _BlewUpError(f"{temperatures[t]:g}") from error
-            if not (
-                np.isfinite(state.positions_nm[t]).all() and np.isfinite(state.velocities[t]).all()
-            ):
+            # An atom further from its copy's centroid than bonds reach has left the molecule (and
+            # nan compares as false).
+            extent = np.abs(state.positions_nm[t]).max()
+            if not (extent < engine.packed.cutoff_nm and np.isfinite(state.velocities[t]).all()):
                 raise _BlewUpError(f"{temperatures[t]:g}")
         if stage.name == "stored" and block % frame_blocks == 0:
             frames.positions.append(state.positions_nm.astype(np.float32))

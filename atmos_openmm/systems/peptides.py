@@ -203,7 +203,7 @@ def _hydrogen_names(heavy: str, count: int, mol_atom: Any, terminal: bool) -> li
 
     if heavy == "N":
         if terminal:
-            return ["H1", "H2", "H3"] if count == 3 else ["H2", "H3"]
+            return ["H", "H2", "H3"] if count == 3 else ["H2", "H3"]  # as OpenMM names them
         return ["H"]
     stem = "H" + heavy[1:]
     if count == 1:
