@@ -1,0 +1,53 @@
+"""Learned long jumps that alternate with short molecular dynamics on one OpenMM System.
+
+Importing the package checks the versions of torch and OpenMM and makes `AtmosIntegrator` known to
+OpenMM's XmlSerializer. The public names below are imported when they are used; torch is loaded by
+the first that needs it.
+
+AtmosPropagator
+    a model bound to a Topology; makes integrators
+AtmosIntegrator
+    a LangevinMiddleIntegrator that jumps
+EnergyValidator
+    energies, geometry and the verdict on a frame
+HybridDriver
+    the schedule of `AtmosIntegrator` in Python, over any Integrator
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._registration import register
+from ._versions import check_versions, package_version
+
+if TYPE_CHECKING:
+    from .integrator import AtmosIntegrator as AtmosIntegrator
+    from .propagator import AtmosPropagator as AtmosPropagator
+    from .sampling.driver import HybridDriver as HybridDriver
+    from .validation import EnergyValidator as EnergyValidator
+
+__version__ = package_version()
+
+__all__ = ["AtmosIntegrator", "AtmosPropagator", "EnergyValidator", "HybridDriver"]
+
+_HOMES = {
+    "AtmosIntegrator": "integrator",
+    "AtmosPropagator": "propagator",
+    "EnergyValidator": "validation",
+    "HybridDriver": "sampling.driver",
+}
+
+check_versions()
+register()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,403 @@
+"""The Python face of the compiled integrator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import openmm
+from openmm import unit
+
+from ._registration import load_wrapper
+
+if TYPE_CHECKING:
+    from .systems.screening import ScreenSpec
+
+_atmos = load_wrapper()
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ProposalRecord:
+    """What is known of one proposed jump. A model atoms.
+
+    Attributes
+    ----------
+    attempt: int
+        number of the proposal, from 0; it selects the noise
+    step: int
+        step count of the Context when the jump was tried
+    reason: str
+        the outcome, one of `AtmosIntegrator.getReasonNames()`; "accepted" or what failed first
+    stage: int
+        relaxation stages that were applied
+    log_ratio: float
+        what the module returned as log_ratio; stored and not used
+    energy_before_kj_per_mol: float
+        potential energy before the jump
+    energy_raw_kj_per_mol: float
+        potential energy of the new frame after constraints only; NaN where it did not come to that
+    energy_after_kj_per_mol: float
+        potential energy after the relaxation stages; NaN where it did not come to that
+    energy_limit_kj_per_mol: float
+        highest energy that the filter let pass; infinite in mode "none"
+    positions_before_nm: float64 [A, 3] or None
+        the model's atoms before the jump; None where positions are not kept
+    positions_raw_nm: float64 [A, 3] or None
+        the new frame as it was generated, superposed on the old one unless the reason is
+        "nonfinite" or "displaced"; None where positions are not kept
+    positions_after_nm: float64 [A, 3] or None
+        the same after constraints and relaxation; None where it did not come to that
+    """
+
+    attempt: int
+    step: int
+    reason: str
+    stage: int
+    log_ratio: float
+    energy_before_kj_per_mol: float
+    energy_raw_kj_per_mol: float
+    energy_after_kj_per_mol: float
+    energy_limit_kj_per_mol: float
+    positions_before_nm: FloatArray | None
+    positions_raw_nm: FloatArray | None
+    positions_after_nm: FloatArray | None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the jump was accepted."""
+        return self.reason == "accepted"
+
+
+def _plain(value: Any, in_unit: Any) -> float:
+    """A number in a unit, of a Quantity or of a bare number that is in this unit already."""
+    return float(value.value_in_unit(in_unit) if unit.is_quantity(value) else value)
+
+
+def _integers(values: Any) -> list[int]:
+    return [int(value) for value in np.asarray(values).reshape(-1)]
+
+
+def _doubles(values: Any) -> list[float]:
+    return [float(value) for value in np.asarray(values, dtype=np.float64).reshape(-1)]
+
+
+def _points(numbers: Sequence[float]) -> FloatArray | None:
+    return np.array(numbers, dtype=np.float64).reshape(-1, 3) if numbers else None
+
+
+def _record(proposal: Any) -> ProposalRecord:
+    return ProposalRecord(
+        attempt=proposal.attempt,
+        step=proposal.step,
+        reason=proposal.reason,
+        stage=proposal.stage,
+        log_ratio=proposal.logRatio,
+        energy_before_kj_per_mol=proposal.energyBefore,
+        energy_raw_kj_per_mol=proposal.energyRaw,
+        energy_after_kj_per_mol=proposal.energyAfter,
+        energy_limit_kj_per_mol=proposal.energyLimit,
+        positions_before_nm=_points(proposal.positionsBefore),
+        positions_raw_nm=_points(proposal.positionsRaw),
+        positions_after_nm=_points(proposal.positionsAfter),
+    )
+
+
+class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-defined]
+    """A LangevinMiddleIntegrator that alternates its dynamics with jumps of a learned propagator.
+
+    It does everything that a LangevinMiddleIntegrator does, on every platform. Every
+    `jumpInterval` steps the positions of the molecule that a module is bound to go through that
+    module, which answers with a frame `lag` ahead. The frame is superposed on the old one and
+    screened; constraints are applied; relaxation stages, if there are any, are run; and the
+    potential energy is judged. An accepted frame is kept and new velocities are drawn. A rejected
+    one is undone exactly and counted under the reason that turned it down.
+
+    A jump happens at the start of a step and changes neither the step count nor the time of the
+    Context: what the jumps cover is in `getLearnedTime()`. With `jumpInterval` 0, the default, the
+    integrator is step for step the LangevinMiddleIntegrator.
+
+    `AtmosPropagator.createIntegrator()` makes one from a model file and a Topology. By hand:
+
+    >>> integrator = AtmosIntegrator(300*kelvin, 1/picosecond, 0.004*picoseconds)
+    >>> integrator.setModule(module_bytes, range(22))
+    >>> integrator.setScreen(screen)
+    >>> integrator.setJumpInterval(250)
+    >>> integrator.setLag(100*picoseconds)
+    >>> simulation = Simulation(topology, system, integrator)
+    >>> simulation.context.setPositions(positions)
+    >>> simulation.step(10000)
+    >>> integrator.getNumAccepted(), integrator.getRejections()
+
+    With acceptance "filter" or "none" the frames do not follow Boltzmann's distribution: the energy
+    decides which frames are plausible, and no more than that.
+
+    Checkpoints and State XML hold what changes in a run: counters, the module's state, the window
+    and the seed in use. XmlSerializer, copies and pickles hold the settings with the module and the
+    screen, and a copy starts a run of its own. XmlSerializer.deserialize() and
+    CompoundIntegrator.getIntegrator() return OpenMM's own Python class although the jumps go on:
+    `cast()` gives the methods of this one back.
+
+    Parameters
+    ----------
+    temperature: temperature
+        of the heat bath and of the jumps (in Kelvin)
+    frictionCoeff: 1/time
+        friction coefficient of the heat bath (in inverse picoseconds)
+    stepSize: time
+        step size (in picoseconds)
+    """
+
+    def __init__(self, temperature: Any, frictionCoeff: Any, stepSize: Any) -> None:
+        super().__init__(
+            _plain(temperature, unit.kelvin),
+            _plain(frictionCoeff, unit.picosecond**-1),
+            _plain(stepSize, unit.picosecond),
+        )
+
+    # The module and the screen.
+
+    def setModule(self, module: bytes, atomIndices: Sequence[int]) -> None:
+        """Set the module that proposes the jumps.
+
+        Parameters
+        ----------
+        module: bytes
+            content of a TorchScript archive (docs/architecture.md, "The bound module")
+        atomIndices: sequence of int
+            the particle that each atom of the module is, in the module's order
+
+        Raises
+        ------
+        openmm.OpenMMException
+            if it cannot be loaded or does not fit; the integrator is then unchanged
+        """
+        super().setModule(bytes(module), _integers(atomIndices))
+
+    def setScreen(self, screen: ScreenSpec) -> None:
+        """Set what new frames are compared with.
+
+        Parameters
+        ----------
+        screen: ScreenSpec
+            made by `systems.screening` for the module's atoms
+        """
+        native = _atmos.ScreenParameters()
+        native.bonds = _integers(screen.bonds)
+        native.bondLengths = _doubles(screen.bond_lengths_nm)
+        native.bondTolerance = float(screen.bond_tolerance_nm)
+        native.chiralCenters = _integers(screen.chiral_centers)
+        native.chiralSigns = _doubles(screen.chiral_signs)
+        native.cisTrans = _integers(screen.cis_trans)
+        native.ringSizes = [len(ring) for ring in screen.rings]
+        native.ringAtoms = [int(atom) for ring in screen.rings for atom in ring]
+        native.radii = _doubles(screen.radii_nm)
+        native.clashFactor = float(screen.clash_factor)
+        native.maxDisplacement = float(screen.max_displacement_nm)
+        native.environmentDistance = float(screen.environment_distance_nm)
+        native.constraintTolerance = float(screen.constraint_tolerance_nm)
+        super().setScreen(native)
+
+    def getScreen(self) -> ScreenSpec:
+        """Get what new frames are compared with."""
+        from .systems.screening import ScreenSpec
+
+        native = super().getScreen()
+        starts = np.cumsum([0, *native.ringSizes])
+        return ScreenSpec(
+            bonds=np.array(native.bonds, dtype=np.int64).reshape(-1, 2),
+            bond_lengths_nm=np.array(native.bondLengths, dtype=np.float64),
+            chiral_centers=np.array(native.chiralCenters, dtype=np.int64).reshape(-1, 4),
+            chiral_signs=np.array(native.chiralSigns, dtype=np.float64),
+            cis_trans=np.array(native.cisTrans, dtype=np.int64).reshape(-1, 4),
+            rings=tuple(
+                tuple(native.ringAtoms[start : start + size])
+                for start, size in zip(starts[:-1], native.ringSizes, strict=True)
+            ),
+            radii_nm=np.array(native.radii, dtype=np.float64),
+            bond_tolerance_nm=native.bondTolerance,
+            clash_factor=native.clashFactor,
+            max_displacement_nm=native.maxDisplacement,
+            environment_distance_nm=native.environmentDistance,
+            constraint_tolerance_nm=native.constraintTolerance,
+        )
+
+    # Settings with units.
+
+    def getLag(self) -> unit.Quantity:
+        """Get the time by which a jump moves ahead."""
+        return super().getLag() * unit.picosecond
+
+    def setLag(self, lag: Any) -> None:
+        """Set the time by which a jump moves ahead.
+
+        Parameters
+        ----------
+        lag: time
+            more than 0 (in picoseconds)
+        """
+        super().setLag(_plain(lag, unit.picosecond))
+
+    def setRelaxationStages(self, iterations: Sequence[int]) -> None:
+        """Set the relaxation stages.
+
+        With the filter a stage is applied only while the energy is above the window; in mode
+        "none" all of them are. Five iterations cost about as much as 60 steps of a small molecule.
+
+        Parameters
+        ----------
+        iterations: sequence of int
+            for each stage the largest number of minimiser iterations; empty (the default) for none
+        """
+        super().setRelaxationStages(_integers(iterations))
+
+    def getRelaxationTolerance(self) -> unit.Quantity:
+        """Get the root mean square force at which the minimiser of the stages stops."""
+        return super().getRelaxationTolerance() * unit.kilojoule_per_mole / unit.nanometer
+
+    def setRelaxationTolerance(self, tolerance: Any) -> None:
+        """Set the root mean square force at which the minimiser of the stages stops.
+
+        Parameters
+        ----------
+        tolerance: force
+            more than 0 (in kJ/mol/nm)
+        """
+        super().setRelaxationTolerance(
+            _plain(tolerance, unit.kilojoule_per_mole / unit.nanometer)
+        )
+
+    # What happened.
+
+    def getLearnedTime(self) -> unit.Quantity:
+        """Get the time covered by accepted jumps."""
+        return super().getLearnedTime() * unit.picosecond
+
+    def getRejections(self) -> dict[str, int]:
+        """Get the number of rejected proposals by reason, for the reasons that occurred."""
+        counts = {name: super(AtmosIntegrator, self).getNumRejected(name)
+                  for name in self.getReasonNames()[1:]}  # fmt: skip
+        return {name: count for name, count in counts.items() if count > 0}
+
+    def getLastProposal(self) -> ProposalRecord:
+        """Get the most recent proposal, with its positions.
+
+        Raises
+        ------
+        openmm.OpenMMException
+            if none has been made since this integrator was created
+        """
+        return _record(super().getLastProposal())
+
+    def takeProposals(self) -> list[ProposalRecord]:
+        """Get the proposals made since the last call, oldest first, and forget them.
+
+        At most `getProposalCapacity()` (1000 by default) are kept, and the oldest are dropped
+        first; `getNumDroppedProposals()` counts those. `setProposalRecording(capacity,
+        keepPositions)` sets how many are kept and whether with their positions (by default without).
+        """
+        return [_record(proposal) for proposal in super().takeProposals()]
+
+    def getHiddenState(self) -> FloatArray:
+        """Get the module's state, shape [S]; empty when there is no history."""
+        return np.array(super().getHiddenState(), dtype=np.float64)
+
+    def setHiddenState(self, state: Sequence[float] | FloatArray) -> None:
+        """Set the module's state.
+
+        It belongs to the frame that the Context holds. After setting positions that have nothing
+        to do with those before, clear it with an empty list.
+
+        Parameters
+        ----------
+        state: sequence of float
+            as many numbers as the module's state has, or none
+        """
+        super().setHiddenState(_doubles(state))
+
+    def getWindowMean(self) -> unit.Quantity:
+        """Get the mean of the dynamics' energies that the filter knows."""
+        return super().getWindowMean() * unit.kilojoule_per_mole
+
+    def getWindowStandardDeviation(self) -> unit.Quantity:
+        """Get the sample standard deviation of the energies that the filter knows."""
+        return super().getWindowStandardDeviation() * unit.kilojoule_per_mole
+
+    def setWindowStatistics(self, samples: int, mean: Any, standardDeviation: Any) -> None:
+        """Set what the filter knows of the dynamics' energies, for instance from an earlier run.
+
+        Parameters
+        ----------
+        samples: int
+            number of energies
+        mean: energy
+            their mean (in kJ/mol)
+        standardDeviation: energy
+            their sample standard deviation (in kJ/mol)
+        """
+        super().setWindowStatistics(
+            int(samples),
+            _plain(mean, unit.kilojoule_per_mole),
+            _plain(standardDeviation, unit.kilojoule_per_mole),
+        )
+
+    # Python's copies. OpenMM's own would be this class around a pointer to the base class.
+
+    @staticmethod
+    def isinstance(integrator: openmm.Integrator) -> bool:
+        """Tell whether an integrator is an AtmosIntegrator, whatever its Python class says."""
+        return bool(_atmos.isAtmosIntegrator(integrator))
+
+    @staticmethod
+    def cast(integrator: openmm.Integrator) -> AtmosIntegrator:
+        """Get an integrator as an AtmosIntegrator.
+
+        Parameters
+        ----------
+        integrator: openmm.Integrator
+            one for which `AtmosIntegrator.isinstance()` is true; it keeps the ownership
+
+        Returns
+        -------
+        AtmosIntegrator
+            the same object under this class
+
+        Raises
+        ------
+        openmm.OpenMMException
+            if it is another kind of integrator
+        """
+        if isinstance(integrator, AtmosIntegrator):
+            return integrator
+        result = _atmos.castToAtmosIntegrator(integrator)
+        result.__class__ = AtmosIntegrator
+        # What owns the C++ object must live as long as this view of it.
+        result._owner = integrator
+        return result
+
+    def __copy__(self) -> AtmosIntegrator:
+        duplicate = _atmos.cloneIntegrator(self)
+        duplicate.__class__ = self.__class__
+        extra = {key: value for key, value in self.__dict__.items() if key not in ("this", "_owner")}
+        duplicate.__dict__.update(extra)
+        return duplicate
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AtmosIntegrator:
+        from copy import deepcopy
+
+        duplicate = self.__copy__()
+        memo[id(self)] = duplicate
+        for key, value in duplicate.__dict__.items():
+            if key != "this":
+                duplicate.__dict__[key] = deepcopy(value, memo)
+        return duplicate
+
+    def __getstate__(self) -> str:
+        return _atmos.integratorToXml(self)
+
+    def __setstate__(self, xml: str) -> None:
+        self.this = _atmos.integratorFromXml(xml).this
