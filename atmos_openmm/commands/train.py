@@ -17,11 +17,11 @@ import click
 @click.option("--size", type=click.Choice(["small", "full"]), default="small", show_default=True,
               help="Configuration of the network.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Peak of AdamW's rate.")
-@click.option("--molecules-per-step", default=2, show_default=True,
+@click.option("--molecules-per-step", default=1, show_default=True,
               help="Draws of a molecule a step.")
-@click.option("--rollouts", default=6, show_default=True, help="Rollouts a draw.")
+@click.option("--rollouts", default=12, show_default=True, help="Rollouts a draw.")
 @click.option("--jumps", default=2, show_default=True, help="Jumps a rollout.")
-@click.option("--levels", default=3, show_default=True, help="Noise levels a frame.")
+@click.option("--levels", default=4, show_default=True, help="Noise levels a frame.")
 @click.option("--lag-ps", nargs=2, type=float, default=(1.0, 400.0), show_default=True,
               help="Shortest and longest lag of real dynamics.")
 @click.option("--exchange-fraction", default=0.6, show_default=True,

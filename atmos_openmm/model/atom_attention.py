@@ -78,11 +78,11 @@ class AtomAttention(nn.Module):
         return self.linear_o(o) + self.linear_pair_value(o_pair)
 
     def forward(self, a: Tensor, condition: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
-        width = a.shape[-1]
-        a = self.layernorm_a(a, condition[..., : 2 * width])
+        scale, offset, gate = condition.chunk(3, dim=-1)
+        a = self.layernorm_a(a, scale, offset)
         p = self.layernorm_z(p)
         out = self.values(a, p, self.weights(a, p, features), features)
-        return condition[..., 2 * width :] * out
+        return gate * out
 
 
 class GeometricAtomAttention(nn.Module):
@@ -110,8 +110,8 @@ class GeometricAtomAttention(nn.Module):
     def forward(
         self, a: Tensor, condition: Tensor, p: Tensor, unit: Tensor, features: ModelFeatures
     ) -> Tensor:
-        width = a.shape[-1]
-        a = self.core.layernorm_a(a, condition[..., : 2 * width])
+        scale, offset, gate = condition.chunk(3, dim=-1)
+        a = self.core.layernorm_a(a, scale, offset)
         p = self.core.layernorm_z(p)
         weights = self.core.weights(a, p, features)
         out = self.core.values(a, p, weights, features)
@@ -122,7 +122,7 @@ class GeometricAtomAttention(nn.Module):
         triple = (v * torch.linalg.cross(v_1, v_2, dim=-1)).sum(-1)
         invariants = torch.cat([products, triple], dim=-1).flatten(1, 2)[:, : a.shape[1]]
         out = out + self.linear_products(invariants)
-        return condition[..., 2 * width :] * out
+        return gate * out
 
 
 class AtomTransformerBlock(nn.Module):
@@ -147,9 +147,9 @@ class AtomTransformerBlock(nn.Module):
         )
 
     def forward(self, q: Tensor, condition: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
-        width = 3 * q.shape[-1]
-        q = q + self.attention_pair_bias(q, condition[..., :width], p, features)
-        return q + self.conditioned_transition_block(q, condition[..., width:])
+        for_attention, for_transition = condition.chunk(2, dim=-1)
+        q = q + self.attention_pair_bias(q, for_attention, p, features)
+        return q + self.conditioned_transition_block(q, for_transition)
 
 
 class GeometricAtomBlock(nn.Module):
@@ -177,9 +177,9 @@ class GeometricAtomBlock(nn.Module):
     def forward(
         self, q: Tensor, condition: Tensor, p: Tensor, unit: Tensor, features: ModelFeatures
     ) -> Tensor:
-        width = 3 * q.shape[-1]
-        q = q + self.attention_pair_bias(q, condition[..., :width], p, unit, features)
-        return q + self.conditioned_transition_block(q, condition[..., width:])
+        for_attention, for_transition = condition.chunk(2, dim=-1)
+        q = q + self.attention_pair_bias(q, for_attention, p, unit, features)
+        return q + self.conditioned_transition_block(q, for_transition)
 
 
 def atoms_to_tokens(a: Tensor, features: ModelFeatures, num_tokens: int) -> Tensor:

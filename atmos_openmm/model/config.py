@@ -60,7 +60,7 @@ class ModelConfig:
     encoder_blocks: int = 3
     token_blocks: int = 2
     decoder_blocks: int = 3
-    radial_basis: int = 32
+    radial_basis: int = 30
     n_queries: int = 64
     n_keys: int = 128
     dropout: float = 0.0

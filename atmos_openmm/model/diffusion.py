@@ -41,12 +41,12 @@ class Prepared(NamedTuple):
     ----------
     s: Tensor [B, N, c_s]
         Token condition.
-    token_bias: Tensor [blocks, B, heads, N, N]
+    token_bias: list of Tensor [B, heads, N, N]
         Attention bias of each token block.
     c: Tensor [B, A, c_atom]
         Atom condition.
-    atom_conditions: Tensor [encoder + decoder blocks, B, A, 6 c_atom]
-        Norm scales, offsets and gates of each atom block.
+    atom_conditions: list of Tensor [B, A, 6 c_atom]
+        Norm scales, offsets and gates of each atom block, encoder then decoder.
     p: Tensor [B, T, Q, K, c_atompair]
         Atom-pair condition.
     p_static: Tensor [1, T, Q, K, c_atompair]
@@ -54,9 +54,9 @@ class Prepared(NamedTuple):
     """
 
     s: Tensor
-    token_bias: Tensor
+    token_bias: list[Tensor]
     c: Tensor
-    atom_conditions: Tensor
+    atom_conditions: list[Tensor]
     p: Tensor
     p_static: Tensor
 
@@ -106,7 +106,8 @@ class DiffusionTransformerBlock(nn.Module):
         return self.linear_nobias_z(self.layernorm_z(z)).movedim(-1, -3)
 
     def forward(self, a: Tensor, s: Tensor, bias: Tensor) -> Tensor:
-        x = self.layernorm_a(a, self.layernorm_a.condition(s))
+        scale, offset = self.layernorm_a.condition(s).chunk(2, dim=-1)
+        x = self.layernorm_a(a, scale, offset)
         a = a + torch.sigmoid(self.linear_a_last(s)) * self.attention(x, x, bias)
         transition = self.conditioned_transition_block
         return a + transition(a, transition.condition(s))
@@ -172,7 +173,7 @@ class DiffusionModule(nn.Module):
         for decoder_block in self.decoder_blocks:
             conditions.append(decoder_block.condition(c))
         p = context.p + self.linear_z_to_p(pair_tokens_to_atoms(z, features))
-        return Prepared(s, torch.stack(bias), c, torch.stack(conditions), p, context.p)
+        return Prepared(s, bias, c, conditions, p, context.p)
 
     @torch.jit.export
     def denoise(

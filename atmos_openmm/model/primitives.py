@@ -53,7 +53,7 @@ class AdaptiveLayerNorm(nn.Module):
     """Layer norm whose scale and offset come from a condition (AF3 Algorithm 26).
 
     ``condition(s [..., c_s]) -> [..., 2 c_a]`` makes scale and offset, which a host keeps as
-    long as the condition stays; ``forward(a [..., c_a], condition) -> [..., c_a]``.
+    long as the condition stays; ``forward(a [..., c_a], scale, offset) -> [..., c_a]``.
     """
 
     def __init__(self, c_a: int, c_s: int) -> None:
@@ -68,8 +68,7 @@ class AdaptiveLayerNorm(nn.Module):
         s = self.layernorm_s(s)
         return torch.cat([torch.sigmoid(self.linear_s(s)), self.linear_nobias_s(s)], dim=-1)
 
-    def forward(self, a: Tensor, condition: Tensor) -> Tensor:
-        scale, offset = condition.chunk(2, dim=-1)
+    def forward(self, a: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         return torch.addcmul(offset, scale, self.layernorm_a(a))
 
 
@@ -93,9 +92,8 @@ class ConditionedTransitionBlock(nn.Module):
         return torch.cat([self.adaln.condition(s), torch.sigmoid(self.linear_s(s))], dim=-1)
 
     def forward(self, a: Tensor, condition: Tensor) -> Tensor:
-        width = a.shape[-1]
-        gate = condition[..., 2 * width :]
-        a = self.adaln(a, condition[..., : 2 * width])
+        scale, offset, gate = condition.chunk(3, dim=-1)
+        a = self.adaln(a, scale, offset)
         b = F.silu(self.linear_nobias_a1(a)) * self.linear_nobias_a2(a)
         return gate * self.linear_nobias_b(b)
 

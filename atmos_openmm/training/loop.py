@@ -51,10 +51,10 @@ class TrainingSettings:
     """
 
     steps: int = 20000
-    molecules_per_step: int = 2
-    rollouts: int = 6
+    molecules_per_step: int = 1
+    rollouts: int = 12
     jumps: int = 2
-    levels: int = 3
+    levels: int = 4
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     weight_decay: float = 1e-4
@@ -143,6 +143,7 @@ class Trainer:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             betas=(0.9, 0.99),
+            fused=True,
         )
         self.step = 0
         self.best = float("inf")
@@ -216,8 +217,9 @@ class Trainer:
         self.optimizer.step()
         decay = min(settings.ema_decay, (1.0 + self.step) / (10.0 + self.step))
         with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                self.ema[name].lerp_(value, 1.0 - decay)
+            torch._foreach_lerp_(
+                list(self.ema.values()), list(self.model.state_dict().values()), 1.0 - decay
+            )
         self.step += 1
         return total | {"gradient_norm": norm, "learning_rate": settings.learning_rate * factor}
 

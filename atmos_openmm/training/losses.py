@@ -22,9 +22,9 @@ def repeat_prepared(prepared: Prepared, times: int) -> Prepared:
     """Repeat what the decoder needs of each walker for several noise levels."""
     return Prepared(
         prepared.s.repeat_interleave(times, 0),
-        prepared.token_bias.repeat_interleave(times, 1),
+        [bias.repeat_interleave(times, 0) for bias in prepared.token_bias],
         prepared.c.repeat_interleave(times, 0),
-        prepared.atom_conditions.repeat_interleave(times, 1),
+        [condition.repeat_interleave(times, 0) for condition in prepared.atom_conditions],
         prepared.p.repeat_interleave(times, 0),
         prepared.p_static,
     )
@@ -99,24 +99,24 @@ def rollout_loss(
     tokens = features.token_pair.shape[0]
     h_s = positions.new_zeros(batch, tokens, model.c_s)
     h_z = positions.new_zeros(batch, tokens, tokens, model.c_z)
-    denoising = positions.new_zeros([])
-    distogram = positions.new_zeros([])
+    latents_s: list[Tensor] = []
+    latents_z: list[Tensor] = []
     for step in range(jumps):
         scale = torch.rand(batch, 1, 1, generator=generator).to(positions)
         jitter = torch.randn(positions[step].shape, generator=generator).to(positions)
         frame = positions[step] + CONTEXT_NOISE_ANGSTROM * scale * jitter
         h_s, h_z = model.encode(frame, h_s, h_z, context, features)
         h_s, h_z = model.advance(h_s, h_z, lag_ps[step], temperature_kelvin[step], context)
-        target = positions[step + 1]
-        prepared = model.prepare(h_s, h_z, context, features)
-        denoising = denoising + denoising_loss(
-            model, target, prepared, features, levels, generator
-        )
-        logits = model.distogram(h_z)
-        bins = distogram_target(atoms_to_tokens(target, features, tokens), logits.shape[-1])
-        distogram = distogram + F.cross_entropy(logits.flatten(0, 2), bins.flatten())
-    denoising = denoising / jumps
-    distogram = distogram / jumps
+        latents_s.append(h_s)
+        latents_z.append(h_z)
+    # One call of the decoder for the frames after all jumps.
+    target = positions[1:].flatten(0, 1)
+    latent_z = torch.cat(latents_z)
+    prepared = model.prepare(torch.cat(latents_s), latent_z, context, features)
+    denoising = denoising_loss(model, target, prepared, features, levels, generator)
+    logits = model.distogram(latent_z)
+    bins = distogram_target(atoms_to_tokens(target, features, tokens), logits.shape[-1])
+    distogram = F.cross_entropy(logits.flatten(0, 2), bins.flatten())
     return {
         "loss": denoising + DISTOGRAM_WEIGHT * distogram,
         "denoising": denoising,

@@ -1,0 +1,135 @@
+"""A model bound to one molecule: the TorchScript module that integrators run.
+
+The only place where nanometres become angstroms.
+"""
+
+import io
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from .context import Context
+from .features import ModelFeatures, model_features
+
+
+class BoundPropagator(nn.Module):
+    """Network, static features and context of one molecule behind the integrators' contract.
+
+    ``propagate(positions [B, A, 3] nm, state [B, S], noise [B, K], lag [B] ps,
+    temperature [B] K) -> (positions [B, A, 3] nm, state [B, S], log_ratio [B])``. The state is
+    the latent h flattened (single track, then pair track); zeros mean "no history". The context
+    is encoded once, when the module is made. `log_ratio` is 0: this decoder's density is not
+    evaluated.
+    """
+
+    angstrom_per_nm: Final[float] = 10.0
+    atoms: int
+    tokens: int
+    c_s: int
+    c_z: int
+
+    def __init__(self, model: nn.Module, features: ModelFeatures, context: Context) -> None:
+        super().__init__()
+        self.model = model
+        for name, value in zip(features._fields, features, strict=True):
+            self.register_buffer("feature_" + name, value)
+        for name, value in zip(context._fields, context, strict=True):
+            self.register_buffer("context_" + name, value.detach().clone())
+        self.atoms = int(features.atom_to_token.shape[0])
+        self.tokens = int(features.token_pair.shape[0])
+        self.c_s = int(model.c_s)
+        self.c_z = int(model.c_z)
+
+    def features(self) -> ModelFeatures:
+        """Static inputs of the network."""
+        return ModelFeatures(
+            self.feature_atom,
+            self.feature_pair,
+            self.feature_token_pair,
+            self.feature_atom_to_token,
+            self.feature_query_index,
+            self.feature_key_index,
+            self.feature_key_bias,
+            self.feature_chiral_centers,
+            self.feature_chiral_signs,
+            self.feature_label_centers,
+            self.feature_label_signs,
+        )
+
+    def context(self) -> Context:
+        """Context of the molecule, encoded once."""
+        return Context(self.context_c, self.context_p, self.context_s, self.context_z)
+
+    @torch.jit.export
+    def num_atoms(self) -> int:
+        """Atoms of the molecule, A."""
+        return self.atoms
+
+    @torch.jit.export
+    def state_size(self) -> int:
+        """Numbers in the flattened latent, S."""
+        return self.tokens * self.c_s + self.tokens * self.tokens * self.c_z
+
+    @torch.jit.export
+    def noise_size(self) -> int:
+        """Normal random numbers a jump takes, K."""
+        return self.model.noise_size(self.atoms)
+
+    @torch.jit.export
+    def propagate(
+        self, positions: Tensor, state: Tensor, noise: Tensor, lag: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One jump of B walkers."""
+        n = self.tokens
+        split = n * self.c_s
+        h_s = state[:, :split].reshape(-1, n, self.c_s)
+        h_z = state[:, split:].reshape(-1, n, n, self.c_z)
+        x, h_s, h_z = self.model.propagate(
+            positions * self.angstrom_per_nm,
+            h_s,
+            h_z,
+            noise,
+            lag,
+            temperature,
+            self.context(),
+            self.features(),
+        )
+        state = torch.cat([h_s.flatten(1), h_z.flatten(1)], dim=1)
+        return x / self.angstrom_per_nm, state, torch.zeros_like(lag)
+
+    def forward(
+        self, positions: Tensor, state: Tensor, noise: Tensor, lag: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.propagate(positions, state, noise, lag, temperature)
+
+
+def bind_module(
+    model: nn.Module, features: dict[str, Tensor], n_queries: int, n_keys: int
+) -> torch.jit.ScriptModule:
+    """Bind a network to a molecule and script the result.
+
+    Parameters
+    ----------
+    model: nn.Module
+        :class:`~atmos_openmm.model.atmos.AtmosModel`, eager or scripted, in evaluation mode.
+    features: dict[str, Tensor]
+        The molecule's plain features (``docs/architecture.md``).
+    n_queries, n_keys: int
+        Sizes of the local attention windows the model was trained with.
+    """
+    model.eval()
+    static = model_features(features, n_queries, n_keys)
+    with torch.no_grad():
+        context = model.context(static)
+    bound = torch.jit.script(BoundPropagator(model, static, context).eval())
+    for parameter in bound.parameters():
+        parameter.requires_grad_(False)
+    return bound
+
+
+def module_bytes(module: torch.jit.ScriptModule) -> bytes:
+    """Serialise a bound module for a C++ host."""
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    return buffer.getvalue()
