@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +168,7 @@ class AtmosPropagator:
         self._given_screen = screen
         if _is_module(model):
             self.modelName = "module"
-            self._module = model
+            self._module = cast("torch.jit.ScriptModule", model)
         else:
             self.modelName, self._loaded = _load(model)
         own_set = "all" if self._loaded is None else self._loaded.capabilities.atoms

@@ -77,12 +77,12 @@ class TorsionJump(torch.nn.Module):
         angle = self.width * noise[:, 0] + 0.1 * state[:, 0]
         origin = positions[:, self.second]
         axis = origin - positions[:, self.first]
-        axis = axis / axis.norm(dim=1, keepdim=True)
+        axis = axis / torch.linalg.vector_norm(axis, 2.0, [1], True)
         turned = self.turn(positions - origin[:, None], axis, angle) + origin[:, None]
         x = torch.where(self.moving[None, :, None], turned, positions)
         spoilt = (noise[:, 1] < self.spoil).to(x.dtype)[:, None, None]
         x = x + self.noise_nm * spoilt * noise[:, 6:].reshape(x.shape)
-        tumble = noise[:, 2:5] / noise[:, 2:5].norm(dim=1, keepdim=True)
+        tumble = noise[:, 2:5] / torch.linalg.vector_norm(noise[:, 2:5], 2.0, [1], True)
         x = self.turn(x, tumble, math.pi * noise[:, 5])
         return x, torch.stack([angle, state[:, 1] + 1.0], dim=1), noise[:, 0] - noise[:, 1]
 
@@ -162,7 +162,9 @@ def dipeptide() -> tuple[app.Topology, openmm.System, np.ndarray]:
     return topology, system, np.array(positions)
 
 
-def phi_module(spoil: float = -0.5, width: float = 0.3) -> torch.jit.ScriptModule:
+def phi_module(
+    spoil: float = -0.5, width: float = 0.3, noise_nm: float = 0.05
+) -> torch.jit.ScriptModule:
     """A TorsionJump about phi (N-CA) of the dipeptide."""
     topology, _, _ = dipeptide()
     atoms = list(topology.atoms())
@@ -176,7 +178,8 @@ def phi_module(spoil: float = -0.5, width: float = 0.3) -> torch.jit.ScriptModul
     while shell:
         shell = {k for i in shell for k in neighbours[i]} - moving - {n}
         moving |= shell
-    return script(TorsionJump((n, ca), [a.index in moving for a in atoms], spoil, width))
+    flags = [a.index in moving for a in atoms]
+    return script(TorsionJump((n, ca), flags, spoil, width, noise_nm))
 
 
 @lru_cache

@@ -88,7 +88,7 @@ class RunCheckpoint:
             if it is damaged or of another version
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 meta = json.loads(archive["meta"].tobytes().decode())
                 contexts = [
                     archive[f"context_{index:04d}"].tobytes()

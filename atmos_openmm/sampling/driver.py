@@ -235,7 +235,13 @@ class HybridDriver:
         import openmm
 
         snapshots = [self._take_snapshot(walker) for walker in self._walkers]
-        for walker, snapshot in zip(self._walkers, snapshots, strict=True):
+        for index, (walker, snapshot) in enumerate(zip(self._walkers, snapshots, strict=True)):
+            if not math.isfinite(snapshot.energy):
+                raise openmm.OpenMMException(
+                    f"The potential energy of walker {index} before a jump is not a finite number, "
+                    "so the dynamics has failed. Use a smaller step size, or minimize the "
+                    "starting positions."
+                )
             walker.window.statistics.add(snapshot.energy)
         ready = [
             (walker, snapshot)
@@ -310,26 +316,26 @@ class HybridDriver:
         log_ratio: float,
     ) -> Proposal:
         """Test one frame; when it passes, the Context holds it afterwards."""
-        import openmm
-
         from ..systems.screening import check_environment, screen
 
         before = snapshot.positions[self._solute]
         record: dict[str, Any] = {
             "attempt": attempt,
-            "energy_before": snapshot.energy,
+            "step": walker.context.getStepCount(),
+            "energy_before_kj_per_mol": snapshot.energy,
             "log_ratio": log_ratio,
-            "positions_before": before,
-            "positions_raw": np.full_like(before, np.nan),
-            "positions_after": np.full_like(before, np.nan),
+            "positions_before_nm": before,
+            "positions_raw_nm": frame.astype(np.float64),
         }
-        proposed = frame.astype(np.float64)
+        if self._acceptance == "filter":
+            record["energy_limit_kj_per_mol"] = walker.window.limit_kj_per_mol
+        proposed = record["positions_raw_nm"]
         if not (np.isfinite(proposed).all() and np.isfinite(state).all()):
             return Proposal(reason="nonfinite", **record)
         if float(np.linalg.norm(centroid(proposed))) > self._screen.max_displacement_nm:
             return Proposal(reason="displaced", **record)
         raw = superpose(proposed, before)
-        record["positions_raw"] = raw
+        record["positions_raw_nm"] = raw
         fault = screen(self._screen, raw, before)
         if fault != "accepted":
             return Proposal(reason=fault, **record)
@@ -353,7 +359,7 @@ class HybridDriver:
             return Proposal(reason="constraints", **record)
         context.applyConstraints(tolerance)
         energy = _energy(context, groups)
-        record["energy_raw"] = energy
+        record["energy_raw_kj_per_mol"] = energy
 
         # Relax by stages: while the energy is too high (filter), or all of them (none).
 
@@ -361,14 +367,11 @@ class HybridDriver:
         for iterations in self._relaxation:
             if self._acceptance == "filter" and walker.window.contains(energy):
                 break
-            openmm.LocalEnergyMinimizer.minimize(
-                context, RELAXATION_TOLERANCE_KJ_PER_MOL_NM, iterations
-            )
-            energy = _energy(context, groups)
+            energy = _minimized_energy(context, groups, iterations)
             stage += 1
         state_after = context.getState(positions=True)
         after = _positions(state_after)[self._solute]
-        record.update(energy_after=energy, stage=stage, positions_after=after)
+        record.update(energy_after_kj_per_mol=energy, stage=stage, positions_after_nm=after)
         if stage > 0:
             fault = screen(self._screen, after, before, only=("chirality", "cis_trans"))
             if fault != "accepted":
@@ -421,6 +424,21 @@ def _energy(context: openmm.Context, groups: int) -> float:
         if "NaN" in str(error):
             return math.nan
         raise
+
+
+def _minimized_energy(context: openmm.Context, groups: int, iterations: int) -> float:
+    """Minimise a little; the energy afterwards, NaN where OpenMM refuses the positions."""
+    import openmm
+
+    try:
+        openmm.LocalEnergyMinimizer.minimize(
+            context, RELAXATION_TOLERANCE_KJ_PER_MOL_NM, iterations
+        )
+    except openmm.OpenMMException as error:
+        if "NaN" not in str(error):
+            raise
+        return math.nan
+    return _energy(context, groups)
 
 
 def _solute_constraints(

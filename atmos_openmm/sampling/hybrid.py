@@ -314,6 +314,12 @@ class HybridSampler:
             raise ValueError(
                 "Give either cycles or valid_frames (with max_cycles as its limit), not both."
             )
+        if valid_frames is not None and self._interval % self._report:
+            raise ValueError(
+                f"Frames are written every {self._report} steps, which misses the ends of cycles "
+                f"of {self._interval} steps; for valid_frames the report interval has to divide "
+                "the jump interval."
+            )
         if limit is None:
             raise ValueError(
                 "valid_frames needs max_cycles: the number of cycles after which to give up."
@@ -350,6 +356,35 @@ class HybridSampler:
         self._commit()
         self.folder.merge()
         return self._summary(limit, valid_frames)
+
+    def writeValidFrames(self, count: int | None = None, path: str | Path | None = None) -> Path:
+        """
+        Gather the valid generated frames of all walkers in one trajectory file, in the order of
+        the cycles that made them.
+
+        Parameters
+        ----------
+        count: int, optional
+            How many at most, from the first on; all by default
+        path: str or Path, optional
+            The file, ending in .dcd or .xtc; valid_frames in the run's folder by default
+
+        Returns
+        -------
+        Path
+            The file written
+        """
+        from .extract import write_valid_frames
+
+        target = self.folder.path / f"valid_frames.{self._format}" if path is None else Path(path)
+        with explained(self.folder.path, self.folder.committed_text()):
+            write_valid_frames(self.folder.path, self.topology, target, count)
+        return target
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop()` was called."""
+        return self._stop
 
     def stop(self) -> None:
         """
@@ -461,7 +496,6 @@ class HybridSampler:
             walker.context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
             walker.context.setPositions(state.getPositions(asNumpy=True))
             walker.context.setVelocities(state.getVelocities(asNumpy=True))
-            walker.begin()
 
     def _take_up(self, checkpoint: RunCheckpoint) -> None:
         """Go back to the last commit."""
@@ -488,7 +522,7 @@ class HybridSampler:
         if last is not None and last.cycle == self.cycle:
             return
         with explained(self.folder.path, self.folder.committed_text()):
-            lengths = [walker.commit_frames() for walker in self.walkers]
+            lengths = [walker.write_frames() for walker in self.walkers]
         rows = Rows(
             *(
                 columns_of(

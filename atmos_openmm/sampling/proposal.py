@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,40 +24,46 @@ REASONS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Proposal:
-    """One proposed frame and the verdict on it.
+    """One proposed frame and the verdict on it, with the fields of `integrator.ProposalRecord`.
 
-    Energies are potential energies of the integration force groups in kJ/mol; those that the
-    proposal did not live to see are NaN. Positions are those of the solute in nm, in the frame of
-    the Context (superposed on the frame before); arrays that were not reached hold NaN.
+    Energies are potential energies of the integration force groups; those that the proposal did
+    not live to see are NaN. Positions are those of the solute, in the frame of the Context.
 
     Attributes
     ----------
     attempt: int
-        number of the proposal, from 0
+        number of the proposal, from 0; it selects the noise
+    step: int
+        step count of the Context
     reason: str
-        one of `REASONS`: "accepted", or the first test that it failed
+        "accepted", or the first test that it failed
     stage: int
-        relaxation stages applied: 0 none, k the first k
-    energy_before, energy_raw, energy_after: float
-        of the frame before the jump; after constraints alone; after relaxation
+        relaxation stages that were applied
     log_ratio: float
         what the module reports of its proposal density, not used by `none` and `filter`
-    positions_before, positions_raw, positions_after: numpy.ndarray, shape [A, 3]
-        before the jump; superposed, before constraints; after constraints and relaxation
+    energy_before_kj_per_mol, energy_raw_kj_per_mol, energy_after_kj_per_mol: float
+        of the frame before the jump; after constraints alone; after relaxation
+    energy_limit_kj_per_mol: float
+        highest energy that the filter let pass; infinite with `none`
+    positions_before_nm, positions_raw_nm, positions_after_nm: numpy.ndarray [A, 3] or None
+        before the jump; as generated, superposed unless the reason is "nonfinite" or "displaced";
+        after constraints and relaxation, None where it did not come to that
     """
 
     attempt: int
+    step: int
     reason: str
     stage: int = 0
-    energy_before: float = float("nan")
-    energy_raw: float = float("nan")
-    energy_after: float = float("nan")
     log_ratio: float = 0.0
-    positions_before: NDArray[np.float64] = field(default_factory=lambda: np.full((0, 3), np.nan))
-    positions_raw: NDArray[np.float64] = field(default_factory=lambda: np.full((0, 3), np.nan))
-    positions_after: NDArray[np.float64] = field(default_factory=lambda: np.full((0, 3), np.nan))
+    energy_before_kj_per_mol: float = float("nan")
+    energy_raw_kj_per_mol: float = float("nan")
+    energy_after_kj_per_mol: float = float("nan")
+    energy_limit_kj_per_mol: float = float("inf")
+    positions_before_nm: NDArray[np.float64] | None = None
+    positions_raw_nm: NDArray[np.float64] | None = None
+    positions_after_nm: NDArray[np.float64] | None = None
 
     @property
     def accepted(self) -> bool:

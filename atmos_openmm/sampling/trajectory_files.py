@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from openmm.app import Topology
 
 FORMATS = ("dcd", "xtc")
+_PROBE_BYTES = 1 << 20
 
 #: One frame: positions [P, 3] in nm, box vectors [3, 3] in nm or None.
 Frame = tuple[NDArray[np.float64], NDArray[np.float64] | None]
@@ -47,13 +49,15 @@ class GrowingTrajectory:
         self._interval_ps = frame_interval_ps
         self._frames = frames
         self._size = size
+        self._pending = frames, size
         self._cut_back()
 
     def append(self, frames: Iterable[Frame]) -> tuple[int, int]:
         """Write frames and flush them to the disk.
 
-        The file is opened, extended and closed at each call; what an earlier failure left behind
-        the last good byte is cut off first.
+        The file is opened, extended and closed at each call; what stands beyond the last confirmed
+        byte is cut off first, so a failed write can be repeated. `confirm()` makes the frames
+        part of the file.
 
         Parameters
         ----------
@@ -65,8 +69,9 @@ class GrowingTrajectory:
             frames and bytes in the file now
         """
         batch = list(frames)
+        self._pending = self._frames, self._size
         if not batch:
-            return self._frames, self._size
+            return self._pending
         header, body = self._encode(batch)
         with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
             file.truncate(self._size)
@@ -78,9 +83,12 @@ class GrowingTrajectory:
             file.flush()
             size = os.fstat(file.fileno()).st_size
             os.fsync(file.fileno())
-        self._frames += len(batch)
-        self._size = size
-        return self._frames, self._size
+        self._pending = self._frames + len(batch), size
+        return self._pending
+
+    def confirm(self) -> None:
+        """The frames of the last `append()` are committed: the next ones come after them."""
+        self._frames, self._size = self._pending
 
     def _cut_back(self) -> None:
         """Drop what was written after the last commit; refuse a file that lost some of it."""
@@ -140,18 +148,20 @@ class XtcTrajectory(GrowingTrajectory):
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".xtc-") as folder:
             scratch = Path(folder) / "frames.xtc"
             writer = app.XTCFile(str(scratch), self._topology, self._interval_ps, self._frames)
-            for positions, box in frames:
-                writer.writeModel(positions, periodicBoxVectors=_box(box))
-            written = writer._getNumFrames() if scratch.exists() else 0
+            try:
+                for positions, box in frames:
+                    writer.writeModel(positions, periodicBoxVectors=_box(box))
+                written = writer._getNumFrames()
+            except RuntimeError:
+                written = -1
             if written != len(frames):
-                # The XTC library does not report a failed write; a write of our own does.
+                # The XTC library does not say why a write failed; a write of our own does.
                 with open(Path(folder) / "probe", "wb") as probe:
-                    probe.write(bytes(1 << 16))
+                    probe.write(bytes(_PROBE_BYTES))
                     probe.flush()
                     os.fsync(probe.fileno())
                 raise StorageError(
-                    f"Only {written} of {len(frames)} frames reached {scratch}: the disk is "
-                    "full or failing."
+                    errno.EIO, f"The frames for {self.path} could not be written to {scratch}."
                 )
             return b"", scratch.read_bytes()
 

@@ -10,13 +10,25 @@ from numpy.typing import NDArray
 
 from .checkpoint import WalkerCheckpoint
 from .proposal import REASONS
-from .tables import ORIGINS
+from .tables import ORIGINS, PROPOSAL_POSITIONS, TABLES
 
 if TYPE_CHECKING:
     import openmm
 
     from ..systems.screening import ScreenSpec
     from .trajectory_files import Frame, GrowingTrajectory
+
+
+# Columns of the record that are fields of the integrator's proposals.
+_COPIED = (
+    "attempt",
+    "step",
+    "stage",
+    "log_ratio",
+    "energy_before_kj_per_mol",
+    "energy_raw_kj_per_mol",
+    "energy_after_kj_per_mol",
+)
 
 
 class UnstableDynamicsError(ValueError):
@@ -71,14 +83,8 @@ class Walker:
         self.segment = 0
         self.energy_limit = math.inf
         self.frames: list[Frame] = []
-        self.rows: dict[str, list[dict[str, Any]]] = {}
-        self.forget()
+        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self._frame_count = 0
-        self._solute_positions = np.full((len(solute), 3), np.nan)
-
-    def begin(self) -> None:
-        """Take note of where a new run starts."""
-        self._solute_positions = self._positions()[self._solute]
 
     def restore(self, checkpoint: WalkerCheckpoint) -> None:
         """Go back to a committed moment."""
@@ -87,8 +93,6 @@ class Walker:
         self.segment = checkpoint.segment
         self.energy_limit = checkpoint.energy_limit_kj_per_mol
         self._frame_count = checkpoint.frames
-        self.forget()
-        self.begin()
 
     def run_cycle(self, cycle: int) -> tuple[str | None, bool]:
         """A jump, if one is due, and `interval` steps of dynamics.
@@ -111,7 +115,6 @@ class Walker:
         saved = self.context.createCheckpoint()
         kept = (self.step, self.segment, self.energy_limit, self._frame_count, len(self.frames))
         lengths = {name: len(rows) for name, rows in self.rows.items()}
-        before = self._solute_positions
         try:
             return self._run_cycle(cycle)
         except _BrokeDownError as error:
@@ -121,7 +124,6 @@ class Walker:
             for name, length in lengths.items():
                 del self.rows[name][length:]
             self.context.loadCheckpoint(saved)
-            self._solute_positions = before
             if proposal is None:
                 raise UnstableDynamicsError(
                     f"Molecular dynamics of walker {self.index} broke down at step "
@@ -142,8 +144,11 @@ class Walker:
                 self.integrator.setJumpInterval(self._interval)
             return "unstable", False
 
-    def commit_frames(self) -> tuple[int, int]:
-        """Write the frames that wait to the trajectory; return its frames and bytes."""
+    def write_frames(self) -> tuple[int, int]:
+        """Write the frames that wait to the trajectory; return its frames and bytes.
+
+        Until `forget()` says that they are committed, a second call writes them again in place.
+        """
         return self._trajectory.append(self.frames)
 
     def checkpoint(self, frames: int, size: int) -> WalkerCheckpoint:
@@ -158,9 +163,10 @@ class Walker:
         )
 
     def forget(self) -> None:
-        """Drop frames and rows that were committed."""
+        """Drop frames and rows: they are committed."""
+        self._trajectory.confirm()
         self.frames = []
-        self.rows = {"proposals": [], "segments": [], "frames": []}
+        self.rows = {name: [] for name in TABLES}
 
     def _run_cycle(self, cycle: int) -> tuple[str | None, bool]:
         first_step, first_frame = self.step, self._frame_count
@@ -168,31 +174,14 @@ class Walker:
         proposed = self.integrator.getNumProposed()
         reason: str | None = None
         valid = False
-        started = False
         while self.step < end:
             target = min(end, (self.step // self._report + 1) * self._report)
-            after_jump = reason == "accepted"
-            try:
-                self.integrator.step(target - self.step)
-                if not started and self.integrator.getNumProposed() > proposed:
-                    reason = self._record_proposal(cycle)
-                    after_jump = reason == "accepted"
-                state = self.context.getState(
-                    positions=True, energy=True, velocities=True, groups=self._groups
-                )
-                finite = math.isfinite(state.getPotentialEnergy()._value)
-            except Exception as error:
-                if "NaN" not in str(error):
-                    raise
-                if not started and reason is None and self._jumped(proposed):
-                    reason = self._record_proposal(cycle)
-                    after_jump = reason == "accepted"
-                raise _BrokeDownError(str(error), after_jump) from None
-            if not finite:
-                raise _BrokeDownError("the potential energy is not finite", after_jump)
-            started = True
+            state, problem = self._advance(target - self.step)
+            if self.integrator.getNumProposed() > proposed + (reason is not None):
+                reason = self._record_proposal(cycle)
+            if state is None:
+                raise _BrokeDownError(problem, after_jump=reason == "accepted")
             self.step = target
-            self._solute_positions = _array(state.getPositions(asNumpy=True))[self._solute]
             if target % self._report == 0:
                 valid = self._record_frame(
                     cycle, state, generated=reason == "accepted" and target == end
@@ -200,33 +189,38 @@ class Walker:
         self._record_segment(cycle, reason, first_step, first_frame)
         return reason, valid
 
-    def _jumped(self, proposed: int) -> bool:
-        return bool(self.integrator.getNumProposed() > proposed)
+    def _advance(self, steps: int) -> tuple[openmm.State | None, str]:
+        """Make steps; the State after them, or None and what is wrong with the numbers in it."""
+        try:
+            self.integrator.step(steps)
+            state = self.context.getState(
+                positions=True, energy=True, velocities=True, groups=self._groups
+            )
+        except Exception as error:
+            if any(sign in str(error) for sign in ("NaN", "not a finite number")):
+                return None, str(error)
+            raise
+        if not math.isfinite(state.getPotentialEnergy()._value):
+            return None, "the potential energy is not finite"
+        return state, ""
 
     def _record_proposal(self, cycle: int) -> str:
         """One row for the proposal just made."""
         proposal = self.integrator.getLastProposal()
-        if math.isfinite(proposal.energyLimit):
-            self.energy_limit = proposal.energyLimit
-        atoms = len(self._solute)
-        self.rows["proposals"].append(
-            {
-                "walker": self.index,
-                "cycle": cycle,
-                "attempt": proposal.attempt,
-                "step": self.step,
-                "segment": self.segment - 1,
-                "energy_before_kj_per_mol": proposal.energyBefore,
-                "energy_raw_kj_per_mol": proposal.energyRaw,
-                "energy_after_kj_per_mol": proposal.energyAfter,
-                "reason": REASONS.index(proposal.reason),
-                "stage": proposal.stage,
-                "log_ratio": proposal.logRatio,
-                "positions_before_nm": self._solute_positions,
-                "positions_raw_nm": _frame_or_nan(proposal.positions, atoms),
-                "positions_after_nm": _frame_or_nan(proposal.finalPositions, atoms),
-            }
-        )
+        if math.isfinite(proposal.energy_limit_kj_per_mol):
+            self.energy_limit = proposal.energy_limit_kj_per_mol
+        row: dict[str, Any] = {
+            "walker": self.index,
+            "cycle": cycle,
+            "segment": self.segment - 1,
+            "reason": REASONS.index(proposal.reason),
+        }
+        for name in _COPIED:
+            row[name] = getattr(proposal, name)
+        for name in PROPOSAL_POSITIONS:
+            positions = getattr(proposal, name)
+            row[name] = np.full((len(self._solute), 3), np.nan) if positions is None else positions
+        self.rows["proposals"].append(row)
         return str(proposal.reason)
 
     def _record_frame(self, cycle: int, state: openmm.State, generated: bool) -> bool:
@@ -234,12 +228,13 @@ class Walker:
         from ..systems.screening import screen
 
         energy = float(state.getPotentialEnergy()._value)
-        verdict = screen(self._screen, self._solute_positions, self._solute_positions)
+        positions = _array(state.getPositions(asNumpy=True))
+        verdict = screen(self._screen, positions[self._solute])
         if verdict == "accepted" and energy > self.energy_limit:
             verdict = "energy"
         valid = generated and verdict == "accepted"
         box = _array(state.getPeriodicBoxVectors(asNumpy=True)) if self._periodic else None
-        self.frames.append((_array(state.getPositions(asNumpy=True)), box))
+        self.frames.append((positions, box))
         self.rows["frames"].append(
             {
                 "walker": self.index,
@@ -280,9 +275,6 @@ class Walker:
         )
         self.segment += 1
 
-    def _positions(self) -> NDArray[np.float64]:
-        return _array(self.context.getState(positions=True).getPositions(asNumpy=True))
-
 
 class _BrokeDownError(Exception):
     """Dynamics gave coordinates or energies that are not finite."""
@@ -295,11 +287,3 @@ class _BrokeDownError(Exception):
 def _array(quantity: Any) -> NDArray[np.float64]:
     """The numbers of a Quantity in OpenMM's own units."""
     return np.array(quantity._value, dtype=np.float64)
-
-
-def _frame_or_nan(values: Any, atoms: int) -> NDArray[np.float64]:
-    """Positions [A, 3] in nm from whatever the integrator returns; NaN where there are none."""
-    if values is None:
-        return np.full((atoms, 3), np.nan)
-    array = np.asarray(getattr(values, "_value", values), dtype=np.float64)
-    return array.reshape(atoms, 3) if array.size else np.full((atoms, 3), np.nan)

@@ -1,0 +1,242 @@
+"""`atmos-openmm run`: hybrid sampling of a structure or a sequence."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..sampling.hybrid import HybridSampler
+    from ..sampling.progress import Progress
+
+
+class _Integers(click.ParamType):
+    """Whole numbers separated by commas: 10,20 or 0-21 (ranges include both ends)."""
+
+    name = "numbers"
+
+    def __init__(self, ranges: bool = False) -> None:
+        self._ranges = ranges
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        numbers: list[int] = []
+        try:
+            for part in filter(None, str(value).split(",")):
+                first, _, last = part.partition("-") if self._ranges else (part, "", "")
+                numbers += range(int(first), int(last or first) + 1)
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 10,20.", param, ctx)
+        return tuple(numbers)
+
+
+@click.command("run")
+@click.argument("structure", required=False, type=click.Path(path_type=Path))
+@click.option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME.")
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for everything that is written. If it holds a run with the same settings, that "
+    "run goes on.",
+)
+@click.option("--model", default="capped-amino-acids", show_default=True,
+              help="Name of a bundled model or path of an .atmos file.")
+@click.option("--cycles", type=click.IntRange(0),
+              help="Cycles of each walker in total (1000 without --valid-frames).")
+@click.option("--valid-frames", type=click.IntRange(1),
+              help="Go on until there are this many valid generated frames in total.")
+@click.option("--max-cycles", type=click.IntRange(1), default=100_000, show_default=True,
+              help="With --valid-frames: the cycles after which to give up.")
+@click.option("--walkers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--interval", type=click.IntRange(1), default=250, show_default=True,
+              help="MD steps between jumps.")
+@click.option("--report", type=click.IntRange(1),
+              help="MD steps between trajectory frames; the interval by default.")
+@click.option("--lag", type=float, help="Time that a jump skips, ps; the model's longest by "
+              "default.")
+@click.option("--temperature", type=float, default=300.0, show_default=True, help="K.")
+@click.option("--friction", type=float, default=1.0, show_default=True, help="1/ps.")
+@click.option("--timestep-fs", type=float, default=4.0, show_default=True)
+@click.option("--acceptance", type=click.Choice(["filter", "none"]), default="filter",
+              show_default=True,
+              help="filter: screened, and inside the energy window of the run's own MD. "
+              "none: screened.")
+@click.option("--window", type=float, default=6.0, show_default=True,
+              help="Width of the energy window, in standard deviations above the mean.")
+@click.option("--window-samples", type=click.IntRange(2), default=20, show_default=True,
+              help="MD energies that the window has to know before the first jump.")
+@click.option("--relax", type=_Integers(), default="", metavar="N,N,...",
+              help="Minimiser iterations of each relaxation stage, e.g. 10,20. None by default.")
+@click.option("--forcefield", multiple=True,
+              default=("amber14-all.xml", "implicit/gbn2.xml"), show_default=True,
+              help="OpenMM force field file; give the option again for each.")
+@click.option("--hydrogen-mass", type=float, default=1.5, show_default=True,
+              help="Mass of hydrogens, dalton; 0 leaves the force field's.")
+@click.option("--solute", type=_Integers(ranges=True), metavar="I,I-I,...",
+              help="Atoms that the model moves, as indices from 0; everything but water and ions "
+              "by default.")
+@click.option("--platform", help="OpenMM platform; the fastest by default.")
+@click.option("--threads", type=click.IntRange(1),
+              help="Threads of the CPU platform; 1 by default for small systems.")
+@click.option("--format", "trajectory_format", type=click.Choice(["dcd", "xtc"]), default="dcd",
+              show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of everything random; 0 draws one (it is kept in run.json).")
+@click.option("--no-minimize", is_flag=True, help="Start from the structure as it is.")
+@click.option("--equilibrate", type=click.IntRange(0), default=2500, show_default=True,
+              help="Steps of plain MD before the first cycle; they are not written.")
+@click.option("--positions/--no-positions", "store_positions", default=None,
+              help="Whether the record keeps the positions of each proposal (default: for solutes "
+              "of up to 500 atoms).")
+@click.option("--commit", type=float, default=30.0, show_default=True,
+              help="Seconds between commits; work since the last one is repeated after a kill.")
+def command(structure: Path | None, sequence: str | None, output: Path, **options: Any) -> None:
+    """Sample STRUCTURE (a PDB or mmCIF file with hydrogens) by learned jumps and short MD in turn.
+
+    Every cycle of a walker is one jump, checked against geometry and force field, and --interval
+    steps of Langevin dynamics. The folder gets topology.pdb, a trajectory for each walker,
+    record.h5 with a row for every proposal, MD segment and frame, and run.json.
+
+    The same command again goes on where it was stopped or killed. With more --cycles it makes the
+    run longer. Ctrl-C ends it after the current cycle.
+
+    \b
+    atmos-openmm run --sequence ACE-VAL-NME -o valine --cycles 2000 --walkers 2 --relax 20
+    atmos-openmm run peptide.pdb -o frames --valid-frames 500
+    """
+    if (structure is None) == (sequence is None):
+        raise click.UsageError("Give either a structure file or --sequence.")
+    if options["cycles"] is not None and options["valid_frames"] is not None:
+        raise click.UsageError(
+            "Give --cycles, or --valid-frames with --max-cycles as its limit, not both."
+        )
+    sampler = _create_sampler(structure, sequence, output, options)
+    with sampler:
+        if sampler.cycle:
+            click.echo(f"Going on in {output} after cycle {sampler.cycle}.", err=True)
+        show = _ProgressLine()
+        with _stopping_on_signals(sampler):
+            if options["valid_frames"] is not None:
+                summary = sampler.run(
+                    valid_frames=options["valid_frames"],
+                    max_cycles=options["max_cycles"],
+                    progress=show,
+                )
+            else:
+                cycles = 1000 if options["cycles"] is None else options["cycles"]
+                summary = sampler.run(cycles=cycles, progress=show)
+        show.finish()
+        if options["valid_frames"] is not None and summary.generated:
+            path = sampler.writeValidFrames(options["valid_frames"])
+            click.echo(f"Valid frames: {path}", err=True)
+    click.echo(str(summary))
+    click.echo(f"Everything is in {output}. The acceptance is a filter: populations are biased.")
+    if not summary.complete:
+        click.get_current_context().exit(130 if sampler.stopped else 1)
+
+
+def _create_sampler(
+    structure: Path | None, sequence: str | None, output: Path, options: dict[str, Any]
+) -> HybridSampler:
+    """Everything from the input file to the sampler."""
+    # Before anything slow: an unwritable folder should not cost the user a minute.
+    from ..sampling.files import check_writable
+
+    check_writable(output)
+    from ..propagator import AtmosPropagator
+    from ..sampling.hybrid import HybridSampler
+    from ..sampling.inputs import build_sequence, create_system, read_structure
+
+    if sequence is not None:
+        molecule = build_sequence(sequence)
+    else:
+        assert structure is not None
+        molecule = read_structure(structure)
+    propagator = AtmosPropagator(
+        options["model"],
+        molecule.topology,
+        solute=options["solute"] or None,
+        positions=molecule.positions_nm,
+        lag=options["lag"],
+        temperature=options["temperature"],
+    )
+    system = create_system(molecule.topology, options["forcefield"], options["hydrogen_mass"])
+    return HybridSampler(
+        molecule.topology,
+        system,
+        molecule.positions_nm,
+        propagator,
+        output,
+        temperature=options["temperature"],
+        frictionCoeff=options["friction"],
+        stepSize=options["timestep_fs"] / 1000.0,
+        walkers=options["walkers"],
+        jumpInterval=options["interval"],
+        reportInterval=options["report"],
+        acceptance=options["acceptance"],
+        energyWindow=options["window"],
+        windowSamples=options["window_samples"],
+        relaxation=options["relax"],
+        seed=options["seed"],
+        platform=options["platform"],
+        threads=options["threads"],
+        trajectoryFormat=options["trajectory_format"],
+        minimize=not options["no_minimize"],
+        equilibrationSteps=options["equilibrate"],
+        storePositions=options["store_positions"],
+        commitSeconds=options["commit"],
+        settings={"molecule": molecule.name, "forcefield": list(options["forcefield"])},
+        notes={"command": " ".join(sys.argv)},
+    )
+
+
+class _ProgressLine:
+    """Shows progress on stderr: in place on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._interval_s = 0.5 if self._terminal else 30.0
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last < self._interval_s:
+            return
+        self._last = now
+        line = progress.line()
+        click.echo(f"\r\033[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
+
+    def finish(self) -> None:
+        """Leave the line."""
+        if self._terminal:
+            click.echo("", err=True)
+
+
+class _stopping_on_signals:
+    """Within the block, Ctrl-C or SIGTERM ends the run after its cycle, a second one at once."""
+
+    def __init__(self, sampler: HybridSampler) -> None:
+        self._sampler = sampler
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._handle)
+            except ValueError:  # not the main thread: signals are somebody else's
+                return
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._sampler.stopped:
+            raise KeyboardInterrupt
+        self._sampler.stop()
+        click.echo("\nStopping after this cycle; once more to stop at once.", err=True)
