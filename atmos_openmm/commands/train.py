@@ -10,27 +10,55 @@ import click
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--output", required=True, type=click.Path(file_okay=False, path_type=Path),
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
     help="Folder of checkpoints and the log; a run found there goes on at its step.",
 )
 @click.option("--steps", default=20000, show_default=True, help="Optimizer steps in all.")
-@click.option("--size", type=click.Choice(["small", "full"]), default="small", show_default=True,
-              help="Configuration of the network.")
+@click.option(
+    "--size",
+    type=click.Choice(["small", "full"]),
+    default="small",
+    show_default=True,
+    help="Configuration of the network.",
+)
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Peak of AdamW's rate.")
-@click.option("--molecules-per-step", default=1, show_default=True,
-              help="Draws of a molecule a step.")
+@click.option(
+    "--molecules-per-step", default=1, show_default=True, help="Draws of a molecule a step."
+)
 @click.option("--rollouts", default=12, show_default=True, help="Rollouts a draw.")
 @click.option("--jumps", default=2, show_default=True, help="Jumps a rollout.")
 @click.option("--levels", default=4, show_default=True, help="Noise levels a frame.")
-@click.option("--lag-ps", nargs=2, type=float, default=(1.0, 400.0), show_default=True,
-              help="Shortest and longest lag of real dynamics.")
-@click.option("--exchange-fraction", default=0.6, show_default=True,
-              help="Share of draws from replica-exchange frames.")
-@click.option("--held-out", multiple=True, type=click.IntRange(0, 3), default=(3,),
-              show_default=True, help="Held-out trajectories: their number modulo 4.")
+@click.option(
+    "--lag-ps",
+    nargs=2,
+    type=float,
+    default=(1.0, 400.0),
+    show_default=True,
+    help="Shortest and longest lag of real dynamics.",
+)
+@click.option(
+    "--exchange-fraction",
+    default=0.6,
+    show_default=True,
+    help="Share of draws from replica-exchange frames.",
+)
+@click.option(
+    "--held-out",
+    multiple=True,
+    type=click.IntRange(0, 3),
+    default=(3,),
+    show_default=True,
+    help="Held-out trajectories: their number modulo 4.",
+)
 @click.option("--validate-every", default=500, show_default=True, help="Steps between checks.")
-@click.option("--patience", default=10, show_default=True,
-              help="Checks without a better held-out loss before stopping.")
+@click.option(
+    "--patience",
+    default=10,
+    show_default=True,
+    help="Checks without a better held-out loss before stopping.",
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", default=1, show_default=True, help="CPU threads of torch.")

@@ -110,9 +110,7 @@ class AtmosModel(nn.Module):
         batch = noise.shape[0]
         num_atoms = features.atom_to_token.shape[0]
         draws = noise.reshape(batch, -1, num_atoms, 3)
-        sigmas = noise_levels(
-            self.steps, self.sigma_max, self.sigma_min, self.rho, noise.device
-        )
+        sigmas = noise_levels(self.steps, self.sigma_max, self.sigma_min, self.rho, noise.device)
         x = draws[:, 0] * sigmas[0]
         x = x - x.mean(1, keepdim=True)
         for i in range(self.steps):
@@ -128,9 +126,7 @@ class AtmosModel(nn.Module):
             slope = (x - d) / sigma
             x_next = x + (sigma_next - sigma) * slope
             if i + 1 < self.steps:
-                d = self.diffusion.denoise(
-                    x_next, sigma_next.expand(batch), prepared, features
-                )[0]
+                d = self.diffusion.denoise(x_next, sigma_next.expand(batch), prepared, features)[0]
                 slope_next = (x_next - d) / sigma_next
                 x_next = x + (sigma_next - sigma) * 0.5 * (slope + slope_next)
             x = x_next

@@ -3,13 +3,13 @@
 The only place where nanometres become angstroms.
 """
 
-import io
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from .context import Context
+from .export import LoadedModel
 from .features import ModelFeatures, model_features
 
 
@@ -104,17 +104,31 @@ class BoundPropagator(nn.Module):
         return self.propagate(positions, state, noise, lag, temperature)
 
 
-def bind_module(
+def bind(loaded: LoadedModel, features: dict[str, Tensor]) -> torch.jit.ScriptModule:
+    """Bind a loaded model to a molecule and script the result.
+
+    Parameters
+    ----------
+    loaded: LoadedModel
+        A model file in memory.
+    features: dict[str, Tensor]
+        The molecule's plain features (``docs/architecture.md``).
+    """
+    config = loaded.config
+    return bind_network(loaded.module, features, config.n_queries, config.n_keys)
+
+
+def bind_network(
     model: nn.Module, features: dict[str, Tensor], n_queries: int, n_keys: int
 ) -> torch.jit.ScriptModule:
-    """Bind a network to a molecule and script the result.
+    """Bind a network, eager or scripted, to a molecule and script the result.
 
     Parameters
     ----------
     model: nn.Module
-        :class:`~atmos_openmm.model.atmos.AtmosModel`, eager or scripted, in evaluation mode.
+        :class:`~atmos_openmm.model.atmos.AtmosModel`.
     features: dict[str, Tensor]
-        The molecule's plain features (``docs/architecture.md``).
+        The molecule's plain features.
     n_queries, n_keys: int
         Sizes of the local attention windows the model was trained with.
     """
@@ -126,10 +140,3 @@ def bind_module(
     for parameter in bound.parameters():
         parameter.requires_grad_(False)
     return bound
-
-
-def module_bytes(module: torch.jit.ScriptModule) -> bytes:
-    """Serialise a bound module for a C++ host."""
-    buffer = io.BytesIO()
-    torch.jit.save(module, buffer)
-    return buffer.getvalue()

@@ -159,7 +159,9 @@ class DiffusionModule(nn.Module):
         self.update_2 = RelativeUpdate(config.c_atom, config.c_atompair, 2 * config.c_atompair)
 
     @torch.jit.export
-    def prepare(self, h_s: Tensor, h_z: Tensor, context: Context, features: ModelFeatures) -> Prepared:
+    def prepare(
+        self, h_s: Tensor, h_z: Tensor, context: Context, features: ModelFeatures
+    ) -> Prepared:
         """Return everything that does not depend on the noise level."""
         s, z = self.conditioning(h_s, h_z, context)
         bias: list[Tensor] = []

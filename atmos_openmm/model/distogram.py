@@ -23,7 +23,5 @@ class DistogramHead(nn.Module):
 
 def distogram_target(centers: Tensor, bins: int) -> Tensor:
     """Return the bin of each token distance [B, N, N] int64 from token centres [B, N, 3]."""
-    edges = torch.linspace(
-        FIRST_BIN_ANGSTROM, LAST_BIN_ANGSTROM, bins - 1, device=centers.device
-    )
+    edges = torch.linspace(FIRST_BIN_ANGSTROM, LAST_BIN_ANGSTROM, bins - 1, device=centers.device)
     return torch.bucketize(torch.cdist(centers, centers), edges)

@@ -1,8 +1,8 @@
 """The `.atmos` model file: a TorchScript archive that says what it can do.
 
 `atmos.json` inside the archive holds a :class:`Capabilities`. Loading checks the format version
-and the hash of the weights, so that a truncated or altered file is refused, and
-:meth:`Capabilities.check` says what of a molecule does not fit.
+and the hash of the weights, so that a truncated or altered file is refused;
+:class:`~atmos_openmm.propagator.AtmosPropagator` compares the declaration with a molecule.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .. import ops as _ops  # noqa: F401  operators must be there before a module is loaded
 from .config import ModelConfig
@@ -106,32 +104,6 @@ class Capabilities:
         values["temperature_range_kelvin"] = tuple(values["temperature_range_kelvin"])
         return Capabilities(**values)
 
-    def check(self, elements: Iterable[int], num_tokens: int, num_atoms: int) -> None:
-        """Check a molecule against the declaration.
-
-        Raises
-        ------
-        ValueError
-            With every point that does not fit and what to do.
-        """
-        faults = []
-        unknown = sorted(set(int(e) for e in elements) - set(self.elements))
-        if unknown:
-            faults.append(
-                f"elements with atomic numbers {unknown} were not in its training data "
-                f"(it knows {self.elements})"
-            )
-        if num_tokens > self.max_tokens:
-            faults.append(f"{num_tokens} tokens (residues) exceed its limit of {self.max_tokens}")
-        if num_atoms > self.max_atoms:
-            faults.append(f"{num_atoms} atoms exceed its limit of {self.max_atoms}")
-        if faults:
-            raise ValueError(
-                f"The model {self.name!r} does not fit this molecule: " + "; ".join(faults)
-                + ". Select a smaller solute, or train a model on such molecules "
-                "('atmos-openmm simulate' and 'atmos-openmm train')."
-            )
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -144,23 +116,6 @@ class LoadedModel:
     def config(self) -> ModelConfig:
         """The network's configuration."""
         return ModelConfig.from_dict(self.capabilities.config)
-
-    def bind(self, features: dict[str, Tensor]) -> torch.jit.ScriptModule:
-        """Bind the network to a molecule (:mod:`atmos_openmm.model.bound`).
-
-        Raises
-        ------
-        ValueError
-            If the molecule does not fit.
-        """
-        from .bound import bind_module
-
-        self.capabilities.check(
-            features["ref_element"].tolist(),
-            int(features["restype"].shape[0]),
-            int(features["ref_element"].shape[0]),
-        )
-        return bind_module(self.module, features, self.config.n_queries, self.config.n_keys)
 
 
 def weights_sha256(module: torch.nn.Module) -> str:

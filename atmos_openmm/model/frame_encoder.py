@@ -33,7 +33,9 @@ class FrameEncoder(nn.Module):
         self.linear_s = linear_no_bias(config.c_atom, config.c_s)
         self.linear_z = linear_no_bias(config.c_atompair, config.c_z)
 
-    def forward(self, x: Tensor, context: Context, features: ModelFeatures) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, context: Context, features: ModelFeatures
+    ) -> tuple[Tensor, Tensor]:
         unit, d = relative_vectors(x, features)
         p = context.p + self.radial(d, context.p, x.new_zeros([x.shape[0], 1]))
         q = context.c + self.linear_handedness(handedness_features(x, features))

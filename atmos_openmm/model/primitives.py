@@ -97,6 +97,7 @@ class ConditionedTransitionBlock(nn.Module):
         b = F.silu(self.linear_nobias_a1(a)) * self.linear_nobias_a2(a)
         return gate * self.linear_nobias_b(b)
 
+
 class FourierEmbedding(nn.Module):
     """Random Fourier features of a scalar (AF3 Algorithm 22): ``cos(2 pi (t w + b))``.
 

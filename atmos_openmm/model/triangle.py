@@ -12,7 +12,6 @@ from .. import ops as _ops  # noqa: F401  registers atmos::triangle_contraction
 from .primitives import linear_gate, linear_no_bias, linear_zero
 
 
-
 class TriangleMultiplication(nn.Module):
     """Triangle multiplicative update, outgoing or incoming (AF3 Algorithms 12 and 13).
 

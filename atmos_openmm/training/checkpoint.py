@@ -39,8 +39,11 @@ def save_checkpoint(
     temporary = path.with_name(path.name + ".new")
     metadata = {"format": FORMAT, "state": json.dumps(state)}
     # safetensors refuses tensors that share memory.
-    save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
-              str(temporary), metadata)
+    save_file(
+        {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
+        str(temporary),
+        metadata,
+    )
     with open(temporary, "rb") as handle:
         os.fsync(handle.fileno())
     os.replace(temporary, path)

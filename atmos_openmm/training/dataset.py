@@ -44,6 +44,7 @@ class Molecule:
 
     name: str
     features: dict[str, NDArray]
+    residue_names: tuple[str, ...]
     dynamics: list[Frames]
     exchange: list[Frames]
 
@@ -112,10 +113,11 @@ def load_molecules(
                     exchange.append(frames)
                 else:
                     parts[int(number % 4 in held_out)].append(frames)
-            features = features_from_topology(file.topology, positions=first).arrays()
-            train.append(Molecule(file.name, features, parts[0], exchange))
+            features = features_from_topology(file.topology, positions=first)
+            known = (file.name, features.arrays(), features.residue_names)
+            train.append(Molecule(*known, parts[0], exchange))
             if parts[1]:
-                valid.append(Molecule(file.name, features, parts[1], []))
+                valid.append(Molecule(*known, parts[1], []))
     return train, valid
 
 

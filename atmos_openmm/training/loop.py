@@ -83,6 +83,23 @@ def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def describe(molecules: Sequence[Molecule]) -> dict[str, Any]:
+    """Return what a model trained on these molecules may declare of its data."""
+    frames = [f for m in molecules for f in (*m.dynamics, *m.exchange)]
+    temperatures = [f.temperature_kelvin for f in frames]
+    return {
+        "molecules": sorted({m.name for m in molecules}),
+        "elements": sorted({int(z) for m in molecules for z in m.features["ref_element"]}),
+        "residues": sorted({name for m in molecules for name in m.residue_names}),
+        "max_tokens": max(len(m.features["restype"]) for m in molecules),
+        "max_atoms": max(len(m.features["ref_element"]) for m in molecules),
+        "temperature_range_kelvin": [min(temperatures), max(temperatures)],
+        "frames_dynamics": sum(len(f.positions_angstrom) for m in molecules for f in m.dynamics),
+        "frames_exchange": sum(len(f.positions_angstrom) for m in molecules for f in m.exchange),
+        "has_exchange": any(m.exchange for m in molecules),
+    }
+
+
 class Trainer:
     """Train :class:`AtmosModel` from trajectory files.
 
@@ -246,13 +263,11 @@ class Trainer:
             "stale": self.stale,
             "seconds": self.seconds,
             "settings": settings,
-            "molecules": sorted({m.name for m in self.sampler.molecules}),
+            "data": describe(self.sampler.molecules),
         }
         save_checkpoint(self.folder / CHECKPOINT, self.model, self.ema, self.optimizer, state)
 
-    def run(
-        self, report: Callable[[str], None] = print, checkpoint_seconds: float = 120.0
-    ) -> bool:
+    def run(self, report: Callable[[str], None] = print, checkpoint_seconds: float = 120.0) -> bool:
         """Train until the last step or until the held-out loss stops falling.
 
         Returns

@@ -1,0 +1,61 @@
+"""`atmos-openmm export`: write the model file of a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--name", default=None, help="Name in the model's declaration; the file's by default."
+)
+@click.option("--trained-on", required=True, help="What the model was trained on, in a sentence.")
+@click.option("--licence", default="MIT", show_default=True)
+@click.option("--denoising-steps", default=12, show_default=True, help="Heun steps a jump.")
+@click.option("--sigma-max", default=20.0, show_default=True, help="First noise level, angstrom.")
+@click.option("--sigma-min", default=0.01, show_default=True, help="Last noise level, angstrom.")
+@click.option(
+    "--churn",
+    default=0.0,
+    show_default=True,
+    help="Relative increase of the noise before each step (0: deterministic).",
+)
+@click.option("--max-tokens", type=int, default=None, help="Largest molecule: tokens.")
+@click.option("--max-atoms", type=int, default=None, help="Largest molecule: atoms.")
+def command(
+    checkpoint: Path,
+    output: Path,
+    name: str | None,
+    trained_on: str,
+    licence: str,
+    denoising_steps: int,
+    sigma_max: float,
+    sigma_min: float,
+    churn: float,
+    max_tokens: int | None,
+    max_atoms: int | None,
+) -> None:
+    """Write the training run or CHECKPOINT as the model file OUTPUT (.atmos)."""
+    from ..training.export import export_checkpoint
+
+    if output.suffix != ".atmos":
+        raise ValueError(f"The output {output} has to end in .atmos.")
+    declared = export_checkpoint(
+        checkpoint,
+        output,
+        name=name or output.stem,
+        trained_on=trained_on,
+        licence=licence,
+        steps=denoising_steps,
+        sigma_max=sigma_max,
+        sigma_min=sigma_min,
+        churn=churn,
+        max_tokens=max_tokens,
+        max_atoms=max_atoms,
+    )
+    size = output.stat().st_size / 1e6
+    click.echo(f"Wrote {output} ({size:.1f} MB), weights {declared.weights_sha256[:12]}.")

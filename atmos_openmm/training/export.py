@@ -1,0 +1,106 @@
+"""From a training checkpoint to a `.atmos` model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..model.atmos import AtmosModel
+from ..model.config import ModelConfig
+from ..model.export import Capabilities, save_model
+from .checkpoint import load_checkpoint, part
+from .dataset import EQUILIBRIUM_LAGS_PS
+from .loop import BEST, CHECKPOINT
+
+
+def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
+    """Build the network with the moving average of the weights of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint: Path
+        A checkpoint file, or a training folder (its best held-out checkpoint where there is
+        one, else its last).
+
+    Returns
+    -------
+    tuple[AtmosModel, dict]
+        The network in evaluation mode and the checkpoint's JSON state.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no checkpoint, or it cannot be read.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        path = path / BEST if (path / BEST).exists() else path / CHECKPOINT
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No training checkpoint at {path}; give the --output folder of 'atmos-openmm train'."
+        )
+    tensors, state = load_checkpoint(path)
+    model = AtmosModel(ModelConfig.from_dict(state["settings"]["model"]))
+    model.load_state_dict(part(tensors, "ema"))
+    return model.eval(), state
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    output: Path,
+    *,
+    name: str,
+    trained_on: str,
+    licence: str = "MIT",
+    steps: int = 12,
+    sigma_max: float = 20.0,
+    sigma_min: float = 0.01,
+    churn: float = 0.0,
+    max_tokens: int | None = None,
+    max_atoms: int | None = None,
+) -> Capabilities:
+    """Write the `.atmos` file of a checkpoint; see :class:`~atmos_openmm.model.atmos.AtmosModel`
+    for the sampler's settings.
+
+    Returns
+    -------
+    Capabilities
+        What the file declares.
+    """
+    model, state = network_from_checkpoint(checkpoint)
+    model.steps, model.churn = steps, churn
+    model.sigma_max, model.sigma_min = sigma_max, sigma_min
+    data, settings = state["data"], state["settings"]
+    longest = EQUILIBRIUM_LAGS_PS[1] if data["has_exchange"] else settings["lag_range_ps"][1]
+    declared = Capabilities(
+        name=name,
+        atoms="all",
+        elements=data["elements"],
+        residues=data["residues"],
+        max_tokens=max_tokens or data["max_tokens"],
+        max_atoms=max_atoms or data["max_atoms"],
+        lag_range_ps=(settings["lag_range_ps"][0], longest),
+        temperature_range_kelvin=tuple(data["temperature_range_kelvin"]),
+        denoising_steps=steps,
+        trained_on=trained_on,
+        licence=licence,
+        config=model_config(state),
+        extra={
+            "training_step": state["step"],
+            "training_seconds": state["seconds"],
+            "held_out_loss": state["best"],
+            "settings": settings,
+            "data": data,
+            "sampler": {"sigma_max": sigma_max, "sigma_min": sigma_min, "churn": churn},
+        },
+    )
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        return save_model(output, model, declared)
+
+
+def model_config(state: dict) -> dict:
+    """Return the network's configuration in a checkpoint's state."""
+    return ModelConfig.from_dict(state["settings"]["model"]).to_dict()
