@@ -216,23 +216,24 @@ def _verdict_table(proposals: Mapping[str, Any], verdicts: list[Any]) -> Any:
     from ..report.page import Table
     from ..sampling.proposal import REASONS
 
-    columns = ("proposal", "verdict", "outcome in the run", "reason", "energy raw (kJ/mol)",
-               "with constraints", "relaxed", "largest force (kJ/mol/nm)", "on atom",
-               "RMSD to relaxed (nm)")
+    columns = ("proposal", "verdict", "in the run", "raw", "constrained", "relaxed", "max force",
+               "on atom", "RMSD", "why not valid as it is")
     rows = []
     for number, verdict in enumerate(verdicts):
         rows.append((
             str(int(proposals["attempt"][number])), verdict.verdict,
-            REASONS[proposals["reason"][number]], verdict.detail or verdict.reason,
+            REASONS[proposals["reason"][number]],
             _number(verdict.energy_raw_kj_per_mol), _number(verdict.energy_constrained_kj_per_mol),
             _number(verdict.energy_relaxed_kj_per_mol),
             _number(verdict.largest_force_kj_per_mol_nm, 0), verdict.largest_force_atom,
-            _number(verdict.rmsd_all_nm, 4)))
+            _number(verdict.rmsd_all_nm, 4), verdict.detail))
     return Table(columns, tuple(rows),
-                 frozenset(columns) - {"verdict", "outcome in the run", "reason", "on atom"},
+                 frozenset(columns) - {"verdict", "in the run", "on atom", columns[-1]},
                  tuple("good" if verdict.isValid else "bad" for verdict in verdicts),
-                 "Each generated frame as the network made it, before constraints and relaxation. "
-                 "The same with all columns, energies by force among them: generated_frames.csv.",
+                 "Each generated frame as the network made it. Potential energies (kJ/mol) raw, "
+                 "after constraints, and after the validator's minimisation; the largest force "
+                 "(kJ/mol/nm) on the raw frame; the RMSD (nm) from raw to relaxed. All columns, "
+                 "energies by force among them, are in generated_frames.csv.",
                  tall=True)
 
 

@@ -166,8 +166,9 @@ class Comparison:
                       "a window learned from the run's own MD. A rejected proposal leaves the "
                       "simulation as it was, bit for bit.",)),
                 Text(("The wall clock of the hybrid run holds everything: network, screening, "
-                      "relaxation, rejected proposals and MD. Both runs used one thread, one after "
-                      "the other, with one System. Training the network is not in it.",),
+                      "relaxation, rejected proposals, MD and the writing of its files. Both runs "
+                      "used one thread and one System, and took turns of a few seconds, each on "
+                      "its own clock. Training the network is not in it.",),
                      strong="What is timed."),
                 Text(("The energy window is a filter, not a Metropolis test: the hybrid run's "
                       "populations are the model's, bent by the window and by the MD that follows "

@@ -58,6 +58,7 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
     """Maps of (phi, psi), one a run, on one colour scale: the share of the run's frames a bin."""
     with style.plot_style() as figures:
         from matplotlib.colors import LogNorm
+        from matplotlib.ticker import LogLocator, NullLocator
         edges = np.linspace(-180, 180, RAMACHANDRAN_BINS + 1)
         shares = []
         for run in runs:
@@ -79,7 +80,9 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
         axes[0].set_ylabel(f"ψ {residue}".strip())
         bar = figure.colorbar(mesh, ax=list(axes), shrink=0.85, pad=0.015)
         bar.set_label("share of the run's frames a bin (%)")
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.outline.set_visible(False)
     return figure
 
@@ -154,7 +157,7 @@ def proposal_energies(md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any]
                       label=label("MD frames", md))
         if raw.size:
             ax.stairs(shares(raw), edges, color=style.INK_COLOR, linewidth=1.2,
-                      linestyle=(0, (3, 1.5)), label=label("proposals, raw", raw))
+                      linestyle=(0, (3, 1.5)), label=label("proposals, raw", raw), zorder=3)
         if relaxed.size:
             ax.stairs(shares(relaxed), edges, color=style.RELAXED_COLOR, linewidth=1.8,
                       label=label("proposals, relaxed", relaxed))
@@ -209,11 +212,8 @@ def relaxation_rmsd(rmsd_nm: NDArray[Any]) -> Figure:
         ax.hist(values, edges, color=style.RELAXED_COLOR, alpha=0.85)
         median = float(np.median(values))
         ax.axvline(median, color=style.INK_COLOR, linewidth=1.2, linestyle=(0, (4, 3)))
-        right = median > 0.7 * edges[-1]
-        ax.annotate(f"median {median:.4f} nm", (median, 1), xycoords=("data", "axes fraction"),
-                    xytext=(-5 if right else 5, -3), textcoords="offset points", va="top",
-                    ha="right" if right else "left", fontsize=8.5)
-        ax.set(xlabel="RMSD raw to relaxed (nm), all atoms", ylabel="frames", xlim=(0, edges[-1]))
+        ax.set(xlabel="RMSD raw to relaxed (nm), all atoms", ylabel="frames", xlim=(0, edges[-1]),
+               title=f"median {median:.4f} nm")
         ax.grid(True, axis="y")
     return figure
 
