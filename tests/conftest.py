@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import site
+from pathlib import Path
 
 import pytest
 
-# Programs that tests start must import the installed package, as the tests do, and not the folder
-# they happen to be started in. (Python 3.11 and newer.)
+# Programs that tests start must import the package that the tests import, and not whatever lies in
+# the folder they are started in. (The first is heeded by Python 3.11 and newer.)
 os.environ["PYTHONSAFEPATH"] = "1"
+_spec = importlib.util.find_spec("atmos_openmm")
+if _spec is not None and _spec.origin is not None:
+    _parent = str(Path(_spec.origin).parents[1])
+    if _parent not in site.getsitepackages():
+        _rest = os.environ.get("PYTHONPATH", "")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_parent, _rest]))
 
 
 @pytest.fixture(autouse=True)

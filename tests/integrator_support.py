@@ -125,7 +125,7 @@ class Rotor(torch.nn.Module):
         temperature: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         axis = positions[:, 4] - positions[:, 0]
-        axis = axis / axis.norm(dim=1, keepdim=True)
+        axis = axis / torch.linalg.vector_norm(axis, dim=1, keepdim=True)
         arm = positions[:, 5] - positions[:, 4]
         angle = (2.0 * noise[:, 0] + state[:, 0]).unsqueeze(1)
         along = (arm * axis).sum(dim=1, keepdim=True) * axis
