@@ -149,6 +149,15 @@ def jensen_shannon_bits(first: np.ndarray, second: np.ndarray, edges: np.ndarray
     return (entropy(p) + entropy(q)) / 2
 
 
+def wasserstein_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Wasserstein-1 distance of two samples: the area between their cumulative distributions."""
+    first, second = np.sort(first), np.sort(second)
+    places = np.sort(np.concatenate([first, second]))
+    below_first = np.searchsorted(first, places[:-1], side="right") / len(first)
+    below_second = np.searchsorted(second, places[:-1], side="right") / len(second)
+    return float(np.sum(np.abs(below_first - below_second) * np.diff(places)))
+
+
 def compare_energies(
     energies_kj_per_mol: np.ndarray, reference: EnergyReference, *, width: float, kt: float
 ) -> EnergyComparison:
@@ -169,15 +178,13 @@ def compare_energies(
     EnergyComparison
         with NaN where no frame has a finite energy.
     """
-    from scipy.stats import wasserstein_distance
-
     energies = np.asarray(energies_kj_per_mol, dtype=np.float64)
     finite = energies[np.isfinite(energies)]
     inside = int(np.sum(finite <= reference.window_limit(width)))
     if len(finite) == 0:
         nan = float("nan")
         return EnergyComparison(len(energies), 0, nan, nan, nan, nan, nan, 0.0)
-    distance = float(wasserstein_distance(finite, reference.energies_kj_per_mol))
+    distance = wasserstein_distance(finite, reference.energies_kj_per_mol)
     edges = histogram_edges(reference.energies_kj_per_mol)
     return EnergyComparison(
         num_frames=len(energies),
