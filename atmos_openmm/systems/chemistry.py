@@ -96,6 +96,8 @@ class ResidueChemistry:
         residue is -1 - k for the k-th partner
     chiral_signs: tuple of int
         sign of the triple product of each, from the conformer
+    undefined: tuple of int
+        stereocentres whose hand the skeleton does not say; the conformer has an arbitrary one
     alike: tuple
         centres whose neighbours include atoms alike by symmetry (a methylene's two hydrogens, a
         methyl's three, valine's CG1 and CG2): (centre, a, b, d, swap), where `swap` is pairs of
@@ -113,6 +115,7 @@ class ResidueChemistry:
     conformer: Vector
     chiral: tuple[tuple[int, int, int, int], ...]
     chiral_signs: tuple[int, ...]
+    undefined: tuple[int, ...]
     alike: tuple[tuple[int, int, int, int, tuple[tuple[int, int], ...]], ...]
     planar: tuple[tuple[int, int, int, int, tuple[tuple[int, int], ...]], ...]
 
@@ -138,7 +141,6 @@ def _with_partners(
     hydrogens: tuple[int, ...],
     charges: tuple[int, ...],
     partners: tuple[tuple[int, int], ...],
-    flips: frozenset[int],
 ) -> Any:
     """Assemble the RDKit molecule: heavy atoms, partners, all hydrogens explicit."""
     from rdkit import Chem
@@ -149,8 +151,6 @@ def _with_partners(
         atom.SetNumRadicalElectrons(0)
         atom.SetNoImplicit(True)
         atom.SetNumExplicitHs(count)
-        if atom.GetIdx() in flips:
-            atom.InvertChirality()
     for anchor, element in partners:
         added = mol.AddAtom(Chem.Atom(element))
         mol.AddBond(anchor, added, Chem.BondType.SINGLE)
@@ -264,7 +264,7 @@ def build_chemistry(
         heavy atoms that count as further out than any other neighbour when neighbours are put in
         order (proline's N, seen from CD)
     flips: frozenset of int
-        stereocentres that have the hand opposite to the skeleton's (D residues)
+        stereocentres that have the hand opposite to that of the residue built without flips
 
     Raises
     ------
@@ -273,7 +273,7 @@ def build_chemistry(
     """
     from rdkit import Chem
 
-    mol = _with_partners(skeleton, hydrogens, charges, partners, flips)
+    mol = _with_partners(skeleton, hydrogens, charges, partners)
     n_heavy = len(skeleton.elements)
     heavy = range(n_heavy)
     partner_number = {n_heavy: 0}
@@ -294,7 +294,17 @@ def build_chemistry(
                 local[n.GetIdx()] = n_heavy + len(parents)
                 parents.append(i)
 
+    found = Chem.FindMolChiralCenters(
+        mol, includeUnassigned=True, includeCIP=False, useLegacyImplementation=False
+    )
+    undefined = tuple(sorted(i for i, code in found if i in heavy and code == "?"))
     positions = _embed(mol)
+    if flips:
+        # Tags from the first conformer: they exist at centres that the skeleton leaves open too.
+        Chem.AssignStereochemistryFrom3D(mol)
+        for k in flips:
+            mol.GetAtomWithIdx(k).InvertChirality()
+        positions = _embed(mol)
     keep = sorted(local, key=lambda k: local[k])
     conformer = positions[keep]
 
@@ -313,9 +323,6 @@ def build_chemistry(
         hydrogen = sorted((a for a in atoms if a in local and a >= n_heavy), key=lambda k: local[k])
         return sorted(inner) + last + linked + hydrogen
 
-    found = Chem.FindMolChiralCenters(
-        mol, includeUnassigned=True, includeCIP=False, useLegacyImplementation=False
-    )
     centres = sorted(i for i, _ in found if i in heavy)
     chiral, signs = [], []
     for c in centres:
@@ -362,7 +369,7 @@ def build_chemistry(
     formal = tuple(mol.GetAtomWithIdx(k).GetFormalCharge() for k in keep)
     return ResidueChemistry(
         n_heavy, tuple(parents), formal, tuple(bonds), conformer,
-        tuple(chiral), tuple(signs), tuple(alike), tuple(planar),
+        tuple(chiral), tuple(signs), undefined, tuple(alike), tuple(planar),
     )  # fmt: skip
 
 

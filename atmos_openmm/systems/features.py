@@ -294,6 +294,12 @@ class _Residue:
             sides = self.chemistry.planar
             alike = tuple(self._sign(e[:4], coordinates) for e in self.chemistry.alike)
             planar = tuple(self._sign(e[:4], coordinates, cis_sign) for e in sides)
+        elif self.chemistry.undefined:
+            names = ", ".join(graph.names[fit.atoms[k]] for k in self.chemistry.undefined)
+            raise FeatureError(
+                f"{graph.label()} has stereocentres of unknown hand: {names}. Pass positions=, or "
+                "in molecules= a molecule with its stereochemistry."
+            )
         self.conformer = labelled_conformer(self.chemistry, alike, planar)
 
     def _build(self, flips: frozenset[int]) -> ResidueChemistry:
