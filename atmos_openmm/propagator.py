@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -180,7 +181,11 @@ class AtmosPropagator:
         self._atoms = atoms or own_set
         self._take_molecule(solute, positions, molecules)
         if self._loaded is not None and self._features is not None:
-            _check_fit(self.modelName, self._loaded.capabilities, self._features)
+            self._loaded.capabilities.check(
+                self._features.ref_element.tolist(),
+                self._features.num_tokens,
+                self._features.num_atoms,
+            )
         if self._module is not None:
             self._check_module_size(self._module)
         self._lag_ps: float | None = None
@@ -420,7 +425,7 @@ class AtmosPropagator:
             "lag_range_ps": None if capabilities is None else tuple(capabilities.lag_range_ps),
             "temperature_K": self._temperature_k,
             "temperature_range_K": (
-                None if capabilities is None else tuple(capabilities.temperature_range_k)
+                None if capabilities is None else tuple(capabilities.temperature_range_kelvin)
             ),
             "seed": self._seed,
             "device": self._device,
@@ -451,14 +456,11 @@ class AtmosPropagator:
         """
         if self._loaded is not None:
             return str(self._loaded.capabilities.weights_sha256)
-        module = self.bind()
-        digest = hashlib.sha256()
-        for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()]):
-            digest.update(name.encode())
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        digest.update(str(module.propagate.code).encode())
-        return digest.hexdigest()
+        import torch
+
+        # Loaded again, because a fresh module keeps as constants what its archive does not hold.
+        with _without_jit_warnings():
+            return _module_digest(torch.jit.load(io.BytesIO(self.moduleBytes())))
 
     def checkedLag(self, lag: Any = None) -> float:
         """
@@ -494,7 +496,9 @@ class AtmosPropagator:
         from openmm import unit
 
         value = _plain(temperature, unit.kelvin)
-        limits = None if self._loaded is None else self._loaded.capabilities.temperature_range_k
+        limits = (
+            None if self._loaded is None else self._loaded.capabilities.temperature_range_kelvin
+        )
         return _in_range("temperature", value, limits, "K", self.modelName)
 
     def _take_molecule(
@@ -627,7 +631,7 @@ def _is_module(model: Any) -> bool:
 def _load(model: Any) -> tuple[str, Any]:
     """Name and loaded model of what the user named."""
     if hasattr(model, "capabilities") and hasattr(model, "module"):
-        return getattr(model, "name", None) or "loaded model", model
+        return str(model.capabilities.name), model
     if not isinstance(model, (str, Path)):
         raise TypeError(
             f"model is {type(model).__name__}; give the name of a bundled model, the path of an "
@@ -652,30 +656,30 @@ def _load(model: Any) -> tuple[str, Any]:
     return name, load_model(path)
 
 
-def _check_fit(name: str, capabilities: Any, features: MoleculeFeatures) -> None:
-    """Compare what a model declares with a molecule."""
-    counts = (
-        ("tokens", features.num_tokens, capabilities.max_tokens),
-        ("atoms", features.num_atoms, capabilities.max_atoms),
-    )
-    for what, found, most in counts:
-        if found > most:
-            raise ValueError(
-                f"The molecule has {found} {what}, but the model {name} was made for at most "
-                f"{most}. Take a larger model, or name a part with solute=[...]."
-            )
-    elements = sorted(set(features.ref_element.tolist()) - set(capabilities.elements))
-    if elements:
-        from openmm.app import Element
+def _module_digest(module: torch.jit.ScriptModule) -> str:
+    """Hash of a scripted module: code, constants, attributes and tensors of every submodule.
 
-        symbols = ", ".join(Element.getByAtomicNumber(z).symbol for z in elements)
-        known = ", ".join(
-            Element.getByAtomicNumber(z).symbol for z in sorted(capabilities.elements)
-        )
-        raise ValueError(
-            f"The molecule holds {symbols}, which the model {name} does not know (it knows "
-            f"{known}). Take another model."
-        )
+    Not that of its archive, in which names depend on what was scripted before it.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for path, part in module.named_modules():
+        digest.update(f"module {path}\n".encode())
+        for method in sorted(part._c._method_names()):
+            code = part._c._get_method(method).code
+            digest.update(re.sub(r"___torch_mangle_\d+\.", "", code).encode())
+        kind = part._concrete_type
+        for name, value in sorted(kind.get_constants().items()):
+            digest.update(f"constant {name} {value!r}\n".encode())
+        for name in sorted(kind.get_attributes()):
+            value = getattr(part, name)
+            if isinstance(value, torch.Tensor):
+                digest.update(f"tensor {name} {value.dtype} {tuple(value.shape)}\n".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+            else:
+                digest.update(f"attribute {name} {value!r}\n".encode())
+    return digest.hexdigest()
 
 
 def _with_range(value: float | None, limits: tuple[float, float] | None, unit_: str) -> str:

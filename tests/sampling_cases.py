@@ -129,6 +129,8 @@ class Fixed(torch.nn.Module):
             x = x + 100.0
         elif self.kind == "coincident":
             x = x * 0.0
+        elif self.kind == "squeezed":
+            x = 0.5 * x
         elif self.kind == "mirrored":
             x = x * torch.tensor([1.0, 1.0, -1.0])
         elif self.kind == "shape":
@@ -215,7 +217,7 @@ def phase_point(made: openmm.Context) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def hybrid_sampler(folder: str | Path, **changes):
+def hybrid_sampler(folder: str | Path, module=None, **changes):
     """A small hybrid run on Reference: two walkers, ten steps between jumps."""
     from atmos_openmm.sampling.hybrid import HybridSampler
 
@@ -235,7 +237,7 @@ def hybrid_sampler(folder: str | Path, **changes):
         "commitSeconds": 0.0,
     }
     arguments.update(changes)
-    return HybridSampler(topology, system, positions, phi_module(), folder, **arguments)
+    return HybridSampler(topology, system, positions, module or phi_module(), folder, **arguments)
 
 
 if __name__ == "__main__":

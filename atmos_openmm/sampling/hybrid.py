@@ -523,16 +523,7 @@ class HybridSampler:
             return
         with explained(self.folder.path, self.folder.committed_text()):
             lengths = [walker.write_frames() for walker in self.walkers]
-        rows = Rows(
-            *(
-                columns_of(
-                    name,
-                    [record for walker in self.walkers for record in walker.rows[name]],
-                    self._stored_atoms,
-                )
-                for name in TABLES
-            )
-        )
+        rows = Rows(*(self._new_rows(name) for name in TABLES))
         checkpoint = RunCheckpoint(
             commit=self.folder.commit_number + 1,
             cycle=self.cycle,
@@ -546,6 +537,12 @@ class HybridSampler:
         self.folder.commit(rows, checkpoint)
         for walker in self.walkers:
             walker.forget()
+
+    def _new_rows(self, name: str) -> dict[str, NDArray[Any]]:
+        """What is new in a table, in the order in which a run without commits would have it."""
+        records = [record for walker in self.walkers for record in walker.rows[name]]
+        records.sort(key=lambda record: (record["cycle"], record["walker"]))
+        return columns_of(name, records, self._stored_atoms)
 
     def _summary(self, limit: int, valid_frames: int | None) -> RunSummary:
         """Count everything, and say why something was not reached."""

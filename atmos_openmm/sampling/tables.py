@@ -62,7 +62,8 @@ TABLES: dict[str, dict[str, str]] = {
 #: Positions [row, A, 3] in nm that go with a proposal, in single precision.
 PROPOSAL_POSITIONS = ("positions_before_nm", "positions_raw_nm", "positions_after_nm")
 
-_CHUNK_BYTES = 1 << 18
+_CHUNK_ROWS = 1024
+_CHUNK_FRAMES = 32
 
 
 @dataclass
@@ -152,12 +153,11 @@ def create_record(file: h5py.File, rows: Rows, commit: int, settings: Mapping[st
     for name in TABLES:
         group = file.create_group(name)
         for column, values in rows.table(name).items():
-            row_bytes = max(1, values.dtype.itemsize * int(np.prod(values.shape[1:])))
             group.create_dataset(
                 column,
                 data=values,
                 maxshape=(None, *values.shape[1:]),
-                chunks=(max(1, _CHUNK_BYTES // row_bytes // 8), *values.shape[1:]),
+                chunks=(_CHUNK_ROWS if values.ndim == 1 else _CHUNK_FRAMES, *values.shape[1:]),
             )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .checkpoint import WalkerCheckpoint
 from .proposal import REASONS
 from .tables import ORIGINS, PROPOSAL_POSITIONS, TABLES
+from .velocities import GAS_CONSTANT_KJ_PER_MOL_K, particle_masses
 
 if TYPE_CHECKING:
     import openmm
@@ -79,6 +80,7 @@ class Walker:
         self._trajectory = trajectory
         self._periodic = periodic
         self._groups = integrator.getIntegrationForceGroups()
+        self._kinetic_limit = _kinetic_limit(context.getSystem(), integrator)
         self.step = 0
         self.segment = 0
         self.energy_limit = math.inf
@@ -190,7 +192,7 @@ class Walker:
         return reason, valid
 
     def _advance(self, steps: int) -> tuple[openmm.State | None, str]:
-        """Make steps; the State after them, or None and what is wrong with the numbers in it."""
+        """Make steps; the State after them, or None and what is wrong with it."""
         try:
             self.integrator.step(steps)
             state = self.context.getState(
@@ -202,6 +204,9 @@ class Walker:
             raise
         if not math.isfinite(state.getPotentialEnergy()._value):
             return None, "the potential energy is not finite"
+        kinetic = float(state.getKineticEnergy()._value)
+        if not kinetic < self._kinetic_limit:
+            return None, f"the kinetic energy rose to {kinetic:.3g} kJ/mol"
         return state, ""
 
     def _record_proposal(self, cycle: int) -> str:
@@ -277,11 +282,22 @@ class Walker:
 
 
 class _BrokeDownError(Exception):
-    """Dynamics gave coordinates or energies that are not finite."""
+    """Dynamics gave numbers that are not finite, or a kinetic energy that cannot be."""
 
     def __init__(self, message: str, after_jump: bool) -> None:
         super().__init__(message)
         self.after_jump = after_jump
+
+
+def _kinetic_limit(system: openmm.System, integrator: Any) -> float:
+    """A kinetic energy in kJ/mol that no thermostatted dynamics reaches.
+
+    Ten times the mean, and 50 kT more, which a Maxwell-Boltzmann distribution exceeds less than
+    once in e^50 frames however few the degrees of freedom.
+    """
+    thermal = GAS_CONSTANT_KJ_PER_MOL_K * float(integrator.getTemperature()._value)
+    moving = int((particle_masses(system) > 0).sum())
+    return thermal * (0.5 * 10 * 3 * moving + 50)
 
 
 def _array(quantity: Any) -> NDArray[np.float64]:
