@@ -196,8 +196,20 @@ bool JumpScreen::ringsAreFree(const vector<Vec3>& x) const {
         for (int atom : ring)
             corners.push_back(x[atom]);
         const Vec3 center = centroid(corners);
+        double radius2 = 0;
+        for (const Vec3& corner : corners)
+            radius2 = max(radius2, (corner - center).dot(corner - center));
         for (size_t i = 0; i < parameters.bonds.size(); i += 2) {
             const int first = parameters.bonds[i], second = parameters.bonds[i + 1];
+
+            // Most bonds are too far away: their middle is further from the centroid than the ring's radius
+            // and half of their length.
+
+            const Vec3 bond = x[second] - x[first];
+            const Vec3 toMiddle = (x[first] + x[second]) * 0.5 - center;
+            const double reach = sqrt(radius2) + 0.5 * sqrt(bond.dot(bond));
+            if (toMiddle.dot(toMiddle) > reach * reach)
+                continue;
             if (find(ring.begin(), ring.end(), first) != ring.end() || find(ring.begin(), ring.end(), second) != ring.end())
                 continue;
             for (size_t k = 0; k < corners.size(); k++)
