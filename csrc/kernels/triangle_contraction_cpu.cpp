@@ -1,4 +1,8 @@
-// Picks the widest instruction set that both the build and the machine have.
+// Picks the widest instruction set that both the build and the machine have. The environment variable
+// ATMOS_CPU_INSTRUCTION_SET (avx2 or generic) asks for a narrower one, for tests and comparisons.
+#include <stdlib.h>
+#include <string.h>
+
 #include "triangle_contraction_cpu.h"
 
 namespace atmos_tc {
@@ -23,13 +27,24 @@ struct Implementation {
   void (*run)(const atmos_tc_problem&, const atmos_tc_cpu_plan&, int64_t, int64_t, void*);
 };
 
+#ifdef ATMOS_HAVE_X86
+// 2: up to AVX-512, 1: up to AVX2, 0: the generic code.
+int widest_allowed() {
+  const char* asked = getenv("ATMOS_CPU_INSTRUCTION_SET");
+  if (asked != nullptr && strcmp(asked, "generic") == 0) return 0;
+  if (asked != nullptr && strcmp(asked, "avx2") == 0) return 1;
+  return 2;
+}
+#endif
+
 Implementation choose() {
 #ifdef ATMOS_HAVE_X86
+  const int widest = widest_allowed();
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  if (widest >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     return {"avx512", avx512::make_plan, avx512::run};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+  if (widest >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     return {"avx2", avx2::make_plan, avx2::run};
 #endif
   return {"generic", generic::make_plan, generic::run};

@@ -6,10 +6,12 @@
 // could be the copy that the linker keeps for the whole program.
 //
 // Scheme: one vector holds neighbouring channels, so the contraction is a matrix product per lane
-// and needs no transposition. For a group of channels, rows of x are packed (mask applied,
-// converted to the accumulation type) for one block of the sum, then columns of y a register tile
-// at a time. The packed tile of y stays in the first-level cache, the packed block of x in the
-// second; a register tile of rows x columns accumulators runs over the block of the sum.
+// and needs no transposition. A unit of work is a group of channels (two cache lines of them) and a
+// range of rows p. Columns of y are packed once for the unit, rows of x a sub-block at a time: mask
+// applied, converted to the accumulation type, laid out in the order of use. Then, for a register
+// tile of columns, the packed tile of y (first-level cache) meets the sub-block of x (second-level
+// cache), block by block of the sum; the sums of the tiles wait in the first-level cache and are
+// written to the output once, rounded and masked.
 
 #include <string.h>
 
@@ -20,9 +22,17 @@ namespace ATMOS_ISA {
 
 constexpr int kTileRows = ATMOS_TILE_ROWS;
 constexpr int kTileColumns = ATMOS_TILE_COLUMNS;
-// Terms of the sum packed at once: a packed tile of y is then at most 24 KB with AVX-512.
-constexpr int64_t kSumBlock = 64;
+// Blocking of the sum: a packed tile of y over kInnerTerms is at most 24 KB with AVX-512, packed
+// sub-blocks of x over kOuterTerms are at most 1 MB. Sums longer than kOuterTerms are continued
+// through a buffer.
+constexpr int64_t kInnerTerms = 64;
+constexpr int64_t kOuterTerms = 256;
+constexpr int64_t kSubRows = 32;
 constexpr int64_t kDefaultRows = 128;
+constexpr int64_t kBlockColumns = 44 * kTileColumns;
+constexpr int64_t kGroupBytes = 128;
+// Packing reads this many terms ahead: strides of a whole pair defeat the hardware's prefetch.
+constexpr int64_t kPrefetchTerms = 8;
 constexpr int64_t kAlign = 64;
 
 template <class Acc>
@@ -67,29 +77,30 @@ static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; 
 static inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 static inline int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// One element (all lanes of a channel group) of a packed panel.
+// The vectors of one pair (row or column, term), `step` elements apart in the packed panels.
 template <class T, class Acc>
-static inline void pack_element(const T* from, const Acc* mask, int64_t channels, Acc* to) {
+static inline void pack_pair(const T* from, const Acc* mask, int64_t channels, int64_t step,
+                             Acc* to) {
   constexpr int width = Vector<Acc>::width;
   if (mask != nullptr && *mask == Acc(0)) {
-    for (int lane = 0; lane < width; ++lane) to[lane] = Acc(0);
+    for (; channels > 0; channels -= width, to += step)
+      for (int lane = 0; lane < width; ++lane) to[lane] = Acc(0);
     return;
   }
   const Acc scale = mask != nullptr ? *mask : Acc(1);
-  if (channels == width) {
+  for (; channels >= width; channels -= width, from += width, to += step)
     for (int lane = 0; lane < width; ++lane) to[lane] = widen(from[lane]) * scale;
-  } else {
+  if (channels > 0)
     for (int lane = 0; lane < width; ++lane)
       to[lane] = lane < channels ? widen(from[lane]) * scale : Acc(0);
-  }
 }
 
-// Packs `rows` rows (padded with zeros to whole panels of `panel` rows) and `terms` terms of the
-// sum as [panel][term][row in panel][lane].
+// Packs `panel` rows (of which `rows` exist) over `terms` terms as [vector][term][row][lane],
+// vectors `vector_step` elements apart.
 template <class T, class Acc, int panel>
-static void pack(const atmos_tc_input& input, int64_t batch, int64_t first_row, int64_t rows,
-                 int64_t first_term, int64_t terms, int64_t first_channel, int64_t channels,
-                 Acc* to) {
+static void pack_panel(const atmos_tc_input& input, int64_t batch, int64_t first_row, int64_t rows,
+                       int64_t first_term, int64_t terms, int64_t first_channel, int64_t channels,
+                       int64_t vector_step, Acc* to) {
   constexpr int width = Vector<Acc>::width;
   const T* data = static_cast<const T*>(input.data) + batch * input.batch_stride +
                   first_row * input.row_stride + first_term * input.sum_stride + first_channel;
@@ -97,190 +108,221 @@ static void pack(const atmos_tc_input& input, int64_t batch, int64_t first_row, 
   if (mask != nullptr)
     mask += batch * input.mask_batch_stride + first_row * input.mask_row_stride +
             first_term * input.mask_sum_stride;
-  for (int64_t base = 0; base < rows; base += panel) {
-    for (int64_t term = 0; term < terms; ++term) {
-      for (int row = 0; row < panel; ++row, to += width) {
-        if (base + row >= rows) {
-          for (int lane = 0; lane < width; ++lane) to[lane] = Acc(0);
-          continue;
-        }
-        const T* from = data + (base + row) * input.row_stride + term * input.sum_stride;
-        const Acc* element_mask =
-            mask == nullptr ? nullptr
-                            : mask + (base + row) * input.mask_row_stride +
-                                  term * input.mask_sum_stride;
-        pack_element<T, Acc>(from, element_mask, channels, to);
+  const int64_t last_byte = channels * int64_t(sizeof(T)) - 1;
+  for (int64_t term = 0; term < terms; ++term) {
+    for (int row = 0; row < panel; ++row, to += width) {
+      if (row < rows) {
+        const T* from = data + row * input.row_stride + term * input.sum_stride;
+        const char* ahead = reinterpret_cast<const char*>(from + kPrefetchTerms * input.sum_stride);
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + last_byte);
+        pack_pair<T, Acc>(from,
+                          mask == nullptr ? nullptr
+                                          : mask + row * input.mask_row_stride +
+                                                term * input.mask_sum_stride,
+                          channels, vector_step, to);
+      } else {
+        Acc* zero = to;
+        for (int64_t left = channels; left > 0; left -= width, zero += vector_step)
+          for (int lane = 0; lane < width; ++lane) zero[lane] = Acc(0);
       }
     }
   }
 }
 
-// One register tile over one block of the sum. Starts from zero or from what `out` holds.
-// Only `rows` x `columns` of the tile are stored.
+// One register tile over one block of the sum, x[term][row][lane] and y[term][column][lane].
+// `sums`, [row][column][lane], is set or added to.
 template <class Acc>
-static inline __attribute__((always_inline)) void tile(
-    int64_t terms, const Acc* x, const Acc* y, Acc* out, int64_t row_stride,
-    int64_t column_stride, bool add, int rows, int columns) {
+static inline __attribute__((always_inline)) void tile(int64_t terms, const Acc* x, const Acc* y,
+                                                       Acc* sums, bool add) {
   typedef typename Vector<Acc>::type Vec;
   constexpr int width = Vector<Acc>::width;
   Vec sum[kTileRows][kTileColumns];
-  const bool whole = rows == kTileRows && columns == kTileColumns;
-  // Tiles of the output lie apart in memory; ask for them while the sum runs.
-  if (add && whole) {
-#pragma GCC unroll 8
-    for (int p = 0; p < kTileRows; ++p)
-#pragma GCC unroll 8
-      for (int q = 0; q < kTileColumns; ++q)
-        __builtin_prefetch(out + p * row_stride + q * column_stride, 1);
-  }
 #pragma GCC unroll 8
   for (int p = 0; p < kTileRows; ++p)
 #pragma GCC unroll 8
     for (int q = 0; q < kTileColumns; ++q) sum[p][q] = Vec{};
   for (int64_t term = 0; term < terms; ++term) {
-    Vec columns_of_y[kTileColumns];
+    Vec column[kTileColumns];
 #pragma GCC unroll 8
     for (int q = 0; q < kTileColumns; ++q)
-      columns_of_y[q] = *reinterpret_cast<const Vec*>(y + q * width);
+      column[q] = *reinterpret_cast<const Vec*>(y + q * width);
 #pragma GCC unroll 8
     for (int p = 0; p < kTileRows; ++p) {
-      const Vec row_of_x = *reinterpret_cast<const Vec*>(x + p * width);
+      const Vec row = *reinterpret_cast<const Vec*>(x + p * width);
 #pragma GCC unroll 8
-      for (int q = 0; q < kTileColumns; ++q) sum[p][q] += row_of_x * columns_of_y[q];
+      for (int q = 0; q < kTileColumns; ++q) sum[p][q] += row * column[q];
     }
     x += kTileRows * width;
     y += kTileColumns * width;
   }
-  if (whole) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kTileRows; ++p)
+  for (int p = 0; p < kTileRows; ++p)
 #pragma GCC unroll 8
-      for (int q = 0; q < kTileColumns; ++q) {
-        Vec* to = reinterpret_cast<Vec*>(out + p * row_stride + q * column_stride);
-        *to = add ? *to + sum[p][q] : sum[p][q];
-      }
-  } else {
-#pragma GCC unroll 8
-    for (int p = 0; p < kTileRows; ++p)
-#pragma GCC unroll 8
-      for (int q = 0; q < kTileColumns; ++q)
-        if (p < rows && q < columns) {
-          Vec* to = reinterpret_cast<Vec*>(out + p * row_stride + q * column_stride);
-          *to = add ? *to + sum[p][q] : sum[p][q];
-        }
-  }
-}
-
-// Rounds and masks a finished range of rows from the scratch sums into the output.
-template <class T, class Acc>
-static void store(const atmos_tc_output& output, int64_t batch, int64_t first_row, int64_t rows,
-                  int64_t size, int64_t first_channel, int64_t channels, const Acc* from,
-                  int64_t from_row_stride, int64_t from_column_stride) {
-  T* data = static_cast<T*>(output.data) + batch * output.batch_stride +
-            first_row * output.row_stride + first_channel;
-  const Acc* mask = static_cast<const Acc*>(output.mask);
-  if (mask != nullptr)
-    mask += batch * output.mask_batch_stride + first_row * output.mask_row_stride;
-  for (int64_t p = 0; p < rows; ++p) {
-    for (int64_t q = 0; q < size; ++q) {
-      T* to = data + p * output.row_stride + q * output.column_stride;
-      const Acc* value = from + p * from_row_stride + q * from_column_stride;
-      const Acc scale = mask == nullptr ? Acc(1)
-                                        : mask[p * output.mask_row_stride +
-                                               q * output.mask_column_stride];
-      if (scale == Acc(0))
-        for (int64_t lane = 0; lane < channels; ++lane) narrow(Acc(0), to + lane);
-      else
-        for (int64_t lane = 0; lane < channels; ++lane) narrow(value[lane] * scale, to + lane);
+    for (int q = 0; q < kTileColumns; ++q) {
+      Vec* to = reinterpret_cast<Vec*>(sums + (p * kTileColumns + q) * width);
+      *to = add ? *to + sum[p][q] : sum[p][q];
     }
-  }
 }
 
 template <class T>
 struct Kernel {
   typedef typename Accumulate<T>::type Acc;
   static constexpr int width = Vector<Acc>::width;
-  // A type that is accumulated in itself can sum in the output; the others need scratch.
-  static constexpr bool in_place = sizeof(T) == sizeof(Acc);
+  static constexpr int64_t group_channels = kGroupBytes / int64_t(sizeof(Acc));
+  static constexpr int64_t group_vectors = group_channels / width;
+  static constexpr int64_t tile_size = kTileRows * kTileColumns * width;
 
-  static int64_t packed_x_bytes(int64_t rows) {
-    return round_up(round_up(rows, kTileRows) * kSumBlock * width * int64_t(sizeof(Acc)), kAlign);
-  }
-  static int64_t packed_y_bytes() {
-    return round_up(kTileColumns * kSumBlock * width * int64_t(sizeof(Acc)), kAlign);
+  // Blocks of nearly equal length, set by the length alone: the order of each sum is fixed.
+  static int64_t even_block(int64_t length, int64_t most) {
+    return length > 0 ? divide_up(length, divide_up(length, most)) : 1;
   }
 
-  static bool needs_scratch(const atmos_tc_problem& problem) {
-    return !in_place || problem.out.mask != nullptr || problem.channels % width != 0;
-  }
+  // Sizes of the workspace's parts, in elements.
+  struct Sizes {
+    int64_t x, y, sums, partial;
+    explicit Sizes(const atmos_tc_problem& problem, int64_t rows) {
+      const int64_t terms = even_block(problem.size, kOuterTerms);
+      const int64_t columns = even_block(problem.size, kBlockColumns);
+      x = round_up(minimum(kSubRows, rows), kTileRows) * terms * group_channels;
+      y = round_up(columns, kTileColumns) * terms * group_channels;
+      sums = divide_up(minimum(kSubRows, rows), kTileRows) * tile_size;
+      partial = problem.size > terms ? rows * columns * group_channels : 0;
+    }
+  };
 
   static atmos_tc_cpu_plan plan(const atmos_tc_problem& problem, int64_t max_rows) {
     atmos_tc_cpu_plan plan;
     if (max_rows <= 0) max_rows = kDefaultRows;
-    const int64_t blocks = divide_up(problem.size, max_rows);
-    plan.rows = blocks > 0 ? round_up(divide_up(problem.size, blocks), kTileRows) : 0;
-    plan.row_blocks = plan.rows > 0 ? divide_up(problem.size, plan.rows) : 0;
-    plan.channel_groups = divide_up(problem.channels, width);
+    plan.rows = round_up(even_block(problem.size, max_rows), kTileRows);
+    plan.row_blocks = divide_up(problem.size, plan.rows);
+    plan.channel_groups = divide_up(problem.channels, group_channels);
     plan.units = problem.batch * plan.channel_groups * plan.row_blocks;
-    plan.workspace_bytes = packed_x_bytes(plan.rows) + packed_y_bytes();
-    if (needs_scratch(problem))
-      plan.workspace_bytes += plan.rows * problem.size * width * int64_t(sizeof(Acc));
+    const Sizes sizes(problem, plan.rows);
+    plan.workspace_bytes =
+        (sizes.x + sizes.y + sizes.sums + sizes.partial) * int64_t(sizeof(Acc)) + kAlign;
     return plan;
   }
 
+  // Continues the sums of one row and vector with what earlier blocks of the sum left in
+  // `partial`, then leaves them there or writes them out.
+  static inline void finish(const Acc* sums, Acc* partial, bool add, bool last, const Acc* mask,
+                            int64_t mask_stride, int columns, int64_t channels, T* out,
+                            int64_t out_stride) {
+    Acc value[width];
+    for (int q = 0; q < columns; ++q, sums += width) {
+      for (int lane = 0; lane < width; ++lane) value[lane] = sums[lane];
+      if (add)
+        for (int lane = 0; lane < width; ++lane) value[lane] += partial[lane];
+      if (!last)
+        for (int lane = 0; lane < width; ++lane) partial[lane] = value[lane];
+      if (partial != nullptr) partial += group_channels;
+      if (!last) continue;
+      if (mask != nullptr) {
+        const Acc scale = mask[q * mask_stride];
+        for (int lane = 0; lane < width; ++lane)
+          value[lane] = scale == Acc(0) ? Acc(0) : value[lane] * scale;
+      }
+      T* to = out + q * out_stride;
+      if (channels >= width)
+        for (int lane = 0; lane < width; ++lane) narrow(value[lane], to + lane);
+      else
+        for (int lane = 0; lane < channels; ++lane) narrow(value[lane], to + lane);
+    }
+  }
+
   static void unit(const atmos_tc_problem& problem, const atmos_tc_cpu_plan& plan, int64_t index,
-                   char* workspace) {
+                   Acc* workspace) {
     const int64_t size = problem.size;
     const int64_t row_block = index % plan.row_blocks;
     const int64_t group = (index / plan.row_blocks) % plan.channel_groups;
     const int64_t batch = index / plan.row_blocks / plan.channel_groups;
     const int64_t first_row = row_block * plan.rows;
     const int64_t rows = minimum(plan.rows, size - first_row);
-    const int64_t first_channel = group * width;
-    const int64_t channels = minimum(width, problem.channels - first_channel);
+    const int64_t first_channel = group * group_channels;
+    const int64_t channels = minimum(group_channels, problem.channels - first_channel);
+    const int64_t vectors = divide_up(channels, width);
 
-    Acc* packed_x = reinterpret_cast<Acc*>(workspace);
-    Acc* packed_y = reinterpret_cast<Acc*>(workspace + packed_x_bytes(plan.rows));
-    const bool scratch = needs_scratch(problem);
-    Acc* sums;
-    int64_t row_stride, column_stride;
-    if (scratch) {
-      sums = reinterpret_cast<Acc*>(workspace + packed_x_bytes(plan.rows) + packed_y_bytes());
-      row_stride = size * width;
-      column_stride = width;
-    } else {
-      sums = static_cast<Acc*>(problem.out.data) + batch * problem.out.batch_stride +
-             first_row * problem.out.row_stride + first_channel;
-      row_stride = problem.out.row_stride;
-      column_stride = problem.out.column_stride;
-    }
+    const Sizes sizes(problem, plan.rows);
+    Acc* const packed_x = workspace;
+    Acc* const packed_y = packed_x + sizes.x;
+    Acc* const sums = packed_y + sizes.y;
+    Acc* const partial = sizes.partial > 0 ? sums + sizes.sums : nullptr;
+    const int64_t most_columns = even_block(size, kBlockColumns);
+    const int64_t most_outer = even_block(size, kOuterTerms);
 
-    // Blocks of nearly equal length, set by the size alone: the order of each sum is fixed.
-    const int64_t blocks = divide_up(size, kSumBlock);
-    const int64_t block_terms = divide_up(size, blocks);
-    for (int64_t first = 0; first < size; first += block_terms) {
-      const int64_t terms = minimum(block_terms, size - first);
-      pack<T, Acc, kTileRows>(problem.x, batch, first_row, rows, first, terms, first_channel,
-                              channels, packed_x);
-      for (int64_t q = 0; q < size; q += kTileColumns) {
-        const int columns = int(minimum(kTileColumns, size - q));
-        pack<T, Acc, kTileColumns>(problem.y, batch, q, columns, first, terms, first_channel,
-                                   channels, packed_y);
-        for (int64_t p = 0; p < rows; p += kTileRows) {
-          tile<Acc>(terms, packed_x + p * terms * width, packed_y,
-                    sums + p * row_stride + q * column_stride, row_stride, column_stride,
-                    first > 0, int(minimum(kTileRows, rows - p)), columns);
+    const atmos_tc_output& output = problem.out;
+    T* const out = static_cast<T*>(output.data) + batch * output.batch_stride + first_channel;
+    const Acc* out_mask = static_cast<const Acc*>(output.mask);
+    if (out_mask != nullptr) out_mask += batch * output.mask_batch_stride;
+
+    for (int64_t column = 0; column < size; column += most_columns) {
+      const int64_t columns = minimum(most_columns, size - column);
+      for (int64_t outer = 0; outer < size; outer += most_outer) {
+        const int64_t outer_terms = minimum(most_outer, size - outer);
+        const int64_t most_inner = even_block(outer_terms, kInnerTerms);
+        const bool last = outer + outer_terms >= size;
+        // Packed y: [tile of columns][block of the sum][vector][term][column][lane].
+        for (int64_t q = 0; q < columns; q += kTileColumns)
+          for (int64_t inner = 0; inner < outer_terms; inner += most_inner) {
+            const int64_t terms = minimum(most_inner, outer_terms - inner);
+            pack_panel<T, Acc, kTileColumns>(
+                problem.y, batch, column + q, minimum(kTileColumns, columns - q), outer + inner,
+                terms, first_channel, channels, terms * kTileColumns * width,
+                packed_y + (q * outer_terms + inner * kTileColumns) * vectors * width);
+          }
+        for (int64_t sub = 0; sub < rows; sub += kSubRows) {
+          const int64_t sub_rows = minimum(kSubRows, rows - sub);
+          const int64_t padded_rows = round_up(sub_rows, kTileRows);
+          // Packed x: [block of the sum][tile of rows][vector][term][row][lane].
+          for (int64_t inner = 0; inner < outer_terms; inner += most_inner) {
+            const int64_t terms = minimum(most_inner, outer_terms - inner);
+            for (int64_t p = 0; p < sub_rows; p += kTileRows)
+              pack_panel<T, Acc, kTileRows>(
+                  problem.x, batch, first_row + sub + p, minimum(kTileRows, sub_rows - p),
+                  outer + inner, terms, first_channel, channels, terms * kTileRows * width,
+                  packed_x + (inner * padded_rows + p * terms) * vectors * width);
+          }
+          for (int64_t q = 0; q < columns; q += kTileColumns) {
+            const int tile_columns = int(minimum(kTileColumns, columns - q));
+            for (int64_t vector = 0; vector < vectors; ++vector) {
+              for (int64_t inner = 0; inner < outer_terms; inner += most_inner) {
+                const int64_t terms = minimum(most_inner, outer_terms - inner);
+                const Acc* y = packed_y + ((q * outer_terms + inner * kTileColumns) * vectors +
+                                           vector * terms * kTileColumns) * width;
+                for (int64_t p = 0; p < sub_rows; p += kTileRows) {
+                  const Acc* x = packed_x + ((inner * padded_rows + p * terms) * vectors +
+                                             vector * terms * kTileRows) * width;
+                  tile<Acc>(terms, x, y, sums + p / kTileRows * tile_size, inner > 0);
+                }
+              }
+              const int64_t lanes = minimum(width, channels - vector * width);
+              for (int64_t p = 0; p < sub_rows; ++p) {
+                const int64_t row = first_row + sub + p;
+                finish(sums + p * kTileColumns * width,
+                       partial == nullptr ? nullptr
+                                          : partial + ((sub + p) * columns + q) * group_channels +
+                                                vector * width,
+                       outer > 0, last,
+                       out_mask == nullptr ? nullptr
+                                           : out_mask + row * output.mask_row_stride +
+                                                 (column + q) * output.mask_column_stride,
+                       output.mask_column_stride, tile_columns, lanes,
+                       out + row * output.row_stride + (column + q) * output.column_stride +
+                           vector * width,
+                       output.column_stride);
+              }
+            }
+          }
         }
       }
     }
-    if (scratch)
-      store<T, Acc>(problem.out, batch, first_row, rows, size, first_channel, channels, sums,
-                    row_stride, column_stride);
   }
 
   static void run(const atmos_tc_problem& problem, const atmos_tc_cpu_plan& plan, int64_t begin,
-                  int64_t end, char* workspace) {
-    for (int64_t index = begin; index < end; ++index) unit(problem, plan, index, workspace);
+                  int64_t end, void* workspace) {
+    for (int64_t index = begin; index < end; ++index)
+      unit(problem, plan, index, static_cast<Acc*>(workspace));
   }
 };
 
@@ -294,11 +336,10 @@ atmos_tc_cpu_plan make_plan(const atmos_tc_problem& problem, int64_t max_rows) {
 
 void run(const atmos_tc_problem& problem, const atmos_tc_cpu_plan& plan, int64_t begin,
          int64_t end, void* workspace) {
-  char* bytes = static_cast<char*>(workspace);
   switch (problem.dtype) {
-    case ATMOS_TC_F64: return Kernel<double>::run(problem, plan, begin, end, bytes);
-    case ATMOS_TC_BF16: return Kernel<BFloat16>::run(problem, plan, begin, end, bytes);
-    default: return Kernel<float>::run(problem, plan, begin, end, bytes);
+    case ATMOS_TC_F64: return Kernel<double>::run(problem, plan, begin, end, workspace);
+    case ATMOS_TC_BF16: return Kernel<BFloat16>::run(problem, plan, begin, end, workspace);
+    default: return Kernel<float>::run(problem, plan, begin, end, workspace);
   }
 }
 
