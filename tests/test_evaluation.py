@@ -1,4 +1,6 @@
-"""Metrics on cases whose answer is known by calculation."""
+"""Metrics on cases whose answer is known by calculation, and runs in turns."""
+
+import time
 
 import numpy as np
 import pytest
@@ -228,3 +230,66 @@ def test_ratio_interval_covers_the_truth():
         ratio = rate_ratio(event_rate(int(first), 1.0), event_rate(int(second), 1.0))
         covered += ratio.low <= 20.0 <= ratio.high
     assert covered / 400 > 0.92
+
+
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory):
+    """A hybrid run and plain MD in turns of a fifth of a second, vacuum, Reference."""
+    import sampling_cases as cases
+
+    from atmos_openmm.evaluation import side_by_side
+
+    folder = tmp_path_factory.mktemp("turns") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(side_by_side, "TURN_SECONDS", 0.2)
+        with cases.hybrid_sampler(folder, walkers=1, commitSeconds=30.0) as sampler:
+            md = side_by_side.plain_md_context(sampler, seed=3)
+            began = time.process_time()
+            seen = []
+            result = side_by_side.run_in_turns(
+                sampler, md, seconds=1.0, md_seconds=1.4, frame_steps=10,
+                progress=lambda clock, state: seen.append(clock))
+            whole = time.process_time() - began
+    hybrid = side_by_side.read_hybrid_frames(folder, result, cases.dipeptide()[0])
+    return result, hybrid, whole, seen
+
+
+def test_turns_have_separate_clocks_that_add_up(turns):
+    result, _, whole, seen = turns
+    assert 1.0 <= result.hybrid_seconds and 1.4 <= result.md_seconds
+    # All work is within one of the two turns but the bookkeeping between them. Processor time,
+    # because a busy machine may stop the process anywhere.
+    assert 0 <= whole - result.hybrid_cpu_seconds - result.md_cpu_seconds < 0.1 * whole
+    assert np.all(np.diff(result.cycle_seconds) > 0)
+    assert np.all(np.diff(result.md_frame_seconds) > 0)
+    assert len(seen) >= 2 and seen == sorted(seen)  # turns of 0.2 s in 1 s, more if all goes well
+    # A process on one thread uses no more processor time than wall-clock time.
+    assert 0 < result.hybrid_cpu_seconds <= 1.05 * result.hybrid_seconds
+    assert 0 < result.md_cpu_seconds <= 1.05 * result.md_seconds
+
+
+def test_turns_count_steps_frames_and_jumps(turns):
+    result, hybrid, _, _ = turns
+    cycles = len(result.cycle_seconds)
+    assert len(hybrid.positions_nm) == len(hybrid.seconds) == 2 * cycles  # 10 steps, one in 5
+    np.testing.assert_allclose(hybrid.seconds[1::2], result.cycle_seconds)
+    assert np.all(np.diff(hybrid.seconds) > 0)
+    assert result.md_steps == 10 * len(result.md_positions_nm)
+    assert result.seconds_per_md_step == result.md_seconds / result.md_steps
+    assert len(hybrid.jump_seconds) == np.count_nonzero(hybrid.proposals["reason"] == 0) > 0
+
+
+def test_plain_md_of_the_turns_is_md_of_the_same_system(turns):
+    import openmm
+    import sampling_cases as cases
+
+    result, _, _, _ = turns
+    topology, system, _ = cases.dipeptide()
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001),
+                             openmm.Platform.getPlatform("Reference"))
+    for frame in (0, len(result.md_positions_nm) - 1):
+        context.setPositions(result.md_positions_nm[frame].astype(float))
+        energy = context.getState(energy=True).getPotentialEnergy()._value
+        # Positions rounded to single precision, 6e-8 nm at 1 nm, times forces of some 1e3
+        # kJ/mol/nm on 22 atoms; bonds of 4e5 kJ/mol/nm^2 stay within it.
+        assert energy == pytest.approx(result.md_energies_kj_per_mol[frame], abs=0.05)

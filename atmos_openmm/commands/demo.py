@@ -42,7 +42,8 @@ def command(output: Path, minutes: float, seed: int, model: str) -> None:
     Every frame that the model generated is then checked against the force field. The result is a
     folder with report.html (self-contained), the plots as PNG files and the tables as CSV files.
     """
-    run_demo(output, 60 * minutes, seed, model, _say)
+    page = run_demo(output, 60 * minutes, seed, model, _say)
+    click.echo(f"Open {page}")
 
 
 def run_demo(
@@ -70,7 +71,7 @@ def run_demo(
         If it cannot be written.
     """
     began = time.monotonic()
-    _claim(output)
+    _check_free(output)
     say("Loading the model and the force field", True)
     from openmm import app, unit
 
@@ -82,7 +83,8 @@ def run_demo(
 
     topology, positions_nm = build_peptide(SEQUENCE, seed=1)
     system = create_single_system(topology, app.ForceField("amber14-all.xml", "implicit/gbn2.xml"))
-    propagator = AtmosPropagator(model, topology)
+    propagator = AtmosPropagator(model, topology, positions=positions_nm * unit.nanometer)
+    output.mkdir(parents=True, exist_ok=True)
     with HybridSampler(
         topology, system, positions_nm * unit.nanometer, propagator, output / "hybrid",
         temperature=TEMPERATURE_K, stepSize=STEP_PS, jumpInterval=JUMP_INTERVAL,
@@ -110,14 +112,13 @@ def run_demo(
     return page
 
 
-def _claim(output: Path) -> None:
-    """Make the folder; refuse one that holds something, so that nothing is overwritten."""
+def _check_free(output: Path) -> None:
+    """Refuse a folder that holds something, so that nothing is overwritten."""
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file; give --output the name of a folder")
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"the folder {output} is not empty; give --output another name, or remove "
                          "the folder if it holds an earlier demo")
-    output.mkdir(parents=True, exist_ok=True)
 
 
 def _validate(topology: Any, system: Any, proposals: Mapping[str, Any], md_energies: Any,
