@@ -80,7 +80,7 @@ def command(
     atmos-openmm validate run.dcd --topology start.pdb --reference md.xtc
     atmos-openmm validate samples.xtc --topology start.pdb --forcefield amber14-all.xml --no-relax
     """
-    from ..validation import EnergyValidator
+    from ..validation import EnergySumError, EnergyValidator
 
     if system_xml is not None and forcefield:
         raise click.UsageError("Give either --system or --forcefield.")
@@ -102,11 +102,15 @@ def command(
         nativePositions=None if native is None else _read_structure(native)[1],
     )
     progress = _Progress()
-    report = validator.validateTrajectory(
-        trajectory, start=start, stop=stop, stride=stride, csv=out, keepFrames=False,
-        progress=progress,
-    )
-    progress.finish()
+    try:
+        report = validator.validateTrajectory(
+            trajectory, start=start, stop=stop, stride=stride, csv=out, keepFrames=False,
+            progress=progress,
+        )
+    except EnergySumError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        progress.finish()
     click.echo(report.table())
     click.echo(f"\nAll frames: {out}")
     if json_path is not None:
@@ -186,7 +190,7 @@ def _read_system(path: Path) -> Any:
         raise FileNotFoundError(f"There is no System {path}.")
     try:
         system = openmm.XmlSerializer.deserialize(path.read_text())
-    except (openmm.OpenMMException, UnicodeDecodeError) as error:
+    except (openmm.OpenMMException, ValueError) as error:
         raise ValueError(f"{path} is no OpenMM XML file: {error}") from error
     if not isinstance(system, openmm.System):
         raise ValueError(f"{path} holds a {type(system).__name__}; a System was expected")

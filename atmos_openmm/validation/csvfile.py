@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .verdict import FrameVerdict
 
@@ -24,37 +24,43 @@ def _cell(value: Any) -> Any:
 class CsvWriter:
     """Writes one row a frame, and flushes it, so that a killed run leaves all that it did.
 
+    The file is opened with the first row, so that input which turns out to be of no use does not
+    cost the file that was there before.
+
     Parameters
     ----------
     path: str or path
         overwritten.
     omega_labels: tuple of str
         names of the peptide bonds.
-
-    Raises
-    ------
-    OSError
-        when the file cannot be written.
     """
 
     def __init__(self, path: Any, omega_labels: tuple[str, ...]) -> None:
         self.path = Path(path)
         self._omega_labels = omega_labels
-        self._file = self.path.open("w", newline="")
+        self._file: TextIO | None = None
         self._writer: csv.DictWriter[str] | None = None
 
     def write(self, verdict: FrameVerdict) -> None:
-        """Write one row; the first one writes the heading too."""
+        """Write one row; the first one opens the file and writes the heading too.
+
+        Raises
+        ------
+        OSError
+            when the file cannot be written.
+        """
         row = verdict.row(self._omega_labels)
-        if self._writer is None:
+        if self._file is None or self._writer is None:
+            self._file = self.path.open("w", newline="")
             self._writer = csv.DictWriter(self._file, fieldnames=list(row), lineterminator="\n")
             self._writer.writeheader()
         self._writer.writerow({key: _cell(value) for key, value in row.items()})
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> CsvWriter:
         return self

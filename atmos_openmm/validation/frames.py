@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,20 @@ _LOADED_WHOLE = frozenset(
 
 #: AMBER's text trajectory is a row of numbers; nothing in it tells how many atoms a frame has.
 _WITHOUT_ATOM_COUNT = frozenset({".crd", ".mdcrd"})
+
+_NEED_PYTABLES = frozenset({".h5", ".hdf5", ".lh5"})
+
+#: What the readers of the formats raise on files that are damaged.
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AssertionError,
+    EOFError,
+)
 
 
 class TrajectoryMismatchError(ValueError):
@@ -291,10 +306,17 @@ def _open_file(path: Path, topology: Any) -> FrameSource:
             f"{path}: no reader for files that end in {extension!r}; known are "
             f"{', '.join(sorted(FormatRegistry.loaders))}"
         )
+    if extension in _NEED_PYTABLES and find_spec("tables") is None:
+        raise ImportError(
+            f"{path}: mdtraj reads {extension} files with PyTables, which is not installed; "
+            "install it with 'pip install tables', or convert the trajectory to XTC or DCD"
+        )
     if extension not in _WITH_TOPOLOGY | _LOADED_WHOLE | _WITHOUT_ATOM_COUNT:
         _check_count(_first_frame_atoms(path), topology, str(path))
     source = FrameSource(str(path), _num_frames(path, extension), iter(()))
     source._chunks = _read_file(path, extension, topology, mdtraj, source.remarks)
+    if extension == ".dcd":
+        source.remarks += _dcd_remarks(path, source.num_frames)
     return source
 
 
@@ -317,8 +339,7 @@ def _read_file(
             read += len(piece)
     except TrajectoryMismatchError:
         raise
-    # The readers of the formats raise whatever they please on a damaged file.
-    except (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
+    except _READ_ERRORS as error:
         raise ValueError(
             f"{path} cannot be read beyond frame {read} ({_first_line(error)}): it is truncated, "
             "damaged or not of the kind that its name says"
@@ -334,7 +355,7 @@ def _first_frame_atoms(path: Path) -> int:
     try:
         with mdtraj.open(str(path)) as file:
             first = file.read(n_frames=1)
-    except (OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError) as error:
+    except _READ_ERRORS as error:
         raise ValueError(
             f"{path} cannot be read ({_first_line(error)}): it is empty, damaged or not of the "
             "kind that its name says"
@@ -355,8 +376,20 @@ def _num_frames(path: Path, extension: str) -> int | None:
             warnings.simplefilter("ignore")
             return len(file)
     # Only the estimate of the time left depends on it.
-    except (OSError, ValueError, RuntimeError, NotImplementedError, TypeError, AttributeError):
+    except (*_READ_ERRORS, NotImplementedError, AttributeError):
         return None
+
+
+def _dcd_remarks(path: Path, found: int | None) -> list[str]:
+    """Compare the frames of a DCD file with its header, since a cut file is read without a word."""
+    with path.open("rb") as file:
+        header = file.read(12)
+    order = "little" if header[:4] == (84).to_bytes(4, "little") else "big"
+    announced = int.from_bytes(header[8:12], order)  # type: ignore[arg-type]
+    # Some programs write no number, and write over 0 at the end of a run.
+    if announced == 0 or found is None or announced <= found:
+        return []
+    return [f"{path} announces {announced} frames and holds {found}; it seems to be cut short"]
 
 
 def is_own_layout(path: Path) -> bool:

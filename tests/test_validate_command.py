@@ -1,0 +1,200 @@
+"""`atmos-openmm validate` and the example: files in, a CSV and a table out, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import openmm
+import pytest
+from openmm import app
+
+from atmos_openmm import cli
+
+mdtraj = pytest.importorskip("mdtraj")
+
+_spec = importlib.util.spec_from_file_location(
+    "validation_cases", Path(__file__).with_name("validation_cases.py")
+)
+cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A topology, the System, dynamics as the reference, and frames of which two are invalid."""
+    folder = tmp_path_factory.mktemp("validate")
+    topology, system, minimum = cases.peptide("A")
+    with (folder / "start.pdb").open("w") as file:
+        app.PDBFile.writeFile(topology, minimum * 10, file)
+    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    md = mdtraj.Topology.from_openmm(topology)
+    mdtraj.Trajectory(cases.dynamics()[::2], md).save(str(folder / "md.dcd"))
+    frames = cases.dynamics()[1:25:2].copy()
+    frames[4] *= -1
+    frames[7, 0] = np.nan
+    mdtraj.Trajectory(frames, md).save(str(folder / "samples.dcd"))
+    mdtraj.Trajectory(frames[:4], md).save(str(folder / "good.dcd"))
+    return folder
+
+
+def run(files, *arguments):
+    return cli.main(["validate", *(str(a) for a in arguments)])
+
+
+def common(files, name="samples.dcd"):
+    return [files / name, "--topology", files / "start.pdb", "--system", files / "system.xml"]
+
+
+def test_csv_table_and_summary_are_written(files, tmp_path, capsys):
+    out, summary = tmp_path / "out.csv", tmp_path / "summary.json"
+    code = run(files, *common(files), "--reference", files / "md.dcd", "--out", out,
+               "--json", summary, "--relax", 30)  # fmt: skip
+    assert code == 0
+    printed = capsys.readouterr().out
+    assert "12 frames" in printed and f"All frames: {out}" in printed
+    for text in ("chirality", "nonfinite", "Wasserstein-1, kT", "HarmonicBondForce"):
+        assert text in printed
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    verdicts = [row["verdict"] for row in rows]
+    assert len(rows) == 12 and verdicts[4] == verdicts[7] == "invalid"
+    assert verdicts.count("valid") == 10
+    assert [row["reason"] for row in rows if row["verdict"] == "invalid"] == [
+        "chirality", "nonfinite"
+    ]  # fmt: skip
+    numbers = json.loads(summary.read_text())
+    assert numbers["verdicts"]["invalid"] == 2
+    assert numbers["reference"]["num_energies"] == 100
+    assert numbers["distance"]["fraction_in_window"] == pytest.approx(11 / 12)
+
+
+def test_strict_asks_for_valid_frames_only(files, tmp_path):
+    out = ["--out", tmp_path / "out.csv", "--no-relax"]
+    assert run(files, *common(files), *out) == 0
+    assert run(files, *common(files), *out, "--strict") == 1
+    assert run(files, *common(files, "good.dcd"), *out, "--strict") == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--frames", "3"], [0, 1, 2]),
+        (["--frames", "3:9", "--stride", "4"], [3, 7]),
+        (["--frames", "10:"], [10, 11]),
+    ],
+)
+def test_frames_are_chosen(files, tmp_path, arguments, expected):
+    out = tmp_path / "out.csv"
+    assert run(files, *common(files), "--no-relax", "--out", out, *arguments) == 0
+    with out.open(newline="") as file:
+        assert [int(row["frame"]) for row in csv.DictReader(file)] == expected
+
+
+def test_the_csv_has_a_default_name(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(files, *common(files), "--no-relax", "--frames", "2") == 0
+    assert len((tmp_path / "samples.validation.csv").read_text().splitlines()) == 3
+
+
+def test_the_force_field_is_found_by_name(files, tmp_path, capsys):
+    """The same System made from the force field's name gives the same energies."""
+    rows = []
+    for source in (["--forcefield", "amber14-all.xml"], ["--system", files / "system.xml"]):
+        out = tmp_path / f"{len(rows)}.csv"
+        assert run(files, files / "good.dcd", "--topology", files / "start.pdb", *source,
+                   "--no-relax", "--out", out) == 0  # fmt: skip
+        with out.open(newline="") as file:
+            rows.append(list(csv.DictReader(file)))
+    for first, second in zip(*rows, strict=True):
+        assert first["energy_raw_kj_per_mol"] == second["energy_raw_kj_per_mol"]
+
+
+def test_the_default_force_field_is_amber14_with_gbn2(files, tmp_path):
+    out = tmp_path / "out.csv"
+    assert run(files, files / "good.dcd", "--topology", files / "start.pdb", "--no-relax",
+               "--frames", "1", "--out", out) == 0  # fmt: skip
+    with out.open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["energy_CustomGBForce_kj_per_mol"]) < 0
+
+
+def test_a_trajectory_file_of_the_package_needs_nothing_else(tmp_path):
+    from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
+
+    topology, system, _ = cases.peptide("A")
+    path = tmp_path / "own.h5"
+    write_trajectory_file(
+        path, "ala", topology, openmm.XmlSerializer.serialize(system), {},
+        [TrajectoryData(cases.dynamics()[:5], np.arange(5.0), "dynamics", 300.0, "beta", 1)],
+    )  # fmt: skip
+    out = tmp_path / "out.csv"
+    assert cli.main(["validate", str(path), "--no-relax", "--strict", "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["missing.dcd"], "no trajectory"),
+        (["good.dcd"], "give --topology"),
+        (["good.dcd", "--topology", "missing.pdb"], "no file"),
+        (["good.dcd", "--topology", "system.xml"], "PDB or mmCIF"),
+        (["good.dcd", "--topology", "start.pdb", "--system", "start.pdb"], "no OpenMM XML"),
+        (["good.dcd", "--topology", "start.pdb", "--system", "system.xml",
+          "--forcefield", "amber14-all.xml"], "either --system or --forcefield"),
+        (["good.dcd", "--topology", "start.pdb", "--forcefield", "nothing.xml"], "nothing.xml"),
+        (["good.dcd", "--topology", "start.pdb", "--forcefield", "tip3p.xml"], "No template"),
+        (["good.dcd", "--topology", "start.pdb", "--frames", "x"], "A:B"),
+        (["good.dcd", "--topology", "start.pdb", "--frames", "5:2"], "empty"),
+        (["good.dcd", "--topology", "start.pdb", "--reference", "missing.dcd"], "no reference"),
+        (["good.dcd", "--topology", "start.pdb", "--platform", "Abacus"], "Abacus"),
+        (["good.dcd", "--topology", "start.pdb", "--out", "good.dcd"], "overwrite"),
+        (["good.dcd", "--topology", "start.pdb", "--out", "nowhere/out.csv"], "nowhere"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_explained_and_nothing_is_lost(
+    files, tmp_path, monkeypatch, capsys, arguments, message
+):
+    for path in files.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert cli.main(["validate", *arguments]) in (1, 2)
+    printed = capsys.readouterr().err
+    assert message in " ".join(printed.split())
+    assert "Traceback" not in printed
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_trajectory_of_something_else_is_explained(files, tmp_path, capsys):
+    topology, _, minimum = cases.peptide("F")
+    other = tmp_path / "other.dcd"
+    mdtraj.Trajectory(minimum[None], mdtraj.Topology.from_openmm(topology)).save(str(other))
+    out = tmp_path / "out.csv"
+    code = run(files, other, "--topology", files / "start.pdb", "--system",
+               files / "system.xml", "--out", out)  # fmt: skip
+    assert code == 1
+    assert "32 atoms, the topology 22" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
+def test_the_example_runs(tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / "energy_validation.py"), str(tmp_path / "verdicts.csv")],
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "HarmonicBondForce" in result.stdout and "chirality" in result.stdout
+    with (tmp_path / "verdicts.csv").open(newline="") as file:
+        reasons = [row["reason"] for row in csv.DictReader(file)]
+    assert reasons[:6] == ["accepted"] * 6
+    assert reasons[7:] == ["chirality", "nonfinite"]
