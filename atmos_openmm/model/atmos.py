@@ -130,7 +130,7 @@ class AtmosModel(nn.Module):
                 slope_next = (x_next - d) / sigma_next
                 x_next = x + (sigma_next - sigma) * 0.5 * (slope + slope_next)
             x = x_next
-        return x
+        return x - x.mean(1, keepdim=True)
 
     @torch.jit.export
     def propagate(

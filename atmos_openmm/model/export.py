@@ -1,8 +1,8 @@
 """The `.atmos` model file: a TorchScript archive that says what it can do.
 
 `atmos.json` inside the archive holds a :class:`Capabilities`. Loading checks the format version
-and the hash of the weights, so that a truncated or altered file is refused;
-:class:`~atmos_openmm.propagator.AtmosPropagator` compares the declaration with a molecule.
+and the hash of the weights, so that a truncated or altered file is refused, and
+:meth:`Capabilities.check` says what of a molecule does not fit.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,33 @@ class Capabilities:
         values["lag_range_ps"] = tuple(values["lag_range_ps"])
         values["temperature_range_kelvin"] = tuple(values["temperature_range_kelvin"])
         return Capabilities(**values)
+
+
+    def check(self, elements: Iterable[int], num_tokens: int, num_atoms: int) -> None:
+        """Check a molecule against the declaration.
+
+        Raises
+        ------
+        ValueError
+            With every point that does not fit and what to do.
+        """
+        faults = []
+        unknown = sorted({int(z) for z in elements} - set(self.elements))
+        if unknown:
+            faults.append(
+                f"elements with atomic numbers {unknown} were not in its training data "
+                f"(it knows {self.elements})"
+            )
+        if num_tokens > self.max_tokens:
+            faults.append(f"{num_tokens} tokens (residues) exceed its limit of {self.max_tokens}")
+        if num_atoms > self.max_atoms:
+            faults.append(f"{num_atoms} atoms exceed its limit of {self.max_atoms}")
+        if faults:
+            raise ValueError(
+                f"The model {self.name!r} does not fit this molecule: " + "; ".join(faults) + ". "
+                "Take another model, name a smaller part with solute=[...], or train a model on "
+                "such molecules ('atmos-openmm simulate' and 'atmos-openmm train')."
+            )
 
 
 @dataclass(frozen=True)

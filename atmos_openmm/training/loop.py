@@ -180,7 +180,8 @@ class Trainer:
                 "Use another folder, or the same model settings."
             )
         self.model.load_state_dict(part(tensors, "model"))
-        self.ema = {k: v.to(self.device) for k, v in part(tensors, "ema").items()}
+        ema = part(tensors, "ema")
+        self.ema = {name: ema[name].to(self.device) for name in self.model.state_dict()}
         restore_optimizer(self.optimizer, tensors)
         self.step = int(state["step"])
         self.best = float(state["best"])
