@@ -385,7 +385,8 @@ def main() -> None:
                         help="longer plain MD, for a better estimate of its rate")
     parser.add_argument("--model", default="capped-amino-acids", help="name or .atmos file")
     parser.add_argument("--references", type=Path, default=None,
-                        help="folder with remd_ace_<type>_nme.h5, or one such file")
+                        help="folder with reference_ace_<type>_nme.h5 or "
+                             "remd_ace_<type>_nme.h5, or one such file")
     parser.add_argument("--interval", type=int, default=100, help="MD steps between jumps")
     parser.add_argument("--lag", type=float, default=None, help="ps; the model's longest")
     parser.add_argument("--relaxation", default="20", help="minimiser iterations of each stage")
@@ -414,7 +415,8 @@ def main() -> None:
             if options.references is not None:
                 path = options.references
                 if path.is_dir():
-                    path = path / f"remd_ace_{type_.lower()}_nme.h5"
+                    names = [f"{kind}_ace_{type_.lower()}_nme.h5" for kind in ("reference", "remd")]
+                    path = next((path / n for n in names if (path / n).exists()), path / names[-1])
                 reference = read_reference(path)
                 results["references"][type_] = {
                     key: value for key, value in asdict(reference).items()

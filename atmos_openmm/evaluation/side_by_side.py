@@ -6,8 +6,11 @@ meets both. Nothing runs at the same time.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,9 +218,10 @@ def read_hybrid_frames(folder: str | Path, turns: Turns, topology: Any) -> Hybri
     from ..sampling.storage import read_run
 
     rows = read_run(folder)
-    trajectory = mdtraj.load(
-        str(Path(folder) / "trajectory_0000.dcd"), top=mdtraj.Topology.from_openmm(topology)
-    )
+    with _quiet_stdout():
+        trajectory = mdtraj.load(
+            str(Path(folder) / "trajectory_0000.dcd"), top=mdtraj.Topology.from_openmm(topology)
+        )
     frames, segments, proposals = rows.frames, rows.segments, rows.proposals
     steps_at_end = np.cumsum(segments["steps"])
     seconds = np.interp(
@@ -228,3 +232,17 @@ def read_hybrid_frames(folder: str | Path, turns: Turns, topology: Any) -> Hybri
     return HybridFrames(
         trajectory.xyz, seconds, turns.cycle_seconds[proposals["cycle"][accepted]], proposals
     )
+
+
+@contextlib.contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Keep the DCD reader's C code from writing its remarks to the user's output."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)

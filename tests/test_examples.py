@@ -1,0 +1,60 @@
+"""Every example runs as it is, with few steps, and does what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def _run(folder, name, *arguments):
+    done = subprocess.run([sys.executable, str(EXAMPLES / name), *arguments], cwd=folder,
+                          capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_tested():
+    text = Path(__file__).read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f'"{path.name}"' in text, f"{path.name} has no test here"
+
+
+def test_plain_openmm_script(tmp_path):
+    # 21 intervals of 100 steps: twenty learn the energy window, the last one jumps.
+    output = _run(tmp_path, "plain_openmm_script.py", "2200")
+    match = re.search(r"(\d+) of (\d+) jumps accepted", output)
+    assert match and int(match[2]) >= 1
+    # One frame each 100 steps: jumps take none.
+    mdtraj = pytest.importorskip("mdtraj")
+    with mdtraj.formats.DCDTrajectoryFile(str(tmp_path / "trajectory.dcd")) as file:
+        assert len(file) == 22
+
+
+def test_plain_openmm_script_adds_at_most_ten_lines():
+    lines = (EXAMPLES / "plain_openmm_script.py").read_text(encoding="utf-8").splitlines()
+    ours = [line for line in lines if re.search(r"[Aa]tmos|[Pp]ropagator|integrator\.|jumpInterval|"
+                                                r"createIntegrator", line)]
+    marked = [line for line in lines if re.search(r"# new", line)]
+    code = [line for line in ours if not line.startswith(("assert", '"""'))]
+    assert set(code) <= set(marked), "a line that uses the package is not marked as new"
+    assert 1 <= len(marked) <= 10
+
+
+def test_hybrid_run(tmp_path):
+    first = _run(tmp_path, "hybrid_run.py", "run", "21")
+    assert re.search(r"walkers x cycles +2 x 21", first)
+    assert "42 stretches of dynamics, 4200 steps" in first
+    # The same folder again, two cycles more.
+    second = _run(tmp_path, "hybrid_run.py", "run", "23")
+    assert "46 stretches of dynamics, 4600 steps" in second
+
+
+def test_energy_validation(tmp_path):
+    output = _run(tmp_path, "energy_validation.py", "verdicts.csv")
+    rows = (tmp_path / "verdicts.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 9
+    assert "chirality" in output and "nonfinite" in output
