@@ -384,7 +384,7 @@ class HybridDriver:
         return Proposal(reason="accepted" if inside else "energy", **record)
 
     def _constraint_error(self, positions: NDArray[np.float64]) -> float:
-        """Largest deviation from a constrained distance within the solute, in nm."""
+        """Largest deviation from a constrained distance of the solute, in nm."""
         if not self._constraints:
             return 0.0
         first, second, distance = map(np.array, zip(*self._constraints, strict=True))
@@ -394,14 +394,36 @@ class HybridDriver:
     def _draw_velocities(self, walker: _Walker, attempt: int) -> None:
         """New velocities at the thermostat's temperature, on the constraints, without drift."""
         context = walker.context
-        context.setVelocities(
-            thermal_velocities(self._masses, self._temperature_k, walker.seed, attempt)
-        )
-        context.applyVelocityConstraints(context.getIntegrator().getConstraintTolerance())
+        integrator = context.getIntegrator()
+        drawn = thermal_velocities(self._masses, self._temperature_k, walker.seed, attempt)
+        if _keeps_half_step_velocities(integrator):
+            # What is drawn for the time of the positions goes back by half a step: a half-step
+            # velocity that is not correlated with the positions makes the first kick twice too large.
+            groups = integrator.getIntegrationForceGroups()
+            state = context.getState(forces=True, groups=groups)
+            forces = np.asarray(state.getForces(asNumpy=True)._value, dtype=np.float64)
+            moving = self._masses > 0
+            half_step_ps = 0.5 * integrator.getStepSize()._value
+            drawn[moving] -= forces[moving] * (half_step_ps / self._masses[moving])[:, None]
+        context.setVelocities(drawn)
+        context.applyVelocityConstraints(integrator.getConstraintTolerance())
         if bool(((self._masses > 0) | self._virtual).all()):
             state = context.getState(velocities=True)
             velocities = np.asarray(state.getVelocities(asNumpy=True)._value, dtype=np.float64)
             context.setVelocities(without_net_momentum(velocities, self._masses))
+
+
+def _keeps_half_step_velocities(integrator: openmm.Integrator) -> bool:
+    """Whether velocities lag the positions by half a step, as in OpenMM's leapfrog integrators."""
+    import openmm
+
+    leapfrog = (
+        openmm.LangevinMiddleIntegrator,
+        openmm.VerletIntegrator,
+        openmm.DPDIntegrator,
+        openmm.QTBIntegrator,
+    )
+    return isinstance(integrator, leapfrog)
 
 
 def _plain(value: Any, unit_: Any) -> float:
@@ -444,12 +466,12 @@ def _minimized_energy(context: openmm.Context, groups: int, iterations: int) -> 
 def _solute_constraints(
     system: openmm.System, solute: NDArray[np.int64]
 ) -> list[tuple[int, int, float]]:
-    """Constraints between two atoms of the solute: particles and distance in nm."""
+    """Constraints on at least one atom of the solute: particles and distance in nm."""
     inside = set(solute.tolist())
     found = []
     for index in range(system.getNumConstraints()):
         first, second, distance = system.getConstraintParameters(index)
-        if first in inside and second in inside:
+        if first in inside or second in inside:
             found.append((first, second, float(distance._value)))
     return found
 

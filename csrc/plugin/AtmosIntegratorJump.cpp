@@ -252,13 +252,20 @@ void AtmosIntegrator::drawVelocities(long long attempt) {
     const vector<double>& masses = binding->masses;
     const size_t numMobile = static_cast<size_t>(count_if(masses.begin(), masses.end(), [](double mass) { return mass != 0; }));
     const vector<double> numbers = Noise::gaussians(run.seed, Noise::VELOCITIES, static_cast<uint64_t>(attempt), 3 * numMobile);
+
+    // The scheme keeps velocities half a step behind the positions, so what is drawn for the positions' time is
+    // moved back with the forces that judgeEnergy() left.
+
+    vector<Vec3> forces;
+    context->getForces(forces);
+    const double halfStep = 0.5 * getStepSize();
     vector<Vec3> velocities(masses.size());
     size_t next = 0;
     for (size_t i = 0; i < masses.size(); i++) {
         if (masses[i] == 0)
             continue;
         const double scale = sqrt(GAS_CONSTANT * getTemperature() / masses[i]);
-        velocities[i] = Vec3(numbers[next], numbers[next + 1], numbers[next + 2]) * scale;
+        velocities[i] = Vec3(numbers[next], numbers[next + 1], numbers[next + 2]) * scale - forces[i] * (halfStep / masses[i]);
         next += 3;
     }
     context->setVelocities(velocities);
