@@ -371,6 +371,39 @@ def test_ends_of_flat_groups_follow_names_or_positions(name, torsion):
     assert cosine(standard) > 0 > cosine(features)
 
 
+def test_label_order_brings_frames_into_the_convention():
+    topology, positions = build_peptide("VLRN")
+    standard = features_from_topology(topology)
+    assert standard.label_order == tuple(range(len(positions)))
+    named = features_from_topology(topology, positions=positions)
+    assert named.label_order == standard.label_order
+
+    # Relabel like atoms: a methyl's hydrogens, valine's and leucine's methyls, a methylene,
+    # arginine's ends. Nothing but names changes, and the order undoes it.
+    relabelled = positions.copy()
+    exchanges = [
+        (0, "CG1 HG11 HG12 HG13", "CG2 HG21 HG22 HG23"), (0, "HG21", "HG23"), (1, "HB2", "HB3"),
+        (1, "CD1 HD11 HD12 HD13", "CD2 HD21 HD22 HD23"), (2, "NH1 HH11 HH12", "NH2 HH21 HH22"),
+        (2, "HG2", "HG3"), (3, "HD21", "HD22"), (0, "H2", "H3"),
+    ]  # fmt: skip
+    for residue, one, two in exchanges:
+        i, j = ([index_of(topology, residue, n) for n in names.split()] for names in (one, two))
+        relabelled[i + j] = relabelled[j + i]
+    features = features_from_topology(topology, positions=relabelled)
+    order = np.array(features.label_order)
+    assert sorted(order) == list(range(len(positions)))
+    assert (order != np.arange(len(order))).sum() >= 2 * len(exchanges)
+    restored = relabelled[order]
+    again = features_from_topology(topology, positions=restored)
+    np.testing.assert_array_equal(again.label_signs, standard.label_signs)
+    np.testing.assert_array_equal(again.ref_pos, standard.ref_pos)
+    np.testing.assert_allclose(features.ref_pos[order], standard.ref_pos, atol=1e-6)
+    heavy = standard.ref_element > 1
+    np.testing.assert_array_equal(restored[heavy], positions[heavy])
+    # Only like atoms have changed places.
+    np.testing.assert_array_equal(standard.ref_element[order], standard.ref_element)
+
+
 # --- ligands, solvent, chains -------------------------------------------------------------------
 
 
@@ -452,6 +485,10 @@ def test_ligand_takes_its_hand_from_positions():
         for frame in (x, features.ref_pos.astype(float)):
             volume = chiral_volumes(frame[None], features.chiral_centers)[0]
             assert (volume * features.chiral_signs > 0.3).all()
+    flat = positions.copy()
+    flat[1] = flat[[0, 2, 3]].mean(axis=0)
+    with pytest.raises(FeatureError, match="flat at X1"):
+        features_from_topology(topology, positions=flat)
     with pytest.raises(FeatureError, match="unknown hand: X1"):
         features_from_topology(topology)
 

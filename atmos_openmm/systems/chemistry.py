@@ -25,6 +25,7 @@ EMBED_SEED = 0xA7305
 """Seed of the ETKDG embedding: reference conformers are the same everywhere."""
 
 Vector = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 # The valence of the neutral atom, where one is enough to tell charges from bonds.
 NEUTRAL_VALENCE = {1: 1, 5: 3, 6: 4, 7: 3, 8: 2, 9: 1, 14: 4, 16: 2, 17: 1, 34: 2, 35: 1, 53: 1}
@@ -373,12 +374,12 @@ def build_chemistry(
     )  # fmt: skip
 
 
-def labelled_conformer(
+def labelled_order(
     chemistry: ResidueChemistry,
     alike: tuple[int, ...] | None = None,
     planar: tuple[int, ...] | None = None,
-) -> Vector:
-    """Return the conformer with like atoms labelled in a given hand.
+) -> IntArray:
+    """Return which atom of the conformer each atom is, for like atoms labelled in a given hand.
 
     Which of a methylene's hydrogens is called HB2 is a matter of labels, yet a molecule keeps it
     for ever. By default every tetrahedral centre has the sign -1 of its triple product, which for
@@ -398,21 +399,22 @@ def labelled_conformer(
 
     Returns
     -------
-    array [L, 3], angstrom
+    int64 [L]
+        `chemistry.conformer[order]` is the conformer so labelled
     """
-    conformer = chemistry.conformer.copy()
+    order = np.arange(len(chemistry.conformer))
     for k, (r, m, c, end, swap) in enumerate(chemistry.planar):
         want = (planar[k] if planar is not None else 0) or 1
-        if cis_sign(*(conformer[i] for i in (r, m, c, end))) != want:
-            _exchange(conformer, swap)
+        if cis_sign(*chemistry.conformer[order[[r, m, c, end]]]) != want:
+            _exchange(order, swap)
     for k, (c, a, b, d, swap) in enumerate(chemistry.alike):
         want = (alike[k] if alike is not None else 0) or -1
-        if triple_product_sign(*(conformer[i] for i in (c, a, b, d))) != want:
-            _exchange(conformer, swap)
-    return conformer
+        if triple_product_sign(*chemistry.conformer[order[[c, a, b, d]]]) != want:
+            _exchange(order, swap)
+    return order
 
 
-def _exchange(conformer: Vector, swap: tuple[tuple[int, int], ...]) -> None:
-    """Exchange the coordinates of pairs of atoms."""
+def _exchange(order: IntArray, swap: tuple[tuple[int, int], ...]) -> None:
+    """Exchange pairs of atoms in place."""
     for i, j in swap:
-        conformer[[i, j]] = conformer[[j, i]]
+        order[[i, j]] = order[[j, i]]

@@ -19,7 +19,7 @@ from .chemistry import (
     ResidueChemistry,
     build_chemistry,
     cis_sign,
-    labelled_conformer,
+    labelled_order,
     triple_product_sign,
 )
 from .errors import FeatureError, MissingBondsError
@@ -79,6 +79,9 @@ class MoleculeFeatures:
     residue_names: tuple of str, N
         residue name of each token, as in the Topology
     atom_names: tuple of str, A
+    label_order: tuple of int, A
+        a permutation of like atoms: frames [..., label_order, :] have their labels as the naming
+        convention says; the identity where the features were made without positions
     """
 
     atom_indices: IntArray
@@ -103,6 +106,7 @@ class MoleculeFeatures:
     label_signs: FloatArray
     residue_names: tuple[str, ...]
     atom_names: tuple[str, ...]
+    label_order: tuple[int, ...] = ()
 
     @property
     def num_atoms(self) -> int:
@@ -300,7 +304,10 @@ class _Residue:
                 f"{graph.label()} has stereocentres of unknown hand: {names}. Pass positions=, or "
                 "in molecules= a molecule with its stereochemistry."
             )
-        self.conformer = labelled_conformer(self.chemistry, alike, planar)
+        order = labelled_order(self.chemistry, alike, planar)
+        self.conformer = self.chemistry.conformer[order]
+        # Where each atom of the naming convention is found under the labels in use.
+        self.conventional = np.argsort(order)[labelled_order(self.chemistry)]
 
     def _build(self, flips: frozenset[int]) -> ResidueChemistry:
         try:
@@ -331,6 +338,14 @@ class _Residue:
             )
             if self._sign(entry, coordinates) == -sign
         )
+        open_centres = [e for e in self.chemistry.chiral if e[0] in self.chemistry.undefined]
+        flat = [e[0] for e in open_centres if self._sign(e, coordinates) == 0]
+        if flat:
+            names = ", ".join(self.graph.names[self.fit.atoms[k]] for k in flat)
+            raise FeatureError(
+                f"{self.graph.label()}: the positions given are flat at {names}, so that its hand "
+                "cannot be told. Minimise the structure first."
+            )
         if not flips:
             return
         if self.fit.template is not None:
@@ -431,6 +446,7 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
     uid = np.zeros(count, np.int64)
     to_token = np.zeros(count, np.int64)
     names = [""] * count
+    label_order = list(range(count))
     bonds: dict[tuple[int, int], float] = {}
     chiral: list[tuple[list[int], float]] = []
     labels: list[tuple[list[int], float]] = []
@@ -450,6 +466,7 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
             element[m] = r.graph.elements[r.atoms[k]]
             uid[m] = u
             names[m] = r.graph.names[r.atoms[k]]
+            label_order[m] = where[int(r.conventional[k])]
         for i, j, order in chem.bonds:
             if i in where and j in where:
                 bonds[tuple(sorted((where[i], where[j])))] = order  # type: ignore[index]
@@ -519,6 +536,7 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
         label_signs=np.array([s for _, s in labels], np.float32),
         residue_names=tuple(residue_names),
         atom_names=tuple(names),
+        label_order=tuple(label_order),
     )
 
 

@@ -148,7 +148,9 @@ class ScreenSpec:
     @cached_property
     def _bonds_apart(self) -> tuple[npt.NDArray[np.bool_], ...]:
         """For each ring, which bonds share no atom with it: [M] of bool."""
-        return tuple(~np.isin(self.bonds, ring).any(axis=1) for ring in self.rings)
+        return tuple(
+            np.asarray(~np.isin(self.bonds, ring).any(axis=1)) for ring in self.rings
+        )
 
 
 @dataclass(frozen=True)
