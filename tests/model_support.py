@@ -10,6 +10,7 @@ import torch
 
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
+from atmos_openmm.model.features import ModelFeatures, model_features
 from atmos_openmm.systems.features import MoleculeFeatures, features_from_topology
 from atmos_openmm.systems.peptides import build_peptide
 
@@ -57,6 +58,15 @@ def network(config: ModelConfig = TINY, seed: int = 0) -> AtmosModel:
     return model.eval()
 
 
+def static_inputs(
+    features: MoleculeFeatures | dict, n_queries: int = 64, n_keys: int = 128
+) -> ModelFeatures:
+    """The network's static inputs in double precision, so that symmetries hold to rounding."""
+    tensors = features if isinstance(features, dict) else features.tensors()
+    static = model_features(tensors, n_queries, n_keys)
+    return ModelFeatures(*(t.double() if t.is_floating_point() else t for t in static))
+
+
 def permuted(features: MoleculeFeatures, order: np.ndarray) -> MoleculeFeatures:
     """The same molecule with its atoms listed in another order: new atom k is old order[k]."""
     new = np.empty_like(order)
@@ -91,16 +101,18 @@ def rotation(seed: int) -> torch.Tensor:
     q = q * torch.sign(torch.diagonal(r))
     if torch.linalg.det(q) < 0:
         q[:, 0] = -q[:, 0]
-    return q.float()
+    return q
 
 
 def jump_inputs(model, num_atoms: int, tokens: int, batch: int = 1, seed: int = 1):
     """Zero state, noise, lag and temperature for a jump of `batch` walkers."""
     generator = torch.Generator().manual_seed(seed)
+    dtype = next(model.parameters()).dtype
+    noise = torch.randn(batch, model.noise_size(num_atoms), generator=generator)
     return (
-        torch.zeros(batch, tokens, model.c_s),
-        torch.zeros(batch, tokens, tokens, model.c_z),
-        torch.randn(batch, model.noise_size(num_atoms), generator=generator),
-        torch.full((batch,), 20.0),
-        torch.full((batch,), 310.0),
+        torch.zeros(batch, tokens, model.c_s, dtype=dtype),
+        torch.zeros(batch, tokens, tokens, model.c_z, dtype=dtype),
+        noise.to(dtype),
+        torch.full((batch,), 20.0, dtype=dtype),
+        torch.full((batch,), 310.0, dtype=dtype),
     )

@@ -19,7 +19,7 @@ BOUND = 5.0
 def test_superposed_jumps_move_with_the_frame() -> None:
     features, x = peptide("ACE-ALA-NME")
     bound = bind_network(network(), features.tensors(), TINY.n_queries, TINY.n_keys)
-    turn = rotation(7)
+    turn = rotation(7).float()
     frame_nm = x[0] / 10.0
 
     def sample(frame: torch.Tensor, seed: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from .geometry import (
     RadialEmbedding,
     RelativeUpdate,
     handedness_features,
+    handedness_vectors,
     relative_vectors,
 )
 from .pairformer import Attention
@@ -211,7 +212,9 @@ class DiffusionModule(nn.Module):
         q = q + self.linear_handedness_1(handedness_features(x, features))
         for i, encoder_block in enumerate(self.encoder_blocks):
             q = encoder_block(q, prepared.atom_conditions[i], p, unit_1, features)
-        first = c_skip * x + c_out * self.update_1(q, p, unit_1, unit_1, features)
+        turn_1 = handedness_vectors(x, features)
+        update = self.update_1(q, p, unit_1, unit_1, turn_1, turn_1, features)
+        first = c_skip * x + c_out * update
 
         # Tokens.
         num_tokens = features.token_pair.shape[0]
@@ -229,8 +232,9 @@ class DiffusionModule(nn.Module):
         done = len(self.encoder_blocks)
         for i, decoder_block in enumerate(self.decoder_blocks):
             q = decoder_block(q, prepared.atom_conditions[done + i], p, unit_2, features)
-        second = first + c_out * self.update_2(q, p, unit_1, unit_2, features)
-        return second, first
+        turn_2 = handedness_vectors(first, features)
+        update = self.update_2(q, p, unit_1, unit_2, turn_1, turn_2, features)
+        return first + c_out * update, first
 
 
 def noise_levels(

@@ -85,6 +85,33 @@ def handedness_features(x: Tensor, features: ModelFeatures) -> Tensor:
     return torch.cat([chiral, label], dim=-1)
 
 
+def _handedness_vectors(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
+    c = x.index_select(1, centers[:, 0])
+    a = x.index_select(1, centers[:, 1]) - c
+    b = x.index_select(1, centers[:, 2]) - c
+    d = x.index_select(1, centers[:, 3]) - c
+    sign = signs.unsqueeze(-1)
+    to_a = sign * F.normalize(torch.linalg.cross(b, d, dim=-1), dim=-1, eps=1e-4)
+    to_b = sign * F.normalize(torch.linalg.cross(d, a, dim=-1), dim=-1, eps=1e-4)
+    to_d = sign * F.normalize(torch.linalg.cross(a, b, dim=-1), dim=-1, eps=1e-4)
+    index = torch.cat([centers[:, 0], centers[:, 1], centers[:, 2], centers[:, 3]])
+    parts = torch.cat([-(to_a + to_b + to_d) / 3.0, to_a, to_b, to_d], dim=1)
+    return torch.zeros_like(x).index_add(1, index, parts)
+
+
+def handedness_vectors(x: Tensor, features: ModelFeatures) -> Tensor:
+    """Return the directions that make each centre more right-handed [B, A, 2, 3].
+
+    They are the gradients of the signed volumes with respect to the atoms, each of unit length
+    (the centre's is the mean of its neighbours', turned round), summed over the centres of an
+    atom: first the stereocentres, then the centres that labels make. Sums of directions between
+    atoms can turn a centre over only by passing atoms through each other; these can at once.
+    """
+    chiral = _handedness_vectors(x, features.chiral_centers, features.chiral_signs)
+    label = _handedness_vectors(x, features.label_centers, features.label_signs)
+    return torch.stack([chiral, label], dim=2)
+
+
 class RadialEmbedding(nn.Module):
     """Distances in learned Gaussian bases whose centres and widths depend on the atom pair.
 
@@ -120,10 +147,12 @@ class RadialEmbedding(nn.Module):
 
 
 class RelativeUpdate(nn.Module):
-    """Displacement of each atom as a sum over directions to other atoms.
+    """Displacement of each atom: a sum over directions to other atoms and of handedness.
 
-    ``forward(q [B, A, c], p [B, T, Q, K, c_pair], unit_1, unit_2 [B, T, Q, K, 3])
-    -> [B, A, 3]``: weights for two sets of directions come from the two atoms and their pair.
+    ``forward(q [B, A, c], p [B, T, Q, K, c_pair], unit_1, unit_2 [B, T, Q, K, 3],
+    turn_1, turn_2 [B, A, 2, 3]) -> [B, A, 3]``: two sets of directions between atoms
+    (:func:`relative_vectors`), weighted by the two atoms and their pair, and two of handedness
+    (:func:`handedness_vectors`), weighted by the atom.
     """
 
     def __init__(self, c_atom: int, c_pair: int, c_hidden: int) -> None:
@@ -133,9 +162,17 @@ class RelativeUpdate(nn.Module):
         self.linear_key = linear_no_bias(c_atom, c_hidden)
         self.linear_pair = linear_no_bias(c_pair, c_hidden)
         self.linear_weight = linear_zero(c_hidden, 2)
+        self.linear_turn = linear_zero(c_atom, 4, bias=True)
 
     def forward(
-        self, q: Tensor, p: Tensor, unit_1: Tensor, unit_2: Tensor, features: ModelFeatures
+        self,
+        q: Tensor,
+        p: Tensor,
+        unit_1: Tensor,
+        unit_2: Tensor,
+        turn_1: Tensor,
+        turn_2: Tensor,
+        features: ModelFeatures,
     ) -> Tensor:
         q = self.layernorm_q(q)
         n_t, n_q = features.query_index.shape
@@ -146,4 +183,6 @@ class RelativeUpdate(nn.Module):
         w = self.linear_weight(F.silu(h + self.linear_pair(p)))
         w = w * (features.key_bias == 0.0).to(w.dtype).unsqueeze(-1)
         update = (w[..., 0:1] * unit_1 + w[..., 1:2] * unit_2).sum(3)
-        return update.flatten(1, 2)[:, : q.shape[1]]
+        update = update.flatten(1, 2)[:, : q.shape[1]]
+        turns = torch.cat([turn_1, turn_2], dim=2)
+        return update + (self.linear_turn(q).unsqueeze(-1) * turns).sum(2)
