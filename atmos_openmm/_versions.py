@@ -7,8 +7,8 @@ metadata, so it costs milliseconds and loads neither library.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +51,14 @@ def build_info() -> BuildInfo:
         if nothing was built
     """
     try:
-        from . import _build_info
+        # Written by setup.py, so not there for a type checker.
+        found = importlib.import_module(f"{__package__}._build_info")
     except ImportError:
         raise ImportError(
             f"atmos_openmm is not built: {_PACKAGE / '_build_info.py'} is missing. In the source "
             "tree run 'pip install .', or 'python setup.py build_ext --inplace' to work in place."
         ) from None
-    return BuildInfo(
-        _build_info.TORCH_VERSION, _build_info.OPENMM_VERSION, _build_info.PYTHON_VERSION
-    )
+    return BuildInfo(found.TORCH_VERSION, found.OPENMM_VERSION, found.PYTHON_VERSION)
 
 
 def installed_version(package: str) -> str | None:
