@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from openmm import app
+from openmm import app, unit
 
 from atmos_openmm.validation import EnergyValidator
 from atmos_openmm.validation.boxes import close_pairs, make_whole, reduced_box, spanning_tree
@@ -83,14 +83,22 @@ def test_boxes_are_reduced_and_checked():
 
 @pytest.fixture(scope="module")
 def solvated():
-    """Capped alanine with a few waters in a cube of 2.2 nm, PME."""
+    """Capped alanine with nine waters near a face of a cube of 2.2 nm, PME."""
     topology, _, minimum = cases.peptide("A")
     field = app.ForceField("amber14-all.xml", "amber14/tip3p.xml")
-    modeller = app.Modeller(topology, minimum)
-    modeller.addSolvent(field, model="tip3p", boxSize=[2.2, 2.2, 2.2])
-    waters = [r for r in modeller.topology.residues() if r.name == "HOH"]
-    modeller.delete(waters[12:])
-    positions = np.array(modeller.positions.value_in_unit(modeller.positions.unit))
+    shape = np.array([[0, 0, 0], [0.09572, 0, 0], [-0.023999, 0.092663, 0]])
+    water = app.Topology()
+    chain, coordinates = water.addChain("W"), []
+    for x, y in product((-0.7, 0.0, 0.7), repeat=2):
+        residue = water.addResidue("HOH", chain)
+        oxygen = water.addAtom("O", app.element.oxygen, residue)
+        for name in ("H1", "H2"):
+            water.addBond(oxygen, water.addAtom(name, app.element.hydrogen, residue))
+        coordinates.append(shape + [x, y, 1.0])
+    modeller = app.Modeller(topology, minimum * unit.nanometer)
+    modeller.add(water, np.concatenate(coordinates) * unit.nanometer)
+    modeller.topology.setUnitCellDimensions([2.2, 2.2, 2.2])
+    positions = np.array(modeller.positions.value_in_unit(unit.nanometer))
     system = field.createSystem(
         modeller.topology, nonbondedMethod=app.PME, nonbondedCutoff=0.9, constraints=app.HBonds
     )
@@ -130,3 +138,26 @@ def test_an_overlap_with_solvent_across_the_boundary_is_found(solvated):
     assert (verdict.verdict, verdict.reason) == ("invalid", "environment")
     assert "A/ALA2/" in verdict.detail and "HOH" in verdict.detail
     assert verdict.broken_bonds == ()
+
+
+def test_water_without_bonds_in_the_topology_does_not_clash_with_itself(solvated):
+    """Readers of GROMACS files leave rigid water without bonds; its constraints tell enough."""
+    topology, system, positions = solvated
+    bare = app.Topology()
+    copies = {}
+    for chain in topology.chains():
+        new_chain = bare.addChain(chain.id)
+        for residue in chain.residues():
+            new_residue = bare.addResidue(residue.name, new_chain, residue.id)
+            for atom in residue.atoms():
+                copies[atom] = bare.addAtom(atom.name, atom.element, new_residue)
+    for bond in topology.bonds():
+        if bond[0].residue.name != "HOH":
+            bare.addBond(copies[bond[0]], copies[bond[1]])
+    found = EnergyValidator(bare, system, relaxationIterations=0).validate(positions)
+    whole = EnergyValidator(topology, system, relaxationIterations=0).validate(positions)
+    assert found.clashes == whole.clashes == 0
+    # And molecules cut by the boundary are still made whole.
+    wrapped = positions - np.floor(positions / 2.2) * 2.2
+    cut = EnergyValidator(bare, system, relaxationIterations=0).validate(wrapped)
+    assert cut.constraint_error_nm == pytest.approx(whole.constraint_error_nm, abs=1e-6)

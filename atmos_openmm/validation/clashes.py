@@ -45,7 +45,7 @@ class ClashFinder:
     Parameters
     ----------
     bonds: array [M,2]
-        bonds of the Topology.
+        what makes atoms neighbours; a pair may come twice.
     movable: array [P], bool
         particles with mass; the others are left out.
     solute: array [A]

@@ -86,7 +86,7 @@ class Geometry:
     solute, solute_heavy: array, int64
         particle numbers of the solute, and of its heavy atoms.
     bond_pairs: list of (int, int)
-        what holds molecules together: the Topology's bonds and the constraints.
+        what holds molecules together: bonds of Topology and System, and constraints.
     omegas: OmegaTorsions
 
     Raises
@@ -134,15 +134,19 @@ class Geometry:
         topology_bonds = np.array(
             [(a.index, b.index) for a, b in topology.bonds()], dtype=np.int64
         ).reshape(-1, 2)
+        held = np.concatenate([topology_bonds, self._constraints.atoms, self._bonds.atoms])
+        # Some readers give water no bonds; what the System holds together there does not clash.
+        # In the solute the System's terms stay out: they may span angles (Urey and Bradley's).
+        in_solvent = ~np.isin(held, self.solute).any(axis=1)
+        in_topology = np.arange(len(held)) < len(topology_bonds)
         self._finder = ClashFinder(
-            topology_bonds,
+            held[in_topology | in_solvent],
             movable_particles(system),
             self.solute,
             spec.radii_nm,
             spec.clash_factor,
             spec.environment_distance_nm,
         )
-        held = np.concatenate([topology_bonds, self._constraints.atoms])
         self.bond_pairs: list[tuple[int, int]] = [(int(a), int(b)) for a, b in held]
 
     def measure(
