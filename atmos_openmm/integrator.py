@@ -298,7 +298,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         At most `getProposalCapacity()` (1000 by default) are kept, and the oldest are dropped
         first; `getNumDroppedProposals()` counts those. `setProposalRecording(capacity,
-        keepPositions)` sets how many are kept and whether with their positions (by default without).
+        keepPositions)` sets how many are kept and whether with their positions, by default without.
         """
         return [_record(proposal) for proposal in super().takeProposals()]
 
@@ -382,7 +382,9 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
     def __copy__(self) -> AtmosIntegrator:
         duplicate = _atmos.cloneIntegrator(self)
         duplicate.__class__ = self.__class__
-        extra = {key: value for key, value in self.__dict__.items() if key not in ("this", "_owner")}
+        # A copy owns its C++ object, also where this one is a view of another's.
+        own = ("this", "_owner")
+        extra = {key: value for key, value in self.__dict__.items() if key not in own}
         duplicate.__dict__.update(extra)
         return duplicate
 

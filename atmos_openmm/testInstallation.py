@@ -1,4 +1,4 @@
-"""Shows what of the installation works on this machine: ``python -m atmos_openmm.testInstallation``.
+"""Shows what works on this machine: ``python -m atmos_openmm.testInstallation``.
 
 It prints a table of versions, OpenMM's platforms, the compiled parts, the GPU and the bundled
 models, each tried out as far as that takes seconds, and ends with a verdict. The exit status is 0
@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ._versions import build_info, installed_version, package_version
@@ -204,7 +205,7 @@ def _models() -> list[Row]:
     names = bundled_models()
     if not names:
         return [Row("bundled models", "none", "The package comes with one. Install it again.")]
-    return [_guarded(f"model {name}", lambda name=name: _open_model(name)) for name in names]
+    return [_guarded(f"model {name}", partial(_open_model, name)) for name in names]
 
 
 def _open_model(name: str) -> str:

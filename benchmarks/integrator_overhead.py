@@ -1,4 +1,4 @@
-"""Speed of AtmosIntegrator without jumps against LangevinMiddleIntegrator, and the cost of one jump.
+"""Speed of AtmosIntegrator without jumps against the plain integrator, and the cost of a jump.
 
 Three runs take turns over many rounds: plain A, plain B and ours with the jump interval 0. The
 ratio of A to B is the control: it shows how far the machine's noise alone takes such a ratio from

@@ -17,8 +17,8 @@ TEMPERATURE = 300.0
 STEP_PS = 0.002
 LAG_PS = 50.0
 
-# A chiral centre 0 with the neighbours 1 to 4, and a hydrogen 5 on 4 whose bond is constrained. Turning 5
-# about the bond 0-4 changes nothing but a weak torsion.
+# A chiral centre 0 with the neighbours 1 to 4, and a hydrogen 5 on 4 whose bond is constrained.
+# Turning 5 about the bond 0-4 changes nothing but a weak torsion.
 MASSES = (12.0, 14.0, 16.0, 19.0, 12.0, 1.0)
 BONDS = ((0, 1), (0, 2), (0, 3), (0, 4), (4, 5))
 BOND_LENGTHS = (0.15, 0.15, 0.15, 0.15, 0.11)
@@ -91,7 +91,7 @@ def no_screen(num_atoms: int) -> ScreenSpec:
 
 
 class Rotor(torch.nn.Module):
-    """Turns atom 5 about the bond from 0 to 4 and the whole frame about z; sometimes stretches a bond.
+    """Turns atom 5 about the bond 0-4 and the whole frame about z; sometimes stretches a bond.
 
     The angle depends on the noise and on the state; the state decays and takes up noise. A large
     first noise stretches the constrained bond beyond the screen, so that runs hold accepted and

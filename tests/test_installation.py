@@ -119,7 +119,8 @@ def test_a_compiled_part_does_not_load(copied):
 
 
 def test_importing_the_package_is_light():
-    code = "import sys, atmos_openmm; print(sorted({'torch', 'openmm', 'numpy'} & set(sys.modules)))"
+    heavy = "{'torch', 'openmm', 'numpy'}"
+    code = f"import sys, atmos_openmm; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -158,7 +159,8 @@ def test_a_fault_is_named_and_counted(copied):
     # The operator library of the copy is damaged after its presence was checked.
     library = copied / "atmos_openmm" / "ops" / "libatmos_ops.so"
     library.write_bytes(b"")
-    done = _run(copied, "import sys; from atmos_openmm.testInstallation import main; sys.exit(main())")
+    code = "import sys; from atmos_openmm.testInstallation import main; sys.exit(main())"
+    done = _run(copied, code)
     assert done.returncode == 1
     assert re.search(r"^operator library: ImportError: The operator library ", done.stdout, re.M)
     assert re.search(r"^Verdict: \d of \d+ parts have a fault\.$", done.stdout.splitlines()[-1])

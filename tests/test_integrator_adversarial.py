@@ -133,8 +133,8 @@ def test_bad_frames_are_counted_and_undone(fault, reason, screened, restore):
 
 
 def test_a_finite_energy_without_forces_is_not_enough():
-    # The square root of a distance of 0 is an energy without a gradient: taking the frame would fill
-    # the Context with NaN one step later, even in mode "none".
+    # The square root of a distance of 0 is an energy without a gradient: taking the frame would
+    # fill the Context with NaN one step later, even in mode "none".
     system = molecule_system()
     force = openmm.CustomCompoundBondForce(2, "10*sqrt(distance(p1, p2))")
     force.addBond([1, 2], [])

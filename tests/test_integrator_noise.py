@@ -49,7 +49,8 @@ def test_gaussians_are_normal_and_streams_independent():
     a = np.array(atmos.gaussians(3, 0, 0, count))
     b = np.array(atmos.gaussians(3, 0, 1, count))
     c = np.array(atmos.gaussians(3, 1, 0, count))
-    # Five standard errors: of a mean 1/sqrt(n), of a variance sqrt(2/n), of a fourth moment sqrt(96/n).
+    # Five standard errors: of a mean 1/sqrt(n), of a variance sqrt(2/n), of a fourth moment
+    # sqrt(96/n).
     error = 1.0 / math.sqrt(count)
     for x in (a, b, c):
         assert abs(x.mean()) < 5 * error

@@ -1,4 +1,4 @@
-"""Jumps in systems with constraints, virtual sites, fixed particles, boxes and barostats; velocities."""
+"""Jumps among constraints, virtual sites, fixed particles and barostats; their velocities."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EDGE = 4
 
 
 def _solvated():
-    """The molecule among TIP4P water in a box with a barostat, and one particle that is held in place."""
+    """The molecule and a particle that is held in place among TIP4P water, with a barostat."""
     system = openmm.System()
     add_molecule(system)
     positions = [molecule_positions() + 0.62]
@@ -205,9 +205,10 @@ def _drawn_kinetic_energies(system, jumps):
 
 @pytest.mark.parametrize("held", [False, True])
 def test_drawn_velocities_follow_maxwell_and_boltzmann(held):
-    # 2 K / kT is a chi-square variable of n degrees of freedom: mean n, variance 2n. Over m independent
-    # draws the mean has the standard deviation sqrt(2n/m) and the variance one of about
-    # sqrt((8n^2 + 48n)/m). Leaving the centre of mass in would add 3 to n, leaving the constraint 1.
+    # 2 K / kT is a chi-square variable of n degrees of freedom: mean n, variance 2n. Over m
+    # independent draws the mean has the standard deviation sqrt(2n/m) and the variance one of about
+    # sqrt((8n^2 + 48n)/m). Leaving the centre of mass in would add 3 to n, leaving the constraint
+    # 1.
     system = molecule_system()
     if held:
         # A particle that is held in place: the centre of mass is free to move then.
@@ -222,12 +223,13 @@ def test_drawn_velocities_follow_maxwell_and_boltzmann(held):
 
 
 def test_dynamics_between_jumps_keeps_the_temperature():
-    # Between jumps bonds and angles swap kinetic and potential energy, so velocities that do not fit the
-    # positions show before the next jump as a wrong temperature. For an oscillator of frequency w the
-    # velocity at the time of the positions has the variance kT/m (1 - (w dt/2)^2) in the scheme's own
-    # distribution and kT/m in the draw, a heating of (w dt/2)^2: 0.12 for the fastest bonds and angles here
-    # (w = 175 and 182 per ps at 4 fs), and less on average over all degrees of freedom. A draw that leaves
-    # out the half step of the force heats by 0.48 here, as was measured.
+    # Between jumps bonds and angles swap kinetic and potential energy, so velocities that do not
+    # fit the positions show before the next jump as a wrong temperature. For an oscillator of
+    # frequency w the velocity at the time of the positions has the variance kT/m (1 - (w dt/2)^2)
+    # in the scheme's own distribution and kT/m in the draw, a heating of (w dt/2)^2: 0.12 for the
+    # fastest bonds and angles here (w = 175 and 182 per ps at 4 fs), and less on average over all
+    # degrees of freedom. A draw that leaves out the half step of the force heats by 0.48 here, as
+    # was measured.
     interval, jumps, largest_heating = 10, 1500, 0.12
     integrator = make_integrator(module_bytes(Identity(NUM_ATOMS)), interval=interval)
     integrator.setStepSize(0.004)
@@ -240,8 +242,8 @@ def test_dynamics_between_jumps_keeps_the_temperature():
         inner = v - masses @ v / masses.sum()
         values.append((masses[:, None] * inner**2).sum() / (GAS_CONSTANT * TEMPERATURE))
     n = 3 * NUM_ATOMS - 1 - 3
-    # The first tenth is left out. Potential energy is remembered for some jumps: an effective sample is
-    # taken as five of them.
+    # The first tenth is left out. Potential energy is remembered for some jumps: an effective
+    # sample is taken as five of them.
     values = np.array(values[jumps // 10 :])
     error = 4 * math.sqrt(2 / (n * len(values) / 5))
     assert -error < values.mean() / n - 1 < largest_heating
@@ -286,8 +288,8 @@ class _Thermometer(Identity):
 
 @pytest.mark.parametrize("stretch, reason", [(0.02, "accepted"), (0.06, "constraints")])
 def test_a_slightly_stretched_constraint_is_mended_and_a_far_one_rejected(stretch, reason):
-    # The limit is 0.05 nm. Positions that are set are not constrained, so the identity brings the stretched
-    # bond back to the integrator.
+    # The limit is 0.05 nm. Positions that are set are not constrained, so the identity brings the
+    # stretched bond back to the integrator.
     integrator = make_integrator(module_bytes(Identity(NUM_ATOMS)), interval=1)
     integrator.setScreen(molecule_screen(bond_tolerance_nm=1.0))
     context = make_context(integrator)

@@ -89,7 +89,8 @@ from integrator_support import *
 import openmm
 from openmm import XmlSerializer
 integrator = AtmosIntegrator.cast(XmlSerializer.deserialize(open("integrator.xml").read()))
-context = openmm.Context(molecule_system(), integrator, openmm.Platform.getPlatformByName("Reference"))
+platform = openmm.Platform.getPlatformByName("Reference")
+context = openmm.Context(molecule_system(), integrator, platform)
 context.loadCheckpoint(open("checkpoint", "rb").read())
 integrator.step({steps})
 np.save("end.npy", phase_point(context))
@@ -125,8 +126,8 @@ def test_state_xml_carries_the_run():
     other_context.setState(openmm.XmlSerializer.deserialize(xml))
     assert _run_state(other) == _run_state(integrator)
     np.testing.assert_array_equal(phase_point(other_context), phase_point(context))
-    # The thermostat's random numbers are not in a State, so the dynamics differs, but the jumps take up
-    # their count and their noise.
+    # The thermostat's random numbers are not in a State, so the dynamics differs, but the jumps
+    # take up their count and their noise.
     proposed = other.getNumProposed()
     other.step(INTERVAL)
     assert other.getNumProposed() == proposed + 1

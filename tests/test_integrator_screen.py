@@ -77,7 +77,7 @@ def _free_particles(masses, positions, others=(), box=None):
 
 
 def _records(spec, size, system, positions, model_atoms):
-    """Proposals from one and the same frame: every one is turned down by its energy at the latest."""
+    """Proposals from one and the same frame: its energy turns each down at the latest."""
     integrator = AtmosIntegrator(0.0, 0.0, 1e-9)
     integrator.setModule(module_bytes(_Shaker(model_atoms, size)), range(model_atoms))
     integrator.setScreen(spec)

@@ -398,7 +398,7 @@ class HybridDriver:
         drawn = thermal_velocities(self._masses, self._temperature_k, walker.seed, attempt)
         if _keeps_half_step_velocities(integrator):
             # What is drawn for the time of the positions goes back by half a step: a half-step
-            # velocity that is not correlated with the positions makes the first kick twice too large.
+            # velocity without correlation to the positions makes the first kick twice too large.
             groups = integrator.getIntegrationForceGroups()
             state = context.getState(forces=True, groups=groups)
             forces = np.asarray(state.getForces(asNumpy=True)._value, dtype=np.float64)
