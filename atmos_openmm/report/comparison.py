@@ -87,11 +87,13 @@ class Comparison:
             torsion_histogram(self.hybrid.phi, self.hybrid.psi, SHORT_RUN_BINS),
             torsion_histogram(self.md.phi, self.md.psi, SHORT_RUN_BINS))
         valid = sum(flag == "good" for flag in self.verdicts.flags)
-        ratio = rate_ratio(hybrid_rate, md_rate)
+        ratio = f"ratio of the rates {rate_ratio(hybrid_rate, md_rate)} (95 %)"
+        if hybrid.total == md.total == 0:
+            ratio = "no crossing in either"
         return [
             Fact("Crossings between φ < 0 and φ > 0", f"{hybrid.total:,} hybrid, {md.total:,} MD",
                  f"in {self.hybrid_seconds:.0f} s and {self.md_seconds:.0f} s of wall clock; "
-                 f"ratio of the rates {ratio} (95 %)"),
+                 f"{ratio}"),
             Fact("Frames with φ > 0, hybrid and MD",
                  f"{_percent(hybrid.fractions[1])} and {_percent(md.fractions[1])}",
                  "populations of a filtered run are biased; see below"),
