@@ -118,7 +118,7 @@ class GeometricAtomAttention(nn.Module):
         signed = weights.transpose(-2, -3) * self.linear_direction(p).transpose(-1, -2)
         v = torch.matmul(signed, unit)  # [B, T, Q, heads, 3]
         products = torch.matmul(v, v.transpose(-1, -2)).flatten(-2)
-        n = v / (v.norm(dim=-1, keepdim=True) + 0.05)
+        n = v / (torch.linalg.vector_norm(v, 2.0, [-1], True) + 0.05)
         triple = (n * torch.linalg.cross(n.roll(1, -2), n.roll(2, -2), dim=-1)).sum(-1)
         invariants = torch.cat([products, triple], dim=-1).flatten(1, 2)[:, : a.shape[1]]
         out = out + self.linear_products(invariants)
