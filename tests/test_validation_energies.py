@@ -156,6 +156,15 @@ def test_frames_without_an_energy_are_refused(alanine, bad):
         decomposeEnergy(system, positions[:5])
 
 
+def test_the_example_in_the_documentation_holds():
+    import doctest
+
+    from atmos_openmm.validation import energies
+
+    result = doctest.testmod(energies)
+    assert result.attempted > 5 and result.failed == 0
+
+
 def test_quantities_go_in_and_come_out(alanine):
     _, system, positions = alanine
     split = decomposeEnergy(system, (positions * 10).tolist() * unit.angstrom)
