@@ -41,40 +41,47 @@ def load_wrapper() -> ModuleType:
         ) from error
 
 
-class _AfterOpenMM(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _LoaderWithWrapper(importlib.abc.Loader):
     """Loads OpenMM as it would be loaded anyway, then the wrapper."""
 
-    def __init__(self) -> None:
-        self._loader: importlib.abc.Loader | None = None
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != "openmm":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec("openmm")
-        if spec is None or spec.loader is None:
-            sys.meta_path.insert(0, self)
-            return None
-        self._loader = spec.loader
-        spec.loader = self
-        return spec
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        assert self._loader is not None
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        assert self._loader is not None and module.__spec__ is not None
-        module.__spec__.loader = self._loader
+        sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _AfterOpenMM)]
         module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         try:
             load_wrapper()
         except ImportError:
             # Importing OpenMM must not fail because of us. Whoever uses AtmosIntegrator sees why.
             pass
+
+
+class _AfterOpenMM(importlib.abc.MetaPathFinder):
+    """Finds OpenMM where it is found anyway, and has the wrapper loaded after it."""
+
+    def __init__(self) -> None:
+        self._searching = False
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "openmm" or self._searching:
+            return None
+        self._searching = True
+        try:
+            spec = importlib.util.find_spec("openmm")
+        finally:
+            self._searching = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _LoaderWithWrapper(spec.loader)
+        return spec
 
 
 def register() -> None:

@@ -25,8 +25,6 @@ static string libraryFolder() {
 }
 
 static PropagatorModuleFactory openImplementation() {
-    if (prepareFunction != nullptr)
-        prepareFunction();
     const string path = libraryFolder() + "/libatmos_torch.so";
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
@@ -40,6 +38,12 @@ static PropagatorModuleFactory openImplementation() {
 }
 
 unique_ptr<PropagatorModule> PropagatorModule::load(const string& bytes) {
+    // Not inside the initialisation below: it takes Python's lock, and another thread could hold that lock while
+    // it waits for the initialisation.
+
+    if (prepareFunction != nullptr)
+        prepareFunction();
+
     // A throw leaves the variable uninitialised, so a later call tries again.
 
     static const PropagatorModuleFactory factory = openImplementation();

@@ -57,8 +57,8 @@ public:
      */
     static std::unique_ptr<PropagatorModule> load(const std::string& bytes);
     /**
-     * Set a function that is called before the implementation's library is opened.  The Python layer
-     * uses it to import torch and the operator library.  It throws to report a failure.
+     * Set a function that load() calls first, each time.  The Python layer uses it to import torch and the
+     * operator library.  It throws to report a failure.
      */
     static void setPrepareFunction(void (*prepare)());
 };
