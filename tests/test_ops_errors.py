@@ -73,7 +73,9 @@ def test_a_mask_that_wants_a_gradient_is_refused():
 def test_a_second_derivative_is_refused():
     given = arguments()
     a = given["a"].requires_grad_()
-    (grad,) = torch.autograd.grad(triangle_contraction(**given).square().sum(), a, create_graph=True)
+    (grad,) = torch.autograd.grad(
+        triangle_contraction(**given).square().sum(), a, create_graph=True
+    )
     assert grad.requires_grad
     with pytest.raises(RuntimeError, match="first derivatives only"):
         grad.sum().backward()

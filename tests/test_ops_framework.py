@@ -88,8 +88,13 @@ def test_a_saved_module_has_its_gradient_in_a_fresh_process(tmp_path):
 
     subprocess.run(
         [
-            sys.executable, "-c", FRESH_PROCESS, str(library_path()), str(tmp_path / "layer.pt"),
-            str(tmp_path / "given.pt"), str(tmp_path / "found.pt"),
+            sys.executable,
+            "-c",
+            FRESH_PROCESS,
+            str(library_path()),
+            str(tmp_path / "layer.pt"),
+            str(tmp_path / "given.pt"),
+            str(tmp_path / "found.pt"),
         ],
         check=True,
     )

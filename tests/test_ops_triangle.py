@@ -88,9 +88,7 @@ def test_fully_masked_nodes_give_exact_zeros(dtype, outgoing):
     gone = 4
     mask[1, gone, :] = 0
     mask[1, :, gone] = 0
-    out, grad_a, grad_b = values_and_gradients(
-        triangle_contraction, a, b, mask, grad, outgoing
-    )
+    out, grad_a, grad_b = values_and_gradients(triangle_contraction, a, b, mask, grad, outgoing)
     for tensor in (out, grad_a, grad_b):
         assert (tensor[1, gone] == 0).all() and (tensor[1, :, gone] == 0).all()
         assert (tensor[0] != 0).any()

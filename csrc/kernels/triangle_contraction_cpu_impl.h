@@ -220,8 +220,10 @@ struct Kernel {
       if (!last) continue;
       if (mask != nullptr) {
         const Acc scale = mask[q * mask_stride];
-        for (int lane = 0; lane < width; ++lane)
-          value[lane] = scale == Acc(0) ? Acc(0) : value[lane] * scale;
+        if (scale == Acc(0))
+          for (int lane = 0; lane < width; ++lane) value[lane] = Acc(0);
+        else
+          for (int lane = 0; lane < width; ++lane) value[lane] *= scale;
       }
       T* to = out + q * out_stride;
       if (channels >= width)
