@@ -310,6 +310,28 @@ def test_atoms_on_top_of_each_other_get_a_verdict(validator, frame):
     assert validator.validate(cases.dynamics()[51]).verdict == "valid"
 
 
+@pytest.mark.parametrize(
+    "positions",
+    [
+        np.zeros((22, 3)),
+        np.outer(0.1 * np.arange(22), [1, 0, 0]),
+        np.random.default_rng(1).normal(scale=1e4, size=(22, 3)),
+        np.random.default_rng(2).normal(scale=1e-6, size=(22, 3)),
+        np.random.default_rng(3).normal(scale=1e160, size=(22, 3)),
+    ],
+    ids=["all in one place", "on a line", "far apart", "in a point", "beyond all numbers"],
+)
+def test_whatever_comes_gets_a_verdict(validator, positions):
+    """Warnings are errors in these tests: nothing overflows unnoticed either."""
+    verdict = validator.validate(positions)
+    assert verdict.verdict == "invalid"
+    if np.abs(positions).max() > 1e9:
+        assert verdict.reason == "nonfinite" and "22 atoms" in verdict.detail
+    else:
+        assert verdict.reason == "bonds" and len(verdict.broken_bonds) > 10
+    assert validator.validate(cases.dynamics()[51]).verdict == "valid"
+
+
 def test_constraints_are_measured_before_they_are_applied(raw_validator, frame):
     """A bond to hydrogen 0.03 nm too long: the energy after constraints does not show it."""
     topology = cases.peptide("A")[0]

@@ -27,6 +27,9 @@ __all__ = ["EnergyValidator"]
 
 NAN = float("nan")
 
+#: A coordinate beyond a metre is no coordinate; squares of such numbers overflow.
+LARGEST_COORDINATE_NM = 1e9
+
 
 class EnergyValidator:
     """Judges frames by the energies of a System and by the chemistry of its Topology.
@@ -218,9 +221,12 @@ class EnergyValidator:
         box = None if periodicBoxVectors is None else as_positions_nm(periodicBoxVectors)
         return self._judge(Frame(0, NAN, values, box))
 
+    # Coordinates of any size are measured; what overflows on the way is a number out of range.
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def _judge(self, frame: Frame) -> FrameVerdict:
         positions = frame.positions_nm
-        bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+        # NaN compares false, so it is bad too.
+        bad = np.flatnonzero(~(np.abs(positions) <= LARGEST_COORDINATE_NM).all(axis=1))
         if len(bad):
             return self._nonfinite(frame, bad)
         try:
@@ -230,6 +236,7 @@ class EnergyValidator:
         if box is not None:
             positions = make_whole(positions, self._tree, box)
         split = self._decomposer.decompose(positions, box)
+        # The decomposer has left the frame in the Context of the whole System.
         force = largest_force(self._context, self._movable)
         findings = self._geometry.measure(positions, box)
         faults = self._geometry_faults(findings)
