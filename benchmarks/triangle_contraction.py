@@ -127,7 +127,8 @@ def main() -> None:
                         flush=True,
                     )
     if options.json:
-        settings = {**vars(options), "torch": torch.__version__, "library": info}
+        library = {name: value for name, value in info.items() if name != "path"}
+        settings = {**vars(options), "torch": torch.__version__, "library": library}
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"settings": settings, "rows": rows}, file, indent=1)
 
