@@ -1,7 +1,7 @@
 """Small Systems and bound modules that the sampling tests share.
 
-Tests load this file by path (pytest runs with importlib import mode); the test that kills a run
-also executes it as a program, so that the run happens in a process of its own.
+The test that kills a run also executes this file as a program, so that the run happens in a process
+of its own.
 """
 
 from __future__ import annotations

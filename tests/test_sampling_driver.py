@@ -1,23 +1,16 @@
 """HybridDriver: schedule, exact restoration, verdicts and velocities."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import openmm
 import pytest
+import sampling_cases as cases
 from openmm import unit
 
 from atmos_openmm.sampling.driver import HybridDriver
 from atmos_openmm.sampling.velocities import GAS_CONSTANT_KJ_PER_MOL_K
 from atmos_openmm.systems.screening import ScreenSpec
-
-_spec = importlib.util.spec_from_file_location(
-    "sampling_cases", Path(__file__).with_name("sampling_cases.py")
-)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 
 def driver(context, module=None, **changes):

@@ -1,6 +1,5 @@
 """HybridSampler: records, resumption after kill -9, valid frames, failures."""
 
-import importlib.util
 import json
 import os
 import resource
@@ -13,6 +12,7 @@ import mdtraj
 import numpy as np
 import openmm
 import pytest
+import sampling_cases as cases
 
 import atmos_openmm
 from atmos_openmm import AtmosPropagator
@@ -23,9 +23,6 @@ from atmos_openmm.sampling.tables import ORIGINS, TABLES
 from atmos_openmm.systems.screening import ScreenSpec
 
 CASES = Path(__file__).with_name("sampling_cases.py")
-_spec = importlib.util.spec_from_file_location("sampling_cases", CASES)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 CYCLES = 14
 ACCEPTED = REASONS.index("accepted")

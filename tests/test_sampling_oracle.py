@@ -1,22 +1,15 @@
 """The compiled AtmosIntegrator against the Python driver: same noise, same trajectory."""
 
-import importlib.util
 import io
-from pathlib import Path
 
 import numpy as np
 import openmm
 import pytest
+import sampling_cases as cases
 import torch
 
 from atmos_openmm.integrator import AtmosIntegrator
 from atmos_openmm.sampling.driver import HybridDriver
-
-_spec = importlib.util.spec_from_file_location(
-    "sampling_cases", Path(__file__).with_name("sampling_cases.py")
-)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 INTERVAL = 5
 

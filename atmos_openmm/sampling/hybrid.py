@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SMALL_SOLUTE_ATOMS = 500
 #: The CPU platform gets one thread for systems up to this size: waking more costs more.
 SMALL_SYSTEM_PARTICLES = 500
+#: Minimiser iterations at the start: molecules that drift over a flat energy never converge.
+START_ITERATIONS = 500
 #: Steps between the seeds of the thermostats and those of the jumps, so that they never coincide.
 _THERMOSTAT_STREAM = 1000003
 
@@ -163,7 +165,7 @@ class HybridSampler:
         trajectoryFormat: str
             'dcd' or 'xtc'
         minimize: bool
-            Whether to minimise the start
+            Whether to minimise the start (by at most 500 iterations)
         equilibrationSteps: int
             Steps of plain dynamics before the first cycle, with which nothing is learned or written
         storePositions: bool, optional
@@ -481,8 +483,10 @@ class HybridSampler:
             context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
             context.setPositions(state.getPositions(asNumpy=True))
             context.applyConstraints(plain.getConstraintTolerance())
+            if not np.isfinite(context.getState(energy=True).getPotentialEnergy()._value):
+                raise ValueError(_hopeless_start(self.topology, self._positions[walker.index]))
             if self._minimize:
-                openmm.LocalEnergyMinimizer.minimize(context)
+                openmm.LocalEnergyMinimizer.minimize(context, maxIterations=START_ITERATIONS)
             context.setVelocitiesToTemperature(
                 self._temperature_k, self._thermostat_seed(walker.index)
             )
@@ -633,6 +637,24 @@ def _start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np
     if not np.isfinite(array).all():
         raise ValueError("positions hold numbers that are not finite; check the input file.")
     return array
+
+
+def _hopeless_start(topology: Topology, positions_nm: NDArray[np.float64]) -> str:
+    """Why a start has no finite energy: the two atoms nearest to each other, as a rule."""
+    from scipy.spatial import cKDTree
+
+    distances, neighbours = cKDTree(positions_nm).query(positions_nm, k=2)
+    first = int(distances[:, 1].argmin())
+    second = next(int(n) for n in neighbours[first] if n != first)
+    atoms = list(topology.atoms())
+    names = [
+        f"{atom.name} of {atom.residue.name} {atom.residue.id} (atom {atom.index})"
+        for atom in (atoms[first], atoms[second])
+    ]
+    return (
+        f"The potential energy of the start is not finite. Nearest to each other are {names[0]} "
+        f"and {names[1]}: {distances[first, 1]:.4f} nm. Mend the structure."
+    )
 
 
 def _fastest_platform() -> Any:

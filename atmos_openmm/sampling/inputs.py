@@ -53,7 +53,8 @@ def read_structure(path: Path) -> Structure:
             f"{', '.join(readers)} files."
         )
     try:
-        file = reader(str(path))
+        with open(path, encoding="utf-8") as text:
+            file = reader(text)
     except Exception as error:
         raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     positions = file.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
