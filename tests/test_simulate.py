@@ -205,6 +205,28 @@ def test_velocities_of_a_run_have_the_temperature_they_should(tmp_path: Path):
     assert np.all(np.abs(found / np.array([300.0, 420.0]) - 1.0) < 4.0 * error + 0.01)
 
 
+@pytest.mark.parametrize(("settings", "blocks"), [
+    (dict(interval_ps=10.0, length_ps=50.0), (1.0, 10, 1)),
+    (dict(interval_ps=0.25), (0.25, 1, 1)),
+    (dict(mode="exchange", temperatures=(300.0, 400.0), interval_ps=4.0, exchange_interval_ps=2.0),
+     (1.0, 4, 2)),
+    (dict(mode="exchange", temperatures=(300.0, 400.0), interval_ps=0.5, exchange_interval_ps=1.0),
+     (0.5, 1, 2)),
+])
+def test_copies_are_recentred_every_picosecond_at_least(settings: dict, blocks: tuple):
+    assert module._blocks(SimulationSettings(**settings)) == pytest.approx(blocks)
+
+
+def test_copies_of_a_long_block_stay_apart(tmp_path: Path):
+    """Frames far apart: the trajectories are whole molecules, with the time that was asked for."""
+    out = _run(tmp_path / "x.h5", copies=3, length_ps=4.0, interval_ps=2.0, burn_in_ps=0.0,
+               chunk_ps=10.0)
+    with TrajectoryFile(out) as file:
+        for trajectory in file.trajectories:
+            np.testing.assert_allclose(trajectory.time_ps, [2.0, 4.0])
+            assert np.abs(trajectory.positions()).max() < 1.0
+
+
 def test_both_modes_go_into_one_file(tmp_path: Path):
     out = _run(tmp_path / "x.h5", mode="both", temperatures=(300.0, 400.0), copies=2, length_ps=0.2,
                interval_ps=0.1, exchange_interval_ps=0.1, burn_in_ps=0.1, chunk_ps=1.0)
