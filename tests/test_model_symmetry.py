@@ -173,3 +173,13 @@ def test_handedness_vectors_raise_the_signed_volume() -> None:
     after = signed_volumes(moved, static.chiral_centers, static.chiral_signs)
     assert before.shape == (1, 2) and (before < -0.5).all()
     assert (after > before + 0.01).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_frames_that_are_wholly_mirrored_are_reflected(setting, seed: int) -> None:
+    model, static, context, x = setting
+    h_s, h_z, noise, *_ = jump_inputs(model, x.shape[1], 3, seed=seed)
+    with torch.no_grad():
+        prepared = model.prepare(h_s, h_z, context, static)
+        y = model.sample(noise, prepared, static)
+    assert float(signed_volumes(y, static.chiral_centers, static.chiral_signs)) > 0

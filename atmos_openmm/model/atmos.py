@@ -9,6 +9,7 @@ from .diffusion import DiffusionModule, Prepared, noise_levels
 from .distogram import DistogramHead
 from .features import ModelFeatures
 from .frame_encoder import FrameEncoder
+from .geometry import signed_volumes
 from .transition import StateUpdate, Transition
 
 
@@ -130,7 +131,12 @@ class AtmosModel(nn.Module):
                 slope_next = (x_next - d) / sigma_next
                 x_next = x + (sigma_next - sigma) * 0.5 * (slope + slope_next)
             x = x_next
-        return x - x.mean(1, keepdim=True)
+        x = x - x.mean(1, keepdim=True)
+        # Where the noise has led to the mirror image, all centres are turned over at once, and
+        # the reflection is as good a frame of the molecule: distances are the same. A frame with
+        # some centres right and some wrong stays wrong, and the host's screen finds it.
+        volume = signed_volumes(x, features.chiral_centers, features.chiral_signs).sum(1)
+        return torch.where((volume < 0.0).reshape(-1, 1, 1), -x, x)
 
     @torch.jit.export
     def propagate(
