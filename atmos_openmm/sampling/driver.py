@@ -369,8 +369,8 @@ class HybridDriver:
                 break
             energy = _minimized_energy(context, groups, iterations)
             stage += 1
-        state_after = context.getState(positions=True)
-        after = _positions(state_after)[self._solute]
+        after, forces_are_finite = _positions_and_forces(context, groups)
+        after = after[self._solute]
         record.update(energy_after_kj_per_mol=energy, stage=stage, positions_after_nm=after)
         if stage > 0:
             fault = screen(self._screen, after, before, only=("chirality", "cis_trans"))
@@ -380,7 +380,7 @@ class HybridDriver:
             walker.window.contains(energy)
             if self._acceptance == "filter"
             else math.isfinite(energy)
-        )
+        ) and forces_are_finite
         return Proposal(reason="accepted" if inside else "energy", **record)
 
     def _constraint_error(self, positions: NDArray[np.float64]) -> float:
@@ -395,35 +395,23 @@ class HybridDriver:
         """New velocities at the thermostat's temperature, on the constraints, without drift."""
         context = walker.context
         integrator = context.getIntegrator()
-        drawn = thermal_velocities(self._masses, self._temperature_k, walker.seed, attempt)
-        if _keeps_half_step_velocities(integrator):
-            # What is drawn for the time of the positions goes back by half a step: a half-step
-            # velocity without correlation to the positions makes the first kick twice too large.
-            groups = integrator.getIntegrationForceGroups()
-            state = context.getState(forces=True, groups=groups)
+        velocities = thermal_velocities(self._masses, self._temperature_k, walker.seed, attempt)
+
+        # They are drawn for the time of the positions; a leapfrog scheme keeps them half a step
+        # behind, and would otherwise heat with every jump.
+
+        offset_ps = _velocity_offset_ps(integrator)
+        if offset_ps > 0:
+            state = context.getState(forces=True, groups=integrator.getIntegrationForceGroups())
             forces = np.asarray(state.getForces(asNumpy=True)._value, dtype=np.float64)
             moving = self._masses > 0
-            half_step_ps = 0.5 * integrator.getStepSize()._value
-            drawn[moving] -= forces[moving] * (half_step_ps / self._masses[moving])[:, None]
-        context.setVelocities(drawn)
+            velocities[moving] -= forces[moving] * (offset_ps / self._masses[moving])[:, None]
+        context.setVelocities(velocities)
         context.applyVelocityConstraints(integrator.getConstraintTolerance())
         if bool(((self._masses > 0) | self._virtual).all()):
             state = context.getState(velocities=True)
             velocities = np.asarray(state.getVelocities(asNumpy=True)._value, dtype=np.float64)
             context.setVelocities(without_net_momentum(velocities, self._masses))
-
-
-def _keeps_half_step_velocities(integrator: openmm.Integrator) -> bool:
-    """Whether velocities lag the positions by half a step, as in OpenMM's leapfrog integrators."""
-    import openmm
-
-    leapfrog = (
-        openmm.LangevinMiddleIntegrator,
-        openmm.VerletIntegrator,
-        openmm.DPDIntegrator,
-        openmm.QTBIntegrator,
-    )
-    return isinstance(integrator, leapfrog)
 
 
 def _plain(value: Any, unit_: Any) -> float:
@@ -434,6 +422,43 @@ def _plain(value: Any, unit_: Any) -> float:
 def _positions(state: openmm.State) -> NDArray[np.float64]:
     """Positions [P, 3] of a State in nm."""
     return np.array(state.getPositions(asNumpy=True)._value, dtype=np.float64)
+
+
+def _positions_and_forces(context: openmm.Context, groups: int) -> tuple[NDArray[np.float64], bool]:
+    """Positions [P, 3] in nm, and whether the forces of the groups are finite.
+
+    A finite energy is no guarantee: where two atoms of an angle coincide it has no gradient.
+    """
+    import openmm
+
+    try:
+        state = context.getState(positions=True, forces=True, groups=groups)
+    except openmm.OpenMMException as error:
+        if "NaN" not in str(error):
+            raise
+        return _positions(context.getState(positions=True)), False
+    return _positions(state), bool(np.isfinite(state.getForces(asNumpy=True)._value).all())
+
+
+def _velocity_offset_ps(integrator: openmm.Integrator) -> float:
+    """How far an integrator keeps its velocities behind the positions, in ps.
+
+    As `Integrator::getVelocityTimeOffset()` of OpenMM says, which Python does not see.
+    """
+    import openmm
+
+    if isinstance(integrator, openmm.CompoundIntegrator):
+        integrator = integrator.getIntegrator(0)
+    half_step_behind = (
+        openmm.LangevinMiddleIntegrator,
+        openmm.LangevinIntegrator,
+        openmm.VerletIntegrator,
+        openmm.DPDIntegrator,
+        openmm.QTBIntegrator,
+    )
+    if isinstance(integrator, half_step_behind):
+        return 0.5 * float(integrator.getStepSize()._value)
+    return 0.0
 
 
 def _energy(context: openmm.Context, groups: int) -> float:
