@@ -59,6 +59,13 @@ import click
     show_default=True,
     help="Checks without a better held-out loss before stopping.",
 )
+@click.option("--ema-decay", default=0.999, show_default=True, help="Of the averaged weights.")
+@click.option(
+    "--initial-weights",
+    type=click.Path(exists=True, path_type=Path),
+    default=None,
+    help="Training folder or checkpoint whose weights a new run starts from.",
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", default=1, show_default=True, help="CPU threads of torch.")
@@ -77,6 +84,8 @@ def command(
     held_out: tuple[int, ...],
     validate_every: int,
     patience: int,
+    ema_decay: float,
+    initial_weights: Path | None,
     seed: int,
     device: str,
     threads: int,
@@ -110,7 +119,9 @@ def command(
         held_out=tuple(held_out),
         validate_every=validate_every,
         patience=patience,
+        ema_decay=ema_decay,
         seed=seed,
         model=(config.small() if size == "small" else config.full()).to_dict(),
     )
-    Trainer(paths, output, settings, device).run(lambda line: click.echo(line))
+    trainer = Trainer(paths, output, settings, device, initial_weights)
+    trainer.run(lambda line: click.echo(line))

@@ -207,7 +207,7 @@ class DiffusionModule(nn.Module):
         # Encoder: geometry of the noisy frame, a first displacement.
         x = x_noisy - x_noisy.mean(1, keepdim=True)
         unit_1, d_1 = relative_vectors(x, features)
-        p = prepared.p + self.radial_1(d_1, prepared.p_static, noise)
+        p = prepared.p + self.radial_1(d_1, prepared.p_static, noise, sigma)
         q = prepared.c + self.linear_noise_c(noise).unsqueeze(1)
         q = q + self.linear_handedness_1(handedness_features(x, features))
         for i, encoder_block in enumerate(self.encoder_blocks):
@@ -227,7 +227,7 @@ class DiffusionModule(nn.Module):
 
         # Decoder: geometry of the first estimate beside that of the noisy frame.
         unit_2, d_2 = relative_vectors(first, features)
-        p = p + self.radial_2(d_2, prepared.p_static, noise)
+        p = p + self.radial_2(d_2, prepared.p_static, noise, sigma)
         q = q + self.linear_handedness_2(handedness_features(first, features))
         done = len(self.encoder_blocks)
         for i, decoder_block in enumerate(self.decoder_blocks):

@@ -105,7 +105,6 @@ class Capabilities:
         values["temperature_range_kelvin"] = tuple(values["temperature_range_kelvin"])
         return Capabilities(**values)
 
-
     def check(self, elements: Iterable[int], num_tokens: int, num_atoms: int) -> None:
         """Check a molecule against the declaration.
 

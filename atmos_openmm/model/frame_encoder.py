@@ -37,7 +37,8 @@ class FrameEncoder(nn.Module):
         self, x: Tensor, context: Context, features: ModelFeatures
     ) -> tuple[Tensor, Tensor]:
         unit, d = relative_vectors(x, features)
-        p = context.p + self.radial(d, context.p, x.new_zeros([x.shape[0], 1]))
+        none = x.new_zeros([x.shape[0], 1])
+        p = context.p + self.radial(d, context.p, none, none[:, 0])
         q = context.c + self.linear_handedness(handedness_features(x, features))
         for block in self.blocks:
             q = block(q, block.condition(context.c), p, unit, features)

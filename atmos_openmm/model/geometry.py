@@ -6,6 +6,8 @@ augmentation. Distances know no mirror image; handedness enters through signed v
 the stereocentres here, of attention-weighted directions in :mod:`.atom_attention`.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +16,9 @@ from .features import ModelFeatures
 from .primitives import linear_no_bias, linear_zero
 
 HANDEDNESS_FEATURES = 12
+
+LENGTHS_ANGSTROM = (1.0, 1.25, 1.5, 1.75, 2.05, 2.35, 2.7, 3.2)
+"""Where the learned lengths of pairs start: bonds, and distances over two and three bonds."""
 
 
 def relative_vectors(x: Tensor, features: ModelFeatures) -> tuple[Tensor, Tensor]:
@@ -116,11 +121,15 @@ class RadialEmbedding(nn.Module):
     """Distances in learned Gaussian bases whose centres and widths depend on the atom pair.
 
     A bonded pair and a far pair need different resolution, so centre and width of each basis
-    function are an offset plus a linear map of the static pair embedding.
+    function are an offset plus a linear map of the static pair embedding. Beside them are
+    deviations from learned lengths in units of the noise level, so that what is left to correct
+    is of order one at every level, down to the stiffest bonds and angles.
 
-    ``forward(d [B, T, Q, K], static [1 or B, T, Q, K, c_pair], noise [B, c_noise])
-    -> [B, T, Q, K, c_pair]``, without the static part.
+    ``forward(d [B, T, Q, K], static [1 or B, T, Q, K, c_pair], noise [B, c_noise], sigma [B])
+    -> [B, T, Q, K, c_pair]``, without the static part; `sigma` in angstrom.
     """
+
+    finest_angstrom: Final[float] = 0.03
 
     def __init__(self, c_pair: int, c_noise: int, basis: int) -> None:
         super().__init__()
@@ -130,12 +139,16 @@ class RadialEmbedding(nn.Module):
             grid = torch.linspace(0.0, 1.0, basis)
             self.linear_center.bias.copy_(0.8 + 9.0 * grid**1.5)
             self.linear_log_width.bias.copy_(torch.log(0.15 + 0.8 * grid))
+        self.linear_length = linear_zero(c_pair, len(LENGTHS_ANGSTROM), bias=True)
+        with torch.no_grad():
+            self.linear_length.bias.copy_(torch.tensor(LENGTHS_ANGSTROM))
+        self.linear_deviation = linear_zero(len(LENGTHS_ANGSTROM), c_pair)
         self.linear_radial = linear_no_bias(basis + 2, c_pair)
         self.linear_static = linear_no_bias(c_pair, c_pair)
         self.linear_noise = linear_no_bias(c_noise, c_pair)
         self.linear_out = linear_no_bias(c_pair, c_pair)
 
-    def forward(self, d: Tensor, static: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, d: Tensor, static: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         center = self.linear_center(static)
         inverse_width = torch.exp(-self.linear_log_width(static))
         u = (d.unsqueeze(-1) - center) * inverse_width
@@ -143,6 +156,10 @@ class RadialEmbedding(nn.Module):
         far = torch.stack([torch.log1p(d), 1.0 / (1.0 + d)], dim=-1)
         hidden = self.linear_radial(torch.cat([radial, far], dim=-1)) + self.linear_static(static)
         hidden = hidden + self.linear_noise(noise).unsqueeze(1).unsqueeze(1).unsqueeze(1)
+        scale = torch.sqrt(sigma * sigma + self.finest_angstrom * self.finest_angstrom)
+        deviation = d.unsqueeze(-1) - self.linear_length(static)
+        deviation = F.softsign(deviation / scale.reshape(-1, 1, 1, 1, 1))
+        hidden = hidden + self.linear_deviation(deviation)
         return self.linear_out(F.silu(hidden))
 
 

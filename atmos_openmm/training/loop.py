@@ -112,6 +112,9 @@ class Trainer:
     settings: TrainingSettings
     device: str
         ``cpu`` or ``cuda``.
+    initial_weights: Path, optional
+        A checkpoint or training folder whose averaged weights a new run starts from; parameters
+        that it does not have start as in any new network. A run that is continued ignores it.
 
     Raises
     ------
@@ -125,6 +128,7 @@ class Trainer:
         folder: Path,
         settings: TrainingSettings,
         device: str = "cpu",
+        initial_weights: Path | None = None,
     ) -> None:
         self.settings = settings
         self.folder = Path(folder)
@@ -154,6 +158,9 @@ class Trainer:
         self._features: dict[tuple[bool, int], ModelFeatures] = {}
         torch.manual_seed(settings.seed)
         self.model = AtmosModel(self.config).to(self.device)
+        self.fresh_parameters: list[str] = []
+        if initial_weights is not None:
+            self._start_from(Path(initial_weights))
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -170,6 +177,23 @@ class Trainer:
         checkpoint = self.folder / CHECKPOINT
         if checkpoint.exists():
             self._restore(checkpoint)
+
+    def _start_from(self, source: Path) -> None:
+        path = source / CHECKPOINT if source.is_dir() else source
+        weights = part(load_checkpoint(path)[0], "ema")
+        try:
+            result = self.model.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The weights in {path} are of a network with other widths: "
+                f"{str(error).splitlines()[-1].strip()} Start from a run of the same --size."
+            ) from error
+        if result.unexpected_keys:
+            raise ValueError(
+                f"{path} holds parameters that this network lacks: {result.unexpected_keys[:3]}; "
+                "it was written by another version of atmos_openmm."
+            )
+        self.fresh_parameters = result.missing_keys
 
     def _restore(self, checkpoint: Path) -> None:
         tensors, state = load_checkpoint(checkpoint)
@@ -284,6 +308,7 @@ class Trainer:
             f"training from step {self.step} of {settings.steps} on "
             f"{len(self.sampler.molecules)} files, "
             f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters"
+            + (f", {len(self.fresh_parameters)} of them fresh" if self.fresh_parameters else "")
         )
         try:
             while self.step < settings.steps:
