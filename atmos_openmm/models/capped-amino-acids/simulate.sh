@@ -22,7 +22,7 @@ mkdir -p "$out"
 
 one() {
     case $1 in
-    ALA-reference) residue=ALA file=reference_ace_ala_nme seed=2001 burn=20 length=90 ;;
+    ALA-reference) residue=ALA file=reference_ace_ala_nme seed=2001 burn=16 length=70 ;;
     VAL | CYS | GLN | TYR) residue=$1 file= burn=10 length=24 ;;
     # The six largest were made shorter, for want of time.
     MET | PHE | HIE | LYS | ARG | TRP) residue=$1 file= burn=8 length=16 ;;
