@@ -19,7 +19,7 @@ What is counted:
   Only frames of MD count, never raw proposals, so a jump into a basin that the following MD leaves
   before the next frame does not;
 - JSD: Jensen-Shannon divergence in nats of the (phi, psi) histogram, 50 x 50 bins, to the
-  reference. Its square root is what MDGen calls JSD;
+  reference; also with 18 x 18 bins. Its square root is what MDGen calls JSD;
 - in window raw: the share of all proposals, those that a screen turned down included, whose energy
   after constraints alone is in the window (mean of the run's MD + 6 standard deviations);
 - chirality: the sign of every stereocentre of every accepted frame, computed here from the
@@ -47,8 +47,8 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from atmos_openmm.evaluation.divergence import (  # noqa: E402
-    finite_sample_divergence,
     jensen_shannon_divergence,
+    resampled_divergence,
     torsion_histogram,
 )
 from atmos_openmm.evaluation.ramachandran import find_backbone_torsions  # noqa: E402
@@ -62,6 +62,9 @@ TEMPERATURE_K = 300.0
 STEP_PS = 0.004
 FRAME_STEPS = 50
 REFERENCE_TEMPERATURE_TOLERANCE_K = 0.5
+# Bins along phi and psi: as MDGen has them, and coarse ones of 20 degrees, which runs of some
+# hundred frames can fill.
+FINE_BINS, COARSE_BINS = 50, 18
 
 
 @dataclass
@@ -73,8 +76,8 @@ class Reference:
     ladders: int
     phi: np.ndarray = field(repr=False)
     psi: np.ndarray = field(repr=False)
-    halves_nats: float = 0.0
-    ladders_nats: float | None = None
+    halves_nats: tuple[float, float] = (0.0, 0.0)
+    ladders_nats: tuple[float, float] | None = None
     positive_phi: float = 0.0
 
 
@@ -113,6 +116,8 @@ class Trial:
     md_jsd_nats: float | None
     hybrid_jsd_floor_nats: float | None
     md_jsd_floor_nats: float | None
+    hybrid_jsd_coarse_nats: float | None
+    md_jsd_coarse_nats: float | None
 
 
 def read_reference(path: Path) -> Reference:
@@ -133,18 +138,22 @@ def read_reference(path: Path) -> Reference:
         raise ValueError(f"{path} holds no trajectory of kind exchange at {TEMPERATURE_K:g} K; "
                          "make one with atmos-openmm simulate --mode exchange")
 
-    def histogram(pieces_phi: list, pieces_psi: list) -> np.ndarray:
-        return torsion_histogram(np.concatenate(pieces_phi), np.concatenate(pieces_psi))
-
     def half(pieces: list, second: bool) -> list:
         return [p[len(p) // 2:] if second else p[:len(p) // 2] for p in pieces]
 
-    halves = jensen_shannon_divergence(histogram(half(phis, False), half(psis, False)),
-                                       histogram(half(phis, True), half(psis, True)))
+    def divergence(first: tuple[list, list], second: tuple[list, list]) -> tuple[float, float]:
+        """With fine and coarse bins; each argument a list of phi and one of psi."""
+        fine, coarse = (
+            jensen_shannon_divergence(*(torsion_histogram(np.concatenate(x), np.concatenate(y), n)
+                                        for x, y in (first, second)))
+            for n in (FINE_BINS, COARSE_BINS))
+        return fine, coarse
+
+    halves = divergence((half(phis, False), half(psis, False)),
+                        (half(phis, True), half(psis, True)))
     between = None
     if len(phis) > 1:
-        between = jensen_shannon_divergence(histogram(phis[::2], psis[::2]),
-                                            histogram(phis[1::2], psis[1::2]))
+        between = divergence((phis[::2], psis[::2]), (phis[1::2], psis[1::2]))
     phi, psi = np.concatenate(phis), np.concatenate(psis)
     positive = float(count_transitions(phis).fractions[1])
     return Reference(str(path), len(phi), len(phis), phi, psi, halves, between, positive)
@@ -202,12 +211,17 @@ def run_trial(type_: str, seed: int, options: argparse.Namespace, reference: Ref
                                       proposals["positions_after_nm"][accepted])
     valid, validated = validate(topology, system, turns.md_energies_kj_per_mol,
                                 proposals["positions_raw_nm"], options.validate)
-    jsd: dict[str, float | None] = dict.fromkeys(("hybrid", "md", "hybrid_floor", "md_floor"))
+    jsd: dict[str, float | None] = dict.fromkeys(
+        f"{run}_jsd{kind}_nats" for run in ("hybrid", "md") for kind in ("", "_floor", "_coarse"))
     if reference is not None:
-        wanted = torsion_histogram(reference.phi, reference.psi)
+        fine, coarse = (torsion_histogram(reference.phi, reference.psi, n)
+                        for n in (FINE_BINS, COARSE_BINS))
         for name, (a, b) in {"hybrid": (phi, psi), "md": (md_phi, md_psi)}.items():
-            jsd[name] = jensen_shannon_divergence(torsion_histogram(a, b), wanted)
-            jsd[f"{name}_floor"] = finite_sample_divergence(wanted, len(a), reference.frames)
+            jsd[f"{name}_jsd_nats"] = jensen_shannon_divergence(
+                torsion_histogram(a, b, FINE_BINS), fine)
+            jsd[f"{name}_jsd_coarse_nats"] = jensen_shannon_divergence(
+                torsion_histogram(a, b, COARSE_BINS), coarse)
+            jsd[f"{name}_jsd_floor_nats"] = resampled_divergence(fine, len(a))
     return Trial(
         type=type_, seed=seed, hybrid_seconds=turns.hybrid_seconds, md_seconds=turns.md_seconds,
         hybrid_cpu_seconds=turns.hybrid_cpu_seconds, md_cpu_seconds=turns.md_cpu_seconds,
@@ -222,8 +236,7 @@ def run_trial(type_: str, seed: int, options: argparse.Namespace, reference: Ref
         jump_cost_steps=jump_seconds / step / proposed if proposed else float("nan"),
         hybrid_transitions=ours.total, md_transitions=plain.total,
         hybrid_positive_phi=float(ours.fractions[1]), md_positive_phi=float(plain.fractions[1]),
-        hybrid_jsd_nats=jsd["hybrid"], md_jsd_nats=jsd["md"],
-        hybrid_jsd_floor_nats=jsd["hybrid_floor"], md_jsd_floor_nats=jsd["md_floor"],
+        **jsd,
     )
 
 
@@ -313,9 +326,12 @@ def table(type_: str, trials: list[Trial], reference: Reference | None) -> list[
     ]
     if reference is not None:
         rows += [
-            ("JSD to reference (nats)", spread(of("hybrid_jsd_nats")), spread(of("md_jsd_nats"))),
-            ("  of so many independent frames", spread(of("hybrid_jsd_floor_nats")),
+            ("JSD to reference, 50 x 50 (nats)", spread(of("hybrid_jsd_nats")),
+             spread(of("md_jsd_nats"))),
+            ("  of as many independent frames of it", spread(of("hybrid_jsd_floor_nats")),
              spread(of("md_jsd_floor_nats"))),
+            ("JSD to reference, 18 x 18 (nats)", spread(of("hybrid_jsd_coarse_nats")),
+             spread(of("md_jsd_coarse_nats"))),
         ]
     rows += [
         ("proposals", str(sum(proposed)), ""),
@@ -336,11 +352,12 @@ def print_table(type_: str, trials: list[Trial], reference: Reference | None) ->
     """One table a type, in Markdown."""
     print(f"\n### {type_}, {len(trials)} seed(s): {', '.join(str(t.seed) for t in trials)}\n")
     if reference is not None:
-        between = ("" if reference.ladders_nats is None
-                   else f", between its ladders {reference.ladders_nats:.4f}")
+        error = "; between its halves {:.3f} and {:.3f} nats".format(*reference.halves_nats)
+        if reference.ladders_nats is not None:
+            error += ", between its ladders {:.3f} and {:.3f}".format(*reference.ladders_nats)
         print(f"Reference: {reference.path}, {reference.frames} frames of {reference.ladders} "
-              f"ladders at 300 K; phi > 0 in {reference.positive_phi:.4f}; JSD between its halves "
-              f"{reference.halves_nats:.4f} nats{between}.\n")
+              f"ladders at 300 K; phi > 0 in {reference.positive_phi:.4f}. JSD with 50 x 50 and "
+              f"18 x 18 bins{error}.\n")
     rejected: dict[str, int] = {}
     for trial in trials:
         for name, count in trial.reasons.items():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from atmos_openmm.evaluation.divergence import (
-    finite_sample_divergence,
     halves_error,
     jensen_shannon_distance,
     jensen_shannon_divergence,
     replicas_error,
+    resampled_divergence,
     torsion_histogram,
 )
 from atmos_openmm.evaluation.ramachandran import dihedral_angles, find_backbone_torsions
@@ -144,7 +144,16 @@ def test_halves_of_independent_samples_differ_by_the_expected_sampling_error():
         phi, psi = random.uniform(-np.pi, np.pi, size=(2, 8000))
         scaled.append(8 * 2000 * halves_error(phi, psi, bins=10).mean_nats)
     assert abs(np.mean(scaled) - 99) < 14
-    assert finite_sample_divergence(np.ones((10, 10)), 4000, 4000) == pytest.approx(99 / 16000)
+
+
+def test_divergence_of_resampled_frames_is_the_error_of_so_many_samples():
+    # 8 n JSD is chi-squared with 99 degrees of freedom for large n (one side exact); the mean of
+    # 200 repeats has the relative sd sqrt(2/99/200) = 1 %, and the next order adds about 1 %.
+    measured = resampled_divergence(np.ones((10, 10)), 20000, repeats=200)
+    assert measured == pytest.approx(99 / (8 * 20000), rel=0.05)
+    # Single samples fall in one bin of two: JSD of (1, 0) from (1/2, 1/2), m = (3/4, 1/4).
+    one = (np.log(4 / 3) + (np.log(2 / 3) + np.log(2)) / 2) / 2
+    assert resampled_divergence(np.array([7.0, 7.0]), 1) == pytest.approx(one)
 
 
 def test_halves_of_a_drifting_run_differ_by_ln_2():

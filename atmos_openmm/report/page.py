@@ -124,7 +124,8 @@ th { background: var(--soft); font-weight: 600; white-space: nowrap; }
 td.good { color: var(--good); font-weight: 600; }
 td.bad { color: var(--bad); font-weight: 600; }
 td { overflow-wrap: break-word; }
-.tall td:last-child { min-width: 16rem; }
+.tall td { white-space: nowrap; }
+.tall td:last-child { white-space: normal; min-width: 16rem; }
 footer { margin-top: 3rem; padding-top: .9rem; border-top: 1px solid var(--line);
   color: var(--muted); font-size: .85rem; }
 @media print { .box.tall { max-height: none; } h2 { break-after: avoid; }

@@ -139,6 +139,9 @@ def proposal_energies(md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any]
         core = md if md.size else everything
         spread = max(core.std(), 1.0)
         top = max(core.max(), window if window is not None else -np.inf) + 4 * spread
+        # Most of the raw proposals should be seen, but not at the price of the rest.
+        if raw.size:
+            top = max(top, min(float(np.percentile(raw, 90)), top + 12 * spread))
         bottom = min(core.min(), np.percentile(everything, 1)) - spread
         edges = np.linspace(bottom, top, 70)
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, 3.1))
