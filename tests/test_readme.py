@@ -21,7 +21,7 @@ SHORTER = {
     "--cycles 1000": "--cycles 21 --interval 100",
     "--steps 20000": "--steps 2",
     "valid_frames=20": "valid_frames=3",
-    "--copies 4 --length-ps 10": "--copies 4 --length-ps 1",
+    "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",
 }
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
