@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
-import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .sampling.module_call import call_module, module_digest, module_sizes, without_jit_warnings
+from .sampling.noise import fresh_seed, proposal_noise
+from .sampling.quantities import plain
+from .sampling.superposition import centroid, superpose
 
 if TYPE_CHECKING:
     import openmm
@@ -197,7 +199,7 @@ class AtmosPropagator:
         if temperature is not None:
             self._temperature_k = self.checkedTemperature(temperature)
         self._device = device
-        self._seed = int(seed) or _fresh_seed()
+        self._seed = int(seed) or fresh_seed()
         self._attempts = 0
         self._last_state: NDArray[np.float32] | None = None
         self._bytes: bytes | None = None
@@ -217,7 +219,7 @@ class AtmosPropagator:
             from .model.bound import bind
 
             assert self._loaded is not None and self._features is not None
-            with _without_jit_warnings():
+            with without_jit_warnings():
                 self._module = bind(self._loaded, self._features.tensors())
             self._check_module_size(self._module)
         return self._module
@@ -228,7 +230,7 @@ class AtmosPropagator:
             import torch
 
             buffer = io.BytesIO()
-            with _without_jit_warnings():
+            with without_jit_warnings():
                 torch.jit.save(self.bind(), buffer)
             self._bytes = buffer.getvalue()
         return self._bytes
@@ -272,10 +274,6 @@ class AtmosPropagator:
             If the module fails, or proposes numbers that are not finite
         """
         from openmm import unit
-
-        from .sampling.module_call import call_module, module_sizes
-        from .sampling.noise import proposal_noise
-        from .sampling.superposition import centroid, superpose
 
         lag_ps = self.checkedLag(lag)
         temperature_k = (
@@ -459,8 +457,8 @@ class AtmosPropagator:
         import torch
 
         # Loaded again, because a fresh module keeps as constants what its archive does not hold.
-        with _without_jit_warnings():
-            return _module_digest(torch.jit.load(io.BytesIO(self.moduleBytes())))
+        with without_jit_warnings():
+            return module_digest(torch.jit.load(io.BytesIO(self.moduleBytes())))
 
     def checkedLag(self, lag: Any = None) -> float:
         """
@@ -480,7 +478,7 @@ class AtmosPropagator:
                     "AtmosPropagator(module, topology, lag=10*picoseconds)."
                 )
             return self._lag_ps
-        value = _plain(lag, unit.picosecond)
+        value = plain(lag, unit.picosecond)
         limits = None if self._loaded is None else self._loaded.capabilities.lag_range_ps
         return _in_range("lag", value, limits, "ps", self.modelName)
 
@@ -495,7 +493,7 @@ class AtmosPropagator:
         """
         from openmm import unit
 
-        value = _plain(temperature, unit.kelvin)
+        value = plain(temperature, unit.kelvin)
         limits = (
             None if self._loaded is None else self._loaded.capabilities.temperature_range_kelvin
         )
@@ -532,7 +530,6 @@ class AtmosPropagator:
         self.atomIndices = self._features.atom_indices.tolist()
 
     def _check_module_size(self, module: torch.jit.ScriptModule) -> None:
-        from .sampling.module_call import module_sizes
 
         count = module_sizes(module).num_atoms
         if count != len(self.atomIndices):
@@ -610,7 +607,7 @@ class AtmosPropagator:
             import torch
 
             # A copy, so that the module that is saved for the integrator stays on the CPU.
-            with _without_jit_warnings():
+            with without_jit_warnings():
                 self._on_device = torch.jit.load(
                     io.BytesIO(self.moduleBytes()), map_location=self._device
                 )
@@ -656,32 +653,6 @@ def _load(model: Any) -> tuple[str, Any]:
     return name, load_model(path)
 
 
-def _module_digest(module: torch.jit.ScriptModule) -> str:
-    """Hash of a scripted module: code, constants, attributes and tensors of every submodule.
-
-    Not that of its archive, in which names depend on what was scripted before it.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    for path, part in module.named_modules():
-        digest.update(f"module {path}\n".encode())
-        for method in sorted(part._c._method_names()):
-            code = part._c._get_method(method).code
-            digest.update(re.sub(r"___torch_mangle_\d+\.", "", code).encode())
-        kind = part._concrete_type
-        for name, value in sorted(kind.get_constants().items()):
-            digest.update(f"constant {name} {value!r}\n".encode())
-        for name in sorted(kind.get_attributes()):
-            value = getattr(part, name)
-            if isinstance(value, torch.Tensor):
-                digest.update(f"tensor {name} {value.dtype} {tuple(value.shape)}\n".encode())
-                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-            else:
-                digest.update(f"attribute {name} {value!r}\n".encode())
-    return digest.hexdigest()
-
-
 def _with_range(value: float | None, limits: tuple[float, float] | None, unit_: str) -> str:
     text = "to be given" if value is None else f"{value:g} {unit_}"
     if limits is not None:
@@ -712,23 +683,3 @@ def _states(state: NDArray[np.floating] | None, batch: int, size: int) -> NDArra
     if array.shape != (batch, size):
         raise ValueError(f"state has the shape {list(array.shape)}; expected [{batch}, {size}].")
     return array
-
-
-def _plain(value: Any, unit_: Any) -> float:
-    """A Quantity in the given unit, or the bare number."""
-    return float(value.value_in_unit(unit_) if hasattr(value, "value_in_unit") else value)
-
-
-def _fresh_seed() -> int:
-    import secrets
-
-    return secrets.randbelow(2**31 - 1) + 1
-
-
-class _without_jit_warnings(warnings.catch_warnings):
-    """Silences torch's notice that TorchScript is deprecated, which is not the user's doing."""
-
-    def __enter__(self) -> Any:
-        result = super().__enter__()
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        return result

@@ -16,6 +16,7 @@ from openmm import app, unit
 
 from atmos_openmm.cli import main
 from atmos_openmm.model.export import Capabilities, save_model
+from atmos_openmm.sampling.inputs import create_system, read_structure
 from atmos_openmm.sampling.storage import read_run, read_settings
 
 FAST = [
@@ -155,6 +156,7 @@ def test_an_interrupted_command_commits(model, structure, tmp_path):
         (["--sequence", "ACE-ALA-NME", "--forcefield", "none.xml"], "none.xml cannot be loaded"),
         (["--sequence", "ACE-ALA-NME", "--forcefield", "tip3p.xml"], "does not fit the molecule"),
         (["--sequence", "ACE-ALA-NME", "--solute", "0-3"], "solute cuts through residue"),
+        (["--sequence", "ACE-ALA-NME", "--platform", "Abacus"], "no OpenMM platform 'Abacus'"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(model, tmp_path, capsys, arguments, message):
@@ -179,6 +181,35 @@ def test_structures_without_hydrogens_or_known_residues(model, structure, tmp_pa
     garbage.write_bytes(bytes(range(256)) * 20)
     assert main(["run", str(garbage), "-o", str(tmp_path / "c"), "--model", model]) == 1
     assert "garbage.pdb" in capsys.readouterr().err
+
+
+def test_pdb_and_mmcif_are_read_alike(structure, tmp_path):
+    pdb = read_structure(structure)
+    path = tmp_path / "ala.cif"
+    with open(path, "w") as file:
+        app.PDBxFile.writeFile(pdb.topology, pdb.positions_nm * unit.nanometer, file)
+    cif = read_structure(path)
+    assert [a.name for a in cif.topology.atoms()] == [a.name for a in pdb.topology.atoms()]
+    np.testing.assert_allclose(cif.positions_nm, pdb.positions_nm, atol=1e-4)
+    with pytest.raises(ValueError, match="structures are read from"):
+        read_structure(tmp_path.parent / tmp_path.name)
+
+
+def test_systems_are_made_for_long_steps():
+    topology, _, _ = cases.dipeptide()
+    system = create_system(topology, ["amber14-all.xml"])
+    masses = [system.getParticleMass(i)._value for i in range(22)]
+    elements = [atom.element.symbol for atom in topology.atoms()]
+    assert {m for m, e in zip(masses, elements, strict=True) if e == "H"} == {1.5}
+    assert system.getNumConstraints() == elements.count("H")
+    assert not system.usesPeriodicBoundaryConditions()
+    topology.setUnitCellDimensions([1.8, 1.8, 1.8] * unit.nanometer)
+    try:
+        boxed = create_system(topology, ["amber14-all.xml"], hydrogen_mass_da=0)
+    finally:
+        topology.setPeriodicBoxVectors(None)
+    assert boxed.usesPeriodicBoundaryConditions()
+    assert boxed.getParticleMass(elements.index("H"))._value == pytest.approx(1.008)
 
 
 def test_contradictory_options_are_usage_errors(structure, tmp_path, capsys):

@@ -8,7 +8,6 @@ integrators that are not Langevin, and it is the oracle that the compiled one is
 from __future__ import annotations
 
 import math
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 
 from .acceptance import ACCEPTANCE_MODES, EnergyWindow, RunningStatistics
 from .module_call import call_module, module_sizes
-from .noise import mix, proposal_noise
+from .noise import fresh_seed, proposal_noise, walker_seed
 from .proposal import Proposal
+from .quantities import plain
 from .superposition import centroid, superpose
 from .velocities import particle_masses, thermal_velocities, virtual_sites, without_net_momentum
 
@@ -147,7 +147,7 @@ class HybridDriver:
             )
         self._solute = atoms.astype(np.int64)
         self._interval = int(jumpInterval)
-        self._lag_ps = float(_plain(lag, unit.picosecond))
+        self._lag_ps = plain(lag, unit.picosecond)
         integrator = all_contexts[0].getIntegrator()
         if temperature is None:
             if not hasattr(integrator, "getTemperature"):
@@ -156,7 +156,7 @@ class HybridDriver:
                     "HybridDriver(temperature=...) one."
                 )
             temperature = integrator.getTemperature()
-        self._temperature_k = float(_plain(temperature, unit.kelvin))
+        self._temperature_k = plain(temperature, unit.kelvin)
         self._acceptance = acceptance
         self._relaxation = tuple(int(n) for n in relaxation)
         self._threads = threads
@@ -414,11 +414,6 @@ class HybridDriver:
             context.setVelocities(without_net_momentum(velocities, self._masses))
 
 
-def _plain(value: Any, unit_: Any) -> float:
-    """A Quantity in the given unit, or the bare number."""
-    return value.value_in_unit(unit_) if hasattr(value, "value_in_unit") else value
-
-
 def _positions(state: openmm.State) -> NDArray[np.float64]:
     """Positions [P, 3] of a State in nm."""
     return np.array(state.getPositions(asNumpy=True)._value, dtype=np.float64)
@@ -509,18 +504,3 @@ def _walker_seeds(seed: int | Sequence[int], count: int) -> list[int]:
             raise ValueError(f"{len(seeds)} seeds were given for {count} walkers.")
         return [s or fresh_seed() for s in seeds]
     return [walker_seed(seed or fresh_seed(), walker) for walker in range(count)]
-
-
-def fresh_seed() -> int:
-    """A positive 31-bit seed from the operating system."""
-    return secrets.randbelow(2**31 - 1) + 1
-
-
-def walker_seed(seed: int, walker: int) -> int:
-    """The seed of one walker of a run: the run's own for the first, hashed for the others.
-
-    Always in 1 .. 2^31 - 1, so that it also fits `Integrator.setRandomNumberSeed`.
-    """
-    if walker == 0:
-        return seed
-    return mix(mix(seed & 0xFFFFFFFFFFFFFFFF) ^ walker) % (2**31 - 1) + 1

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from .acceptance import ACCEPTANCE_MODES
 from .checkpoint import RunCheckpoint
-from .driver import fresh_seed, walker_seed
 from .files import StorageError, explained
+from .noise import fresh_seed, walker_seed
+from .platforms import choose_platform, platform_properties
 from .progress import Progress, RunSummary, summarize
 from .proposal import REASONS
+from .quantities import plain
+from .start import Equilibration, make_ready, start_positions
 from .storage import RunFolder, read_run, read_settings
 from .tables import TABLES, Rows, columns_of
 from .trajectory_files import FORMATS, open_trajectory
@@ -33,10 +36,6 @@ if TYPE_CHECKING:
 
 #: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
 SMALL_SOLUTE_ATOMS = 500
-#: The CPU platform gets one thread for systems up to this size: waking more costs more.
-SMALL_SYSTEM_PARTICLES = 500
-#: Minimiser iterations at the start: molecules that drift over a flat energy never converge.
-START_ITERATIONS = 500
 #: Steps between the seeds of the thermostats and those of the jumps, so that they never coincide.
 _THERMOSTAT_STREAM = 1000003
 
@@ -210,23 +209,28 @@ class HybridSampler:
         self.topology = topology
         self.system = system
         self._propagator = propagator
-        self._positions = _start_positions(positions, walkers, system.getNumParticles())
-        self._temperature_k = _plain(temperature, unit.kelvin)
-        self._friction_per_ps = _plain(frictionCoeff, unit.picosecond**-1)
-        self._step_ps = _plain(stepSize, unit.picosecond)
+        self._positions = start_positions(positions, walkers, system.getNumParticles())
+        self._temperature_k = plain(temperature, unit.kelvin)
+        self._friction_per_ps = plain(frictionCoeff, unit.picosecond**-1)
+        self._step_ps = plain(stepSize, unit.picosecond)
         self._lag_ps = propagator.checkedLag(lag)
         propagator.checkedTemperature(self._temperature_k)
         self._interval = int(jumpInterval)
         self._report = int(report)
         self._format = trajectoryFormat
-        self._minimize = minimize
-        self._equilibration = int(equilibrationSteps)
+        self._equilibration = Equilibration(
+            self._temperature_k,
+            self._friction_per_ps,
+            self._step_ps,
+            int(equilibrationSteps),
+            bool(minimize),
+        )
         self._commit_seconds = commitSeconds
         solute = np.asarray(propagator.atomIndices, dtype=np.int64)
         keep = len(solute) <= SMALL_SOLUTE_ATOMS if storePositions is None else storePositions
         self._stored_atoms = len(solute) if keep else None
-        self._platform = openmm.Platform.getPlatform(platform) if platform else _fastest_platform()
-        self._threads = threads
+        self._platform = choose_platform(platform)
+        self._properties = platform_properties(self._platform, system.getNumParticles(), threads)
         stored = read_settings(folder) if (Path(folder) / "run.json").exists() else {}
         self.seed = int(seed) or int(stored.get("seed", 0)) or fresh_seed()
         self._settings: dict[str, Any] = {
@@ -251,8 +255,8 @@ class HybridSampler:
             "seed": self.seed,
             "platform": self._platform.getName(),
             "format": trajectoryFormat,
-            "minimize": bool(minimize),
-            "equilibration_steps": self._equilibration,
+            "minimize": self._equilibration.minimize,
+            "equilibration_steps": self._equilibration.steps,
             "store_positions": bool(keep),
         }
         self.folder = RunFolder(folder, self._settings, {**_versions(), **(notes or {})})
@@ -434,9 +438,7 @@ class HybridSampler:
             )
             integrator.setWindowSamples(samples)
             integrator.setRandomNumberSeed(self._thermostat_seed(index))
-            context = openmm.Context(
-                self.system, integrator, self._platform, self._platform_properties()
-            )
+            context = openmm.Context(self.system, integrator, self._platform, self._properties)
             if periodic and self.topology.getPeriodicBoxVectors() is not None:
                 context.setPeriodicBoxVectors(*self.topology.getPeriodicBoxVectors())
             context.setPositions(self._positions[index])
@@ -466,40 +468,16 @@ class HybridSampler:
         return walkers
 
     def _start(self) -> None:
-        """Minimise and equilibrate the walkers of a new run, and write the topology."""
-        import openmm
-
+        """Write the topology, and make the walkers of a new run ready."""
         self.folder.write_system(self.topology, self._positions[0], self.system)
         for walker in self.walkers:
-            plain = openmm.LangevinMiddleIntegrator(
-                self._temperature_k, self._friction_per_ps, self._step_ps
+            make_ready(
+                walker.context,
+                self._equilibration,
+                self._thermostat_seed(walker.index),
+                self.topology,
+                self._properties,
             )
-            plain.setRandomNumberSeed(self._thermostat_seed(walker.index))
-            plain.setIntegrationForceGroups(walker.integrator.getIntegrationForceGroups())
-            context = openmm.Context(
-                self.system, plain, self._platform, self._platform_properties()
-            )
-            state = walker.context.getState(positions=True)
-            context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
-            context.setPositions(state.getPositions(asNumpy=True))
-            context.applyConstraints(plain.getConstraintTolerance())
-            if not np.isfinite(context.getState(energy=True).getPotentialEnergy()._value):
-                raise ValueError(_hopeless_start(self.topology, self._positions[walker.index]))
-            if self._minimize:
-                openmm.LocalEnergyMinimizer.minimize(context, maxIterations=START_ITERATIONS)
-            context.setVelocitiesToTemperature(
-                self._temperature_k, self._thermostat_seed(walker.index)
-            )
-            plain.step(self._equilibration)
-            state = context.getState(positions=True, velocities=True)
-            if not np.isfinite(state.getPositions(asNumpy=True)._value).all():
-                raise ValueError(
-                    "Molecular dynamics of the start broke down. Minimise it (leave --no-minimize "
-                    "out), use a shorter time step, or check the force field."
-                )
-            walker.context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
-            walker.context.setPositions(state.getPositions(asNumpy=True))
-            walker.context.setVelocities(state.getVelocities(asNumpy=True))
 
     def _take_up(self, checkpoint: RunCheckpoint) -> None:
         """Go back to the last commit."""
@@ -597,72 +575,14 @@ class HybridSampler:
     def _thermostat_seed(self, walker: int) -> int:
         return walker_seed(self.seed, _THERMOSTAT_STREAM + walker)
 
-    def _platform_properties(self) -> dict[str, str]:
-        if self._platform.getName() != "CPU":
-            return {}
-        if self._threads is not None:
-            return {"Threads": str(self._threads)}
-        small = self.system.getNumParticles() <= SMALL_SYSTEM_PARTICLES
-        return {"Threads": "1"} if small else {}
-
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
 
 
-def _plain(value: Any, unit_: Any) -> float:
-    """A Quantity in the given unit, or the bare number."""
-    return float(value.value_in_unit(unit_) if hasattr(value, "value_in_unit") else value)
-
-
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.float64]:
-    """Start positions [walkers, P, 3] in nm."""
-    from openmm import unit
-
-    if hasattr(positions, "value_in_unit"):
-        positions = positions.value_in_unit(unit.nanometer)
-    array = np.array(positions, dtype=np.float64)
-    if array.shape == (particles, 3):
-        array = np.broadcast_to(array, (walkers, particles, 3)).copy()
-    if array.shape != (walkers, particles, 3):
-        raise ValueError(
-            f"positions have the shape {list(array.shape)}; expected [{particles}, 3] or "
-            f"[{walkers}, {particles}, 3] for {walkers} walkers of {particles} particles."
-        )
-    if not np.isfinite(array).all():
-        raise ValueError("positions hold numbers that are not finite; check the input file.")
-    return array
-
-
-def _hopeless_start(topology: Topology, positions_nm: NDArray[np.float64]) -> str:
-    """Why a start has no finite energy: the two atoms nearest to each other, as a rule."""
-    from scipy.spatial import cKDTree
-
-    distances, neighbours = cKDTree(positions_nm).query(positions_nm, k=2)
-    first = int(distances[:, 1].argmin())
-    second = next(int(n) for n in neighbours[first] if n != first)
-    atoms = list(topology.atoms())
-    names = [
-        f"{atom.name} of {atom.residue.name} {atom.residue.id} (atom {atom.index})"
-        for atom in (atoms[first], atoms[second])
-    ]
-    return (
-        f"The potential energy of the start is not finite. Nearest to each other are {names[0]} "
-        f"and {names[1]}: {distances[first, 1]:.4f} nm. Mend the structure."
-    )
-
-
-def _fastest_platform() -> Any:
-    """The Platform that OpenMM would choose."""
-    import openmm
-
-    platforms = [openmm.Platform.getPlatform(i) for i in range(openmm.Platform.getNumPlatforms())]
-    return max(platforms, key=lambda p: p.getSpeed())
 
 
 def _versions() -> dict[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -145,3 +147,38 @@ def call_module(
             )
     arrays = [tensor.detach().to("cpu", torch.float32).numpy() for tensor in result]
     return arrays[0], arrays[1], arrays[2]
+
+
+def module_digest(module: torch.jit.ScriptModule) -> str:
+    """Hash of a scripted module: code, constants, attributes and tensors of every submodule.
+
+    Not that of its archive, in which names depend on what was scripted before it.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for path, part in module.named_modules():
+        digest.update(f"module {path}\n".encode())
+        for method in sorted(part._c._method_names()):
+            code = part._c._get_method(method).code
+            digest.update(re.sub(r"___torch_mangle_\d+\.", "", code).encode())
+        kind = part._concrete_type
+        for name, value in sorted(kind.get_constants().items()):
+            digest.update(f"constant {name} {value!r}\n".encode())
+        for name in sorted(kind.get_attributes()):
+            value = getattr(part, name)
+            if isinstance(value, torch.Tensor):
+                digest.update(f"tensor {name} {value.dtype} {tuple(value.shape)}\n".encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+            else:
+                digest.update(f"attribute {name} {value!r}\n".encode())
+    return digest.hexdigest()
+
+
+class without_jit_warnings(warnings.catch_warnings):
+    """Silences torch's notice that TorchScript is deprecated, which is not the user's doing."""
+
+    def __enter__(self) -> Any:
+        result = super().__enter__()
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        return result

@@ -13,6 +13,7 @@ may differ in the last bit and are not used for them.
 from __future__ import annotations
 
 import math
+import secrets
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,3 +90,18 @@ def normal(seed: int, stream: int, attempt: int, count: int) -> NDArray[np.float
 def proposal_noise(seed: int, attempt: int, count: int) -> NDArray[np.float32]:
     """The noise handed to the module with one proposal: `normal` rounded to single precision."""
     return normal(seed, PROPOSAL_STREAM, attempt, count).astype(np.float32)
+
+
+def fresh_seed() -> int:
+    """A positive 31-bit seed from the operating system."""
+    return secrets.randbelow(2**31 - 1) + 1
+
+
+def walker_seed(seed: int, walker: int) -> int:
+    """The seed of one walker of a run: the run's own for the first, hashed for the others.
+
+    Hashed ones are in 1 .. 2^31 - 1, so that they also fit `Integrator.setRandomNumberSeed`.
+    """
+    if walker == 0:
+        return seed
+    return mix(mix(seed & _MASK) ^ walker) % (2**31 - 1) + 1

@@ -1,0 +1,150 @@
+"""Where walkers start: checked positions, minimised and equilibrated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import openmm
+    from openmm.app import Topology
+
+#: Minimiser iterations at the start: molecules that drift over a flat energy never converge.
+START_ITERATIONS = 500
+
+
+@dataclass(frozen=True)
+class Equilibration:
+    """How walkers are made ready.
+
+    Attributes
+    ----------
+    temperature_k, friction_per_ps, step_ps: float
+        of the Langevin dynamics
+    steps: int
+        steps of plain dynamics
+    minimize: bool
+        whether to minimise before them
+    """
+
+    temperature_k: float
+    friction_per_ps: float
+    step_ps: float
+    steps: int
+    minimize: bool
+
+
+def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.float64]:
+    """Start positions [walkers, P, 3] in nm, from one frame [P, 3] or one a walker.
+
+    Raises
+    ------
+    ValueError
+        if the shape is neither, or a number is not finite
+    """
+    from openmm import unit
+
+    if hasattr(positions, "value_in_unit"):
+        positions = positions.value_in_unit(unit.nanometer)
+    array = np.array(positions, dtype=np.float64)
+    if array.shape == (particles, 3):
+        array = np.broadcast_to(array, (walkers, particles, 3)).copy()
+    if array.shape != (walkers, particles, 3):
+        raise ValueError(
+            f"positions have the shape {list(array.shape)}; expected [{particles}, 3] or "
+            f"[{walkers}, {particles}, 3] for {walkers} walkers of {particles} particles."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("positions hold numbers that are not finite; check the input file.")
+    return array
+
+
+def make_ready(
+    walker: openmm.Context,
+    plan: Equilibration,
+    seed: int,
+    topology: Topology,
+    properties: dict[str, str],
+) -> None:
+    """Minimise and equilibrate a walker's Context with plain dynamics.
+
+    It happens in a Context of its own, so that the walker's integrator counts no steps and learns
+    no energies.
+
+    Parameters
+    ----------
+    walker: openmm.Context
+        with its positions set; positions, velocities and box are replaced
+    plan: Equilibration
+        what to do
+    seed: int
+        of velocities and thermostat
+    topology: openmm.app.Topology
+        names atoms in messages
+    properties: dict
+        of the walker's Platform
+
+    Raises
+    ------
+    ValueError
+        if the start has no finite energy, or dynamics breaks down
+    """
+    import openmm
+
+    plain = openmm.LangevinMiddleIntegrator(plan.temperature_k, plan.friction_per_ps, plan.step_ps)
+    plain.setRandomNumberSeed(seed)
+    plain.setIntegrationForceGroups(walker.getIntegrator().getIntegrationForceGroups())
+    context = openmm.Context(walker.getSystem(), plain, walker.getPlatform(), properties)
+    state = walker.getState(positions=True)
+    context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+    context.setPositions(state.getPositions(asNumpy=True))
+    context.applyConstraints(plain.getConstraintTolerance())
+    if not _is_finite(context):
+        positions = np.asarray(state.getPositions(asNumpy=True)._value)
+        raise ValueError(_nearest_atoms(topology, positions))
+    if plan.minimize:
+        openmm.LocalEnergyMinimizer.minimize(context, maxIterations=START_ITERATIONS)
+    context.setVelocitiesToTemperature(plan.temperature_k, seed)
+    plain.step(plan.steps)
+    if not _is_finite(context):
+        raise ValueError(
+            "Molecular dynamics of the start broke down. Minimise it (leave --no-minimize "
+            "out), use a shorter time step, or check the force field."
+        )
+    state = context.getState(positions=True, velocities=True)
+    walker.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+    walker.setPositions(state.getPositions(asNumpy=True))
+    walker.setVelocities(state.getVelocities(asNumpy=True))
+
+
+def _is_finite(context: openmm.Context) -> bool:
+    """Whether the energy is; some platforms raise where others return a NaN."""
+    import openmm
+
+    try:
+        return bool(np.isfinite(context.getState(energy=True).getPotentialEnergy()._value))
+    except openmm.OpenMMException as error:
+        if "NaN" in str(error):
+            return False
+        raise
+
+
+def _nearest_atoms(topology: Topology, positions_nm: NDArray[np.float64]) -> str:
+    """Why a start has no finite energy: the two atoms nearest to each other, as a rule."""
+    from scipy.spatial import cKDTree
+
+    distances, neighbours = cKDTree(positions_nm).query(positions_nm, k=2)
+    first = int(distances[:, 1].argmin())
+    second = next(int(n) for n in neighbours[first] if n != first)
+    atoms = list(topology.atoms())
+    names = [
+        f"{atom.name} of {atom.residue.name} {atom.residue.id} (atom {atom.index})"
+        for atom in (atoms[first], atoms[second])
+    ]
+    return (
+        f"The potential energy of the start is not finite. Nearest to each other are {names[0]} "
+        f"and {names[1]}: {distances[first, 1]:.4f} nm. Mend the structure."
+    )
