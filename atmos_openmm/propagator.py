@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .integrator import AtmosIntegrator
     from .model.export import LoadedModel
     from .systems.features import MoleculeFeatures
-    from .systems.screening import ScreenSpec
+    from .systems.screening import ScreenSpec, ScreenVerdict
 
 DEFAULT_MODEL = "capped-amino-acids"
 DEFAULT_TEMPERATURE_K = 300.0
@@ -405,6 +405,15 @@ class AtmosPropagator:
 
         assert self._features is not None
         return build_screen(self._features, self._topology, system)
+
+    def describeVerdict(self, verdict: ScreenVerdict) -> str:
+        """
+        Get a sentence on a verdict of the screen, with the atoms by name where the features of the
+        molecule are known.
+        """
+        if self._features is not None:
+            return verdict.describe(self._features)
+        return f"{verdict.reason} at atoms {list(verdict.atoms)} of the model"
 
     def info(self) -> dict[str, Any]:
         """

@@ -16,6 +16,7 @@ import sampling_cases as cases
 
 import atmos_openmm
 from atmos_openmm import AtmosPropagator
+from atmos_openmm.sampling import HybridSampler
 from atmos_openmm.sampling.files import StorageError
 from atmos_openmm.sampling.proposal import REASONS
 from atmos_openmm.sampling.storage import read_run, read_settings
@@ -148,6 +149,9 @@ def test_recorded_energies_belong_to_the_recorded_positions(whole):
         positions = rows.proposals[f"positions_{kind}_nm"][accepted]
         recorded = rows.proposals[f"energy_{kind}_kj_per_mol"][accepted]
         np.testing.assert_allclose([energy(x) for x in positions], recorded, atol=0.02)
+    # The relaxation moved nothing (there are no stages), constraints a little.
+    moved = rows.proposals["rmsd_raw_to_after_nm"]
+    assert (moved[accepted] < 0.001).all() and np.isfinite(moved[accepted]).all()
     # Rejected for their bonds: neither an energy nor positions after constraints.
     broken = rows.proposals["reason"] == REASONS.index("bonds")
     assert broken.any()
@@ -252,6 +256,22 @@ def test_frames_that_break_down_in_dynamics_are_taken_back(tmp_path):
     assert np.isfinite(frames(tmp_path / "run", 0)).all()
     assert len(rows.frames["frame"]) == 2 * 4 * 2
     assert (rows.segments["origin"] != ORIGINS.index("jump")).all()
+
+
+def test_a_start_of_the_wrong_hand_is_refused(tmp_path):
+    # L alanine is expected where no positions say otherwise, and the start is its mirror image.
+    topology, system, positions = cases.dipeptide()
+    propagator = AtmosPropagator(cases.phi_module(), topology, lag=50.0)
+    with pytest.raises(ValueError, match="CA of ALA.*wrong hand.*positions="):
+        HybridSampler(
+            topology,
+            system,
+            positions * [1, 1, -1],
+            propagator,
+            tmp_path / "run",
+            platform="Reference",
+            equilibrationSteps=5,
+        )
 
 
 def test_stop_commits_and_says_how_to_go_on(whole, tmp_path):

@@ -34,7 +34,7 @@ def valid_frame_numbers(
     -------
     walkers [N], frames [N]
     """
-    table = read_run(folder).frames
+    table = read_run(folder, positions=False).frames
     rows = np.flatnonzero(table["generated"])
     rows = rows[np.lexsort((table["walker"][rows], table["cycle"][rows]))][:count]
     return table["walker"][rows].astype(np.int64), table["frame"][rows]

@@ -478,6 +478,25 @@ class HybridSampler:
                 self.topology,
                 self._properties,
             )
+            self._check_start(walker)
+
+    def _check_start(self, walker: Walker) -> None:
+        """Refuse a start of another hand than the screen's: it would turn every proposal down."""
+        from ..systems.screening import inspect_frame
+
+        state = walker.context.getState(positions=True)
+        positions = np.asarray(state.getPositions(asNumpy=True)._value)
+        screen = self._propagator.getScreen(self.system)
+        verdict = inspect_frame(
+            screen, positions[self._propagator.atomIndices], only=("chirality", "rings")
+        )
+        if not verdict:
+            raise ValueError(
+                f"The start of walker {walker.index} does not pass the screen: "
+                f"{self._propagator.describeVerdict(verdict)}. Mend the structure; if it is meant "
+                "so (a D residue), create the AtmosPropagator with positions=..., from which it "
+                "takes the hand."
+            )
 
     def _take_up(self, checkpoint: RunCheckpoint) -> None:
         """Go back to the last commit."""
@@ -486,7 +505,7 @@ class HybridSampler:
         self.cycle = checkpoint.cycle
         self._generated = checkpoint.generated
         self._walltime_s = checkpoint.walltime_s
-        codes = read_run(self.folder.path).proposals["reason"]
+        codes = read_run(self.folder.path, positions=False).proposals["reason"]
         self._reasons = Counter(REASONS[code] for code in codes)
 
     def _round(self) -> None:
@@ -539,7 +558,7 @@ class HybridSampler:
         elif not complete:
             message = self._why_too_few(valid_frames or 0, limit)
         return summarize(
-            read_run(self.folder.path),
+            read_run(self.folder.path, positions=False),
             cycles=self.cycle,
             walkers=len(self.walkers),
             step_ps=self._step_ps,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .proposal import REASONS
-from .superposition import rmsd
 from .tables import Rows
 
 _PS_PER_NS = 1000.0
@@ -126,7 +125,7 @@ class RunSummary:
     energies_kj_per_mol: dict
         median potential energies of proposals: "before", "raw", "after" (accepted ones)
     rmsd_nm: float
-        median RMSD from the raw to the accepted frame; NaN where positions were not stored
+        median RMSD from the raw to the accepted frame; NaN where nothing was accepted
     complete: bool
         whether what was asked for was reached
     message: str
@@ -203,14 +202,6 @@ def summarize(
         "raw": proposals["energy_raw_kj_per_mol"],
         "after": proposals["energy_after_kj_per_mol"][accepted],
     }
-    moved = math.nan
-    if "positions_raw_nm" in proposals and accepted.any():
-        pairs = zip(
-            proposals["positions_raw_nm"][accepted],
-            proposals["positions_after_nm"][accepted],
-            strict=True,
-        )
-        moved = float(np.median([rmsd(raw, after) for raw, after in pairs]))
     return RunSummary(
         cycles=cycles,
         walkers=walkers,
@@ -223,7 +214,7 @@ def summarize(
         learned_ps=float(accepted.sum()) * lag_ps,
         walltime_s=walltime_s,
         energies_kj_per_mol={name: _median(values) for name, values in energies.items()},
-        rmsd_nm=moved,
+        rmsd_nm=_median(proposals["rmsd_raw_to_after_nm"][accepted]),
         complete=complete,
         message=message,
     )

@@ -248,13 +248,15 @@ class RunFolder:
                 shutil.rmtree(leftover)
 
 
-def read_run(folder: str | Path) -> Rows:
+def read_run(folder: str | Path, positions: bool = True) -> Rows:
     """The tables of a run, finished or not, as far as they are committed.
 
     Parameters
     ----------
     folder: str or Path
         the folder of a run
+    positions: bool
+        whether to read the positions of proposals too, which take most of the room
 
     Returns
     -------
@@ -270,24 +272,24 @@ def read_run(folder: str | Path) -> Rows:
     if not (path / "run.json").exists():
         raise StorageError(f"{path} is not the folder of a run: it has no run.json.")
     while True:
-        pieces, merged = _committed_rows(path)
+        pieces, merged = _committed_rows(path, positions)
         # A merge by a running process may have moved parts into the record meanwhile.
         if _record_commit(path / "record.h5") == merged:
             return joined(pieces) if pieces else empty_rows(None)
 
 
-def _committed_rows(path: Path) -> tuple[list[Rows], int]:
+def _committed_rows(path: Path, positions: bool) -> tuple[list[Rows], int]:
     """The rows of the record and of the parts after it, and the last commit of the record."""
     checkpoint_path = path / "checkpoint.npz"
     commit = RunCheckpoint.read(checkpoint_path).commit if checkpoint_path.exists() else 0
     pieces: list[Rows] = []
     merged = _record_commit(path / "record.h5")
     if merged:
-        pieces.append(_read_rows(path / "record.h5"))
+        pieces.append(_read_rows(path / "record.h5", positions))
     for number in _part_numbers(path):
         if merged < number <= commit:
             with contextlib.suppress(FileNotFoundError):
-                pieces.append(_read_rows(_part_path(path, number)))
+                pieces.append(_read_rows(_part_path(path, number), positions))
     return pieces, merged
 
 
@@ -321,12 +323,12 @@ def _record_commit(record: Path) -> int:
         raise StorageError(f"{record} is damaged ({error}). Put it back from a copy.") from error
 
 
-def _read_rows(path: Path) -> Rows:
+def _read_rows(path: Path, positions: bool = True) -> Rows:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            return decode(file)
+            return decode(file, positions)
     except FileNotFoundError:
         raise
     except OSError as error:

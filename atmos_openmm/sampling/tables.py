@@ -34,6 +34,7 @@ TABLES: dict[str, dict[str, str]] = {
         "reason": "u1",
         "stage": "i2",
         "log_ratio": "f8",
+        "rmsd_raw_to_after_nm": "f8",
     },
     "segments": {
         "walker": "i4",
@@ -172,8 +173,8 @@ def append_rows(file: h5py.File, rows: Rows, commit: int) -> None:
     file.attrs["commit"] = commit
 
 
-def decode(file: h5py.File) -> Rows:
-    """The rows of a record or of a part."""
+def decode(file: h5py.File, positions: bool = True) -> Rows:
+    """The rows of a record or of a part, with or without the positions of proposals."""
     if file.attrs.get("format") != FORMAT:
         raise ValueError(f"{file.filename} is not a run record (format {FORMAT!r}).")
     version = int(file.attrs["version"])
@@ -182,7 +183,16 @@ def decode(file: h5py.File) -> Rows:
             f"{file.filename} has version {version} of the run record; this program reads "
             f"version {VERSION}. Use the release that wrote it."
         )
-    return Rows(*({column: data[()] for column, data in file[name].items()} for name in TABLES))
+    return Rows(
+        *(
+            {
+                column: data[()]
+                for column, data in file[name].items()
+                if positions or column not in PROPOSAL_POSITIONS
+            }
+            for name in TABLES
+        )
+    )
 
 
 def _describe(file: h5py.File, commit: int) -> None:

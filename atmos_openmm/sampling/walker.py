@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .checkpoint import WalkerCheckpoint
 from .proposal import REASONS
+from .superposition import rmsd
 from .tables import ORIGINS, PROPOSAL_POSITIONS, TABLES
 from .velocities import GAS_CONSTANT_KJ_PER_MOL_K, particle_masses
 
@@ -225,6 +226,11 @@ class Walker:
         for name in PROPOSAL_POSITIONS:
             positions = getattr(proposal, name)
             row[name] = np.full((len(self._solute), 3), np.nan) if positions is None else positions
+        row["rmsd_raw_to_after_nm"] = (
+            math.nan
+            if proposal.positions_after_nm is None
+            else rmsd(proposal.positions_raw_nm, proposal.positions_after_nm)
+        )
         self.rows["proposals"].append(row)
         return str(proposal.reason)
 
