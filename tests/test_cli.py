@@ -107,3 +107,25 @@ def test_interrupt_is_clean(monkeypatch, capsys):
                         lambda *_: _command_raising(KeyboardInterrupt()))
     assert cli.main(["demo"]) == 130
     assert "Interrupted" in capsys.readouterr().err
+
+
+def test_info_shows_what_the_bundled_model_declares(capsys):
+    assert cli.main(["info", "capped-amino-acids"]) == 0
+    shown = capsys.readouterr().out
+    assert cli.main(["info", "--json", "capped-amino-acids"]) == 0
+    declared = json.loads(capsys.readouterr().out)
+    assert declared["weights_sha256"] in shown
+    assert " ".join(declared["residues"]) in shown
+    assert f"{declared['max_atoms']} atoms" in shown
+    for unseen in ("VAL", "TYR", "GLN", "CYS"):
+        assert unseen not in declared["residues"]
+
+
+def test_info_explains_a_model_that_is_missing_or_damaged(tmp_path, capsys):
+    assert cli.main(["info", "no-such-model"]) == 1
+    assert "capped-amino-acids" in capsys.readouterr().err
+    damaged = tmp_path / "damaged.atmos"
+    damaged.write_bytes(b"PK" + bytes(1000))
+    assert cli.main(["info", str(damaged)]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "damaged.atmos" in error and "truncated" in error

@@ -142,7 +142,7 @@ def proposal_energies(md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any]
         # Most of the raw proposals should be seen, but not at the price of the rest.
         if raw.size:
             top = max(top, min(float(np.percentile(raw, 90)), top + 12 * spread))
-        bottom = min(core.min(), np.percentile(everything, 1)) - spread
+        bottom = everything.min() - 0.5 * spread
         edges = np.linspace(bottom, top, 70)
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, 3.1))
         ax = figure.subplots()
