@@ -13,6 +13,12 @@ from .geometry import signed_volumes
 from .transition import StateUpdate, Transition
 
 
+def hand(x: Tensor, features: ModelFeatures) -> Tensor:
+    """Return -1 for frames whose stereocentres are left on the whole, 1 for others [B, 1, 1]."""
+    volume = signed_volumes(x, features.chiral_centers, features.chiral_signs).sum(1)
+    return torch.where(volume < 0.0, -1.0, 1.0).to(x.dtype).reshape(-1, 1, 1)
+
+
 class AtmosModel(nn.Module):
     """ATMOS: a state-space model of molecular trajectories (arXiv 2603.17633).
 
@@ -123,20 +129,28 @@ class AtmosModel(nn.Module):
                 extra = extra - extra.mean(1, keepdim=True)
                 x = x + torch.sqrt(raised * raised - sigma * sigma) * extra
                 sigma = raised
-            d = self.diffusion.denoise(x, sigma.expand(batch), prepared, features)[0]
-            slope = (x - d) / sigma
+            slope = (x - self.denoise_either_hand(x, sigma, prepared, features)) / sigma
             x_next = x + (sigma_next - sigma) * slope
             if i + 1 < self.steps:
-                d = self.diffusion.denoise(x_next, sigma_next.expand(batch), prepared, features)[0]
+                d = self.denoise_either_hand(x_next, sigma_next, prepared, features)
                 slope_next = (x_next - d) / sigma_next
                 x_next = x + (sigma_next - sigma) * 0.5 * (slope + slope_next)
             x = x_next
         x = x - x.mean(1, keepdim=True)
-        # Where the noise has led to the mirror image, all centres are turned over at once, and
-        # the reflection is as good a frame of the molecule: distances are the same. A frame with
-        # some centres right and some wrong stays wrong, and the host's screen finds it.
-        volume = signed_volumes(x, features.chiral_centers, features.chiral_signs).sum(1)
-        return torch.where((volume < 0.0).reshape(-1, 1, 1), -x, x)
+        return x * hand(x, features)
+
+    def denoise_either_hand(
+        self, x: Tensor, sigma: Tensor, prepared: Prepared, features: ModelFeatures
+    ) -> Tensor:
+        """Denoise frames as right-handed ones, mirrored where they look left-handed.
+
+        Which hand a frame will have is open while the noise is large. The mirror image of a frame
+        has the same distances and is reflected at the end, so that both hands lead to a frame of
+        the molecule, and none is stuck halfway between them.
+        """
+        turn = hand(x, features)
+        level = sigma.expand(x.shape[0])
+        return turn * self.diffusion.denoise(turn * x, level, prepared, features)[0]
 
     @torch.jit.export
     def propagate(

@@ -54,7 +54,6 @@ class BoundPropagator(nn.Module):
             self.feature_chiral_centers,
             self.feature_chiral_signs,
             self.feature_label_centers,
-            self.feature_label_signs,
         )
 
     def context(self) -> Context:

@@ -52,9 +52,8 @@ class ModelFeatures(NamedTuple):
         Centre and three neighbours.
     chiral_signs: Tensor [C]
         Sign of the triple product in the right-handed molecule.
-    label_centers, label_signs: Tensor [P, 4] int64, [P]
-        The same of centres that only the labels of like atoms make chiral (methylenes, methyls):
-        dynamics never exchanges such labels.
+    label_centers: Tensor [P, 4] int64
+        Centres that only the labels of like atoms make chiral (methylenes, methyls).
     """
 
     atom: Tensor
@@ -67,7 +66,6 @@ class ModelFeatures(NamedTuple):
     chiral_centers: Tensor
     chiral_signs: Tensor
     label_centers: Tensor
-    label_signs: Tensor
 
 
 def local_windows(num_atoms: int, n_queries: int, n_keys: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -226,7 +224,6 @@ def model_features(features: dict[str, Tensor], n_queries: int, n_keys: int) -> 
         centers,
         features["chiral_signs"].float().reshape(-1),
         features["label_centers"].long().reshape(-1, 4),
-        features["label_signs"].float().reshape(-1),
     )
 
 

@@ -67,8 +67,7 @@ def signed_volumes(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
     return (a * torch.linalg.cross(b, d, dim=-1)).sum(-1) * signs
 
 
-def _centers_to_atoms(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
-    volume = signed_volumes(x, centers, signs)
+def _centers_to_atoms(x: Tensor, centers: Tensor, volume: Tensor) -> Tensor:
     value = torch.stack([volume, torch.tanh(4.0 * volume), torch.ones_like(volume)], dim=-1)
     zeros = torch.zeros_like(value)
     at_center = torch.cat([value, zeros], dim=-1)
@@ -79,14 +78,24 @@ def _centers_to_atoms(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
     return out.index_add(1, index, parts)
 
 
+def label_volumes(x: Tensor, features: ModelFeatures) -> Tensor:
+    """Return the volumes of centres that only the labels of like atoms make chiral [B, P].
+
+    Which of two like hydrogens is called HB2 is a convention, so the hand that the coordinates
+    show is taken as the right one: the volumes' sizes are used as they are.
+    """
+    return signed_volumes(x, features.label_centers, torch.ones_like(features.label_centers[:, 0]))
+
+
 def handedness_features(x: Tensor, features: ModelFeatures) -> Tensor:
     """Return what each atom knows of handedness [B, A, HANDEDNESS_FEATURES].
 
     Signed volumes summed where the atom is the centre and where it is a neighbour; first of the
-    stereocentres, then of the centres that labels make.
+    stereocentres, then, without sign, of the centres that labels make.
     """
-    chiral = _centers_to_atoms(x, features.chiral_centers, features.chiral_signs)
-    label = _centers_to_atoms(x, features.label_centers, features.label_signs)
+    volume = signed_volumes(x, features.chiral_centers, features.chiral_signs)
+    chiral = _centers_to_atoms(x, features.chiral_centers, volume)
+    label = _centers_to_atoms(x, features.label_centers, label_volumes(x, features).abs())
     return torch.cat([chiral, label], dim=-1)
 
 
@@ -105,15 +114,17 @@ def _handedness_vectors(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
 
 
 def handedness_vectors(x: Tensor, features: ModelFeatures) -> Tensor:
-    """Return the directions that make each centre more right-handed [B, A, 2, 3].
+    """Return the directions that make each centre less flat and right-handed [B, A, 2, 3].
 
     They are the gradients of the signed volumes with respect to the atoms, each of unit length
     (the centre's is the mean of its neighbours', turned round), summed over the centres of an
-    atom: first the stereocentres, then the centres that labels make. Sums of directions between
-    atoms can turn a centre over only by passing atoms through each other; these can at once.
+    atom: first the stereocentres, then the centres that labels make, each in the hand that it
+    has. Sums of directions between atoms can turn a centre over only by passing atoms through
+    each other; these can at once.
     """
     chiral = _handedness_vectors(x, features.chiral_centers, features.chiral_signs)
-    label = _handedness_vectors(x, features.label_centers, features.label_signs)
+    own_hand = torch.sign(label_volumes(x, features))
+    label = _handedness_vectors(x, features.label_centers, own_hand)
     return torch.stack([chiral, label], dim=2)
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model.atmos import AtmosModel
+from ..model.atmos import AtmosModel, hand
 from ..model.atom_attention import atoms_to_tokens
 from ..model.context import Context
 from ..model.diffusion import Prepared
@@ -43,8 +43,8 @@ def denoising_loss(
     Parameters
     ----------
     target: Tensor [B, A, 3]
-        Frames, angstrom. The network is equivariant under rotation, so neither augmentation nor
-        superposition is needed.
+        Frames, angstrom, centred. The network is equivariant under rotation, so neither
+        augmentation nor superposition is needed.
     levels: int
         Noise levels drawn a frame: ``sigma = sigma_data exp(-1.2 + 1.4 n)``.
 
@@ -61,6 +61,9 @@ def denoising_loss(
     noise = torch.randn(x.shape, generator=generator).to(x)
     noise = noise - noise.mean(1, keepdim=True)
     noisy = x + sigma.reshape(-1, 1, 1) * noise
+    # As in sampling: the network sees every frame as a right-handed one.
+    turn = hand(noisy, features)
+    noisy, x = turn * noisy, turn * x
     last, first = model.diffusion.denoise(noisy, sigma, repeat_prepared(prepared, levels), features)
     weight = (sigma**2 + sd**2) / (sigma * sd) ** 2
     error_last = weight * ((last - x) ** 2).mean((1, 2))
