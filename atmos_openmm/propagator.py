@@ -214,13 +214,26 @@ class AtmosPropagator:
         -------
         torch.jit.ScriptModule
             see docs/architecture.md, "The bound module"
+
+        Raises
+        ------
+        ValueError
+            If the network of the model file takes other inputs than this version makes
         """
         if self._module is None:
             from .model.bound import bind
 
             assert self._loaded is not None and self._features is not None
-            with without_jit_warnings():
-                self._module = bind(self._loaded, self._features.tensors())
+            try:
+                with without_jit_warnings():
+                    self._module = bind(self._loaded, self._features.tensors())
+            except RuntimeError as error:
+                # TorchScript answers inputs that a network was not made for with all of them.
+                cause = str(error).strip().splitlines()[0][:200]
+                raise ValueError(
+                    f"The model {self.modelName} cannot be bound by this version of atmos_openmm "
+                    f"({cause}). Take the version that made it, or export the model again."
+                ) from None
             self._check_module_size(self._module)
         return self._module
 

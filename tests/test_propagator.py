@@ -1,5 +1,7 @@
 """AtmosPropagator: models and modules bound to a Topology."""
 
+import dataclasses
+
 import numpy as np
 import openmm
 import pytest
@@ -184,6 +186,26 @@ def test_molecules_that_do_not_fit_are_refused(model_file):
     sulphur, _ = build_peptide("ACE-CYS-NME")
     with pytest.raises(ValueError, match="16"):
         AtmosPropagator(model_file, sulphur)
+
+
+class OldNetwork(torch.nn.Module):
+    """A network whose context takes other inputs than those that are made now."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    @torch.jit.export
+    def context(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def test_a_model_of_another_version_is_named(model_file):
+    topology, _, _ = cases.dipeptide()
+    loaded = load_model(model_file)
+    old = dataclasses.replace(loaded, module=torch.jit.script(OldNetwork()))
+    with pytest.raises(ValueError, match="tiny cannot be bound by this version") as error:
+        AtmosPropagator(old, topology).bind()
+    assert len(str(error.value)) < 500
 
 
 def test_wrong_positions_are_named(propagator):

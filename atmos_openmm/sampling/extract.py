@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .storage import read_run, read_settings
-from .trajectory_files import open_trajectory
+from .trajectory_files import Frame, encoded_dcd_frames, open_trajectory
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -52,46 +53,60 @@ def write_valid_frames(
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     temporary.unlink(missing_ok=True)
     output = open_trajectory(temporary, topology, settings["jump_interval"] * settings["step_ps"])
-    sources = [
-        _open(Path(folder) / f"trajectory_{walker:04d}.{settings['format']}")
-        for walker in range(settings["walkers"])
-    ]
     try:
         for start in range(0, len(frames), _BATCH):
-            chosen = zip(
-                walkers[start : start + _BATCH], frames[start : start + _BATCH], strict=True
-            )
-            output.append(_read(sources[walker], int(frame)) for walker, frame in chosen)
+            batch = slice(start, start + _BATCH)
+            if settings["format"] == path.suffix[1:] == "dcd":
+                output.append_encoded(
+                    _gathered(folder, settings, walkers[batch], frames[batch], _dcd(topology))
+                )
+            else:
+                output.append(_gathered(folder, settings, walkers[batch], frames[batch], _read))
             output.confirm()
         if len(frames):
             os.replace(temporary, path)
     finally:
-        for source in sources:
-            source.close()
         temporary.unlink(missing_ok=True)
     return len(frames)
 
 
-def _open(path: Path) -> Any:
+def _gathered(
+    folder: str | Path,
+    settings: dict[str, Any],
+    walkers: NDArray[np.int64],
+    frames: NDArray[np.int64],
+    read: Callable[[Path, NDArray[np.int64]], Iterable[Any]],
+) -> list[Any]:
+    """Frames of several walkers in the order given; each file is opened once."""
+    result: list[Any] = [None] * len(frames)
+    for walker in np.unique(walkers):
+        rows = np.flatnonzero(walkers == walker)
+        path = Path(folder) / f"trajectory_{walker:04d}.{settings['format']}"
+        for row, frame in zip(rows, read(path, frames[rows]), strict=True):
+            result[row] = frame
+    return result
+
+
+def _dcd(topology: Topology) -> Callable[[Path, NDArray[np.int64]], Iterable[bytes]]:
+    return lambda path, numbers: encoded_dcd_frames(path, topology, numbers)
+
+
+def _read(path: Path, numbers: NDArray[np.int64]) -> Iterator[Frame]:
+    """Frames: positions [P, 3] and box vectors [3, 3] in nm."""
     import mdtraj
 
-    return mdtraj.open(str(path))
-
-
-def _read(source: Any, frame: int) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """One frame: positions [P, 3] and box vectors [3, 3] in nm."""
-    import mdtraj
-
-    source.seek(frame)
-    if isinstance(source, mdtraj.formats.DCDTrajectoryFile):
-        positions, lengths, angles = source.read(1)
-        box = None
-        if lengths is not None and (lengths > 0).all():
-            vectors = mdtraj.utils.lengths_and_angles_to_box_vectors(
-                *(0.1 * lengths[0]), *angles[0]
-            )
-            box = np.array(vectors, dtype=np.float64)
-        return 0.1 * positions[0].astype(np.float64), box
-    positions, _, _, vectors = source.read(1)
-    box = vectors[0].astype(np.float64) if np.any(vectors) else None
-    return positions[0].astype(np.float64), box
+    with mdtraj.open(str(path)) as source:
+        for number in numbers:
+            source.seek(int(number))
+            if path.suffix == ".xtc":
+                positions, _, _, vectors = source.read(1)
+                box = vectors[0].astype(np.float64) if np.any(vectors) else None
+                yield positions[0].astype(np.float64), box
+                continue
+            positions, lengths, angles = source.read(1)
+            box = None
+            if lengths is not None and (lengths > 0).all():
+                box = np.array(
+                    mdtraj.utils.lengths_and_angles_to_box_vectors(*(0.1 * lengths[0]), *angles[0])
+                )
+            yield 0.1 * positions[0].astype(np.float64), box

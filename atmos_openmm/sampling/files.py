@@ -14,6 +14,9 @@ _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class StorageError(OSError):
     """A run's folder cannot be read or written; the message says what to do."""
 
+    def __str__(self) -> str:
+        return str(self.args[-1])
+
 
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder survive a power cut."""

@@ -77,7 +77,7 @@ class Progress:
         if self.wanted and self.cycle:
             rate = self.generated / self.cycle
             if rate == 0:
-                return by_cycles
+                return math.nan
             cycles_to_go = (self.wanted - self.generated) / rate
             return min(by_cycles, max(0.0, cycles_to_go) * self.elapsed_s / self.new_cycles)
         return by_cycles

@@ -7,7 +7,7 @@ import io
 import os
 import struct
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("dcd", "xtc")
 _PROBE_BYTES = 1 << 20
+_DCD_HEADER_BYTES = 276
 
 #: One frame: positions [P, 3] in nm, box vectors [3, 3] in nm or None.
 Frame = tuple[NDArray[np.float64], NDArray[np.float64] | None]
@@ -73,17 +74,28 @@ class GrowingTrajectory:
         if not batch:
             return self._pending
         header, body = self._encode(batch)
+        return self._write(header, body, len(batch))
+
+    def append_encoded(self, frames: Sequence[bytes]) -> tuple[int, int]:
+        """`append()` for frames as they stand in a file of the same format and Topology."""
+        self._pending = self._frames, self._size
+        if not frames:
+            return self._pending
+        header, _ = self._encode([])
+        return self._write(header, b"".join(frames), len(frames))
+
+    def _write(self, header: bytes, body: bytes, count: int) -> tuple[int, int]:
         with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
             file.truncate(self._size)
             file.seek(self._size)
             if self._size == 0:
                 file.write(header)
             file.write(body)
-            self._finish(file, self._frames + len(batch))
+            self._finish(file, self._frames + count)
             file.flush()
             size = os.fstat(file.fileno()).st_size
             os.fsync(file.fileno())
-        self._pending = self._frames + len(batch), size
+        self._pending = self._frames + count, size
         return self._pending
 
     def confirm(self) -> None:
@@ -117,8 +129,6 @@ class GrowingTrajectory:
 class DcdTrajectory(GrowingTrajectory):
     """A DCD file, as OpenMM's DCDFile writes it."""
 
-    _HEADER_BYTES = 276
-
     def _encode(self, frames: list[Frame]) -> tuple[bytes, bytes]:
         from openmm import app
 
@@ -127,7 +137,7 @@ class DcdTrajectory(GrowingTrajectory):
         for positions, box in frames:
             writer.writeModel(positions, periodicBoxVectors=_box(box))
         data = buffer.getvalue()
-        return data[: self._HEADER_BYTES], data[self._HEADER_BYTES :]
+        return data[:_DCD_HEADER_BYTES], data[_DCD_HEADER_BYTES:]
 
     def _finish(self, file: Any, frames: int) -> None:
         # The number of frames and the number of the last step, as DCDFile counts them.
@@ -164,6 +174,16 @@ class XtcTrajectory(GrowingTrajectory):
                     errno.EIO, f"The frames for {self.path} could not be written to {scratch}."
                 )
             return b"", scratch.read_bytes()
+
+
+def encoded_dcd_frames(path: Path, topology: Topology, numbers: Iterable[int]) -> Iterator[bytes]:
+    """Frames of a DCD file of OpenMM's kind, as they stand there, for `append_encoded()`."""
+    box_bytes = 0 if topology.getPeriodicBoxVectors() is None else 56
+    size = box_bytes + 3 * (8 + 4 * topology.getNumAtoms())
+    with open(path, "rb") as file:
+        for number in numbers:
+            file.seek(_DCD_HEADER_BYTES + int(number) * size)
+            yield file.read(size)
 
 
 def open_trajectory(
