@@ -93,6 +93,29 @@ def test_calls_of_step_do_not_matter():
     np.testing.assert_array_equal(results[0], results[2])
 
 
+def test_checkpoints_continue_bit_for_bit():
+    first = cases.context(cases.langevin())
+    hybrid = driver(first)
+    hybrid.step(137)
+    saved = hybrid.createCheckpoint()
+    hybrid.step(80)
+    expected = cases.phase_point(first), hybrid.getReasons(), hybrid.getLearnedTime()
+    # Another driver with other seeds, which has gone its own way before.
+    second = cases.context(cases.langevin(3), seed=4)
+    other = driver(second, seed=77)
+    other.step(33)
+    other.loadCheckpoint(saved)
+    other.step(80)
+    np.testing.assert_array_equal(cases.phase_point(second), expected[0])
+    assert (other.getReasons(), other.getLearnedTime()) == expected[1:]
+    assert other.getSeed() == hybrid.getSeed() == 5
+    pair = driver([first, second])
+    with pytest.raises(ValueError, match="1 walkers, but this driver has 2"):
+        pair.loadCheckpoint(saved)
+    with pytest.raises(ValueError, match="another module"):
+        driver(first, cases.script(cases.Fixed(22, "nan"))).loadCheckpoint(saved)
+
+
 def test_the_first_jump_comes_after_the_interval():
     made = cases.context(cases.langevin())
     hybrid = driver(made, acceptance="none")

@@ -7,10 +7,12 @@ integrators that are not Langevin, and it is the oracle that the compiled one is
 
 from __future__ import annotations
 
+import io
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -230,6 +232,66 @@ class HybridDriver:
         """The seed of a walker's noise."""
         return self._walkers[walker].seed
 
+    def createCheckpoint(self) -> bytes:
+        """Everything that is needed to go on: the Contexts' checkpoints and the driver's own state.
+
+        It is bound to the platform and version of OpenMM, as the Contexts' checkpoints are, and to
+        the module. Last proposals are not in it.
+        """
+        meta = {
+            "since_jump": self._since_jump,
+            "walkers": [
+                {
+                    "seed": walker.seed,
+                    "attempts": walker.attempts,
+                    "learned_time_ps": walker.learned_time_ps,
+                    "reasons": dict(walker.reasons),
+                    "window": asdict(walker.window.statistics),
+                }
+                for walker in self._walkers
+            ],
+        }
+        arrays: dict[str, NDArray[Any]] = {"meta": _bytes_array(json.dumps(meta).encode())}
+        for index, walker in enumerate(self._walkers):
+            arrays[f"context_{index}"] = _bytes_array(walker.context.createCheckpoint())
+            arrays[f"state_{index}"] = walker.state
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    def loadCheckpoint(self, checkpoint: bytes) -> None:
+        """Go back to a checkpoint of a driver with as many walkers and the same module.
+
+        Raises
+        ------
+        ValueError
+            if it is of a driver with other walkers or another module
+        """
+        with np.load(io.BytesIO(checkpoint), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays["meta"].tobytes().decode())
+        if len(meta["walkers"]) != len(self._walkers):
+            raise ValueError(
+                f"The checkpoint holds {len(meta['walkers'])} walkers, but this driver has "
+                f"{len(self._walkers)}."
+            )
+        size = len(arrays["state_0"])
+        if size != self._sizes.state_size:
+            raise ValueError(
+                f"The checkpoint holds states of {size} numbers, but this driver's module has "
+                f"{self._sizes.state_size}: it is of another module."
+            )
+        self._since_jump = meta["since_jump"]
+        for index, (walker, saved) in enumerate(zip(self._walkers, meta["walkers"], strict=True)):
+            walker.context.loadCheckpoint(arrays[f"context_{index}"].tobytes())
+            walker.state = arrays[f"state_{index}"]
+            walker.seed = saved["seed"]
+            walker.attempts = saved["attempts"]
+            walker.learned_time_ps = saved["learned_time_ps"]
+            walker.reasons = Counter(saved["reasons"])
+            walker.window.statistics = RunningStatistics(**saved["window"])
+            walker.last = None
+
     def _jump(self) -> None:
         """Propose one frame for every walker whose window is ready."""
         import openmm
@@ -412,6 +474,11 @@ class HybridDriver:
             state = context.getState(velocities=True)
             velocities = np.asarray(state.getVelocities(asNumpy=True)._value, dtype=np.float64)
             context.setVelocities(without_net_momentum(velocities, self._masses))
+
+
+def _bytes_array(data: bytes) -> NDArray[np.uint8]:
+    """Bytes as an array, for numpy's archive format."""
+    return np.frombuffer(data, dtype=np.uint8)
 
 
 def _positions(state: openmm.State) -> NDArray[np.float64]:
