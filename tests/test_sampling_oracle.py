@@ -10,6 +10,7 @@ import torch
 
 from atmos_openmm.integrator import AtmosIntegrator
 from atmos_openmm.sampling.driver import HybridDriver
+from atmos_openmm.systems.screening import ScreenSpec
 
 INTERVAL = 5
 
@@ -149,6 +150,94 @@ def test_redrawn_velocities_agree_to_rounding():
     oracle_x, oracle_v = cases.phase_point(plain)
     np.testing.assert_allclose(x, oracle_x, atol=1e-12)
     np.testing.assert_allclose(v, oracle_v, atol=1e-9)
+
+
+def crowded_system():
+    """A constrained dimer (the solute) among others in a periodic box.
+
+    Three free particles, a massless one that stands still, and a virtual site between two.
+    """
+    system = openmm.System()
+    system.setDefaultPeriodicBoxVectors([2.0, 0, 0], [0.3, 2.0, 0], [0, 0.3, 2.0])
+    for mass in (40.0, 40.0, 20.0, 20.0, 20.0, 0.0, 0.0):
+        system.addParticle(mass)
+    system.setVirtualSite(6, openmm.TwoParticleAverageSite(2, 3, 0.3, 0.7))
+    system.addConstraint(0, 1, 0.4)
+    bonds = openmm.HarmonicBondForce()
+    bonds.addBond(2, 3, 0.3, 1e4)
+    system.addForce(bonds)
+    nonbonded = openmm.NonbondedForce()
+    nonbonded.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+    nonbonded.setCutoffDistance(0.8)
+    for charge in (0.2, -0.2, 0.1, -0.3, 0.2, 0.1, -0.1):
+        nonbonded.addParticle(charge, 0.25, 0.5)
+    for pair in ((0, 1), (2, 3), (2, 6), (3, 6)):
+        nonbonded.addException(*pair, 0, 1, 0)
+    system.addForce(nonbonded)
+    positions = [[0, 0, 0], [0.4, 0, 0], [0.1, 0.4, 0], [0.4, 0.4, 0], [-0.3, -0.2, 0.1]]
+    positions += [[0.5, 0.0, -0.35], [0, 0, 0]]
+    positions = np.array(positions, dtype=float)
+    # One of the free particles is near the dimer only as an image across two edges of the box.
+    positions[4] += [2.3, 2.0, 0]
+    return system, positions
+
+
+def test_the_two_agree_in_a_periodic_box_with_virtual_sites_and_massless_particles():
+    system, start = crowded_system()
+    none = np.zeros((0, 4), dtype=np.int64)
+    spec = ScreenSpec(
+        bonds=none[:, :2],
+        bond_lengths_nm=np.zeros(0),
+        chiral_centers=none,
+        chiral_signs=np.zeros(0),
+        cis_trans=none,
+        rings=(),
+        radii_nm=np.full(2, 0.15),
+        clash_factor=0.0,
+        environment_distance_nm=0.36,
+        constraint_tolerance_nm=0.02,
+    )
+    module = cases.script(cases.TorsionJump((0, 1), [False] * 2, 10.0, 0.0, 0.01))
+    results = []
+    for kind in ("compiled", "driver"):
+        if kind == "compiled":
+            buffer = io.BytesIO()
+            torch.jit.save(module, buffer)
+            integrator = AtmosIntegrator(300.0, 1.0, cases.STEP_PS)
+            integrator.setModule(buffer.getvalue(), [0, 1])
+            integrator.setScreen(spec)
+            integrator.setJumpSeed(9)
+            integrator.setJumpInterval(INTERVAL)
+            integrator.setLag(10.0)
+            integrator.setAcceptanceMode("none")
+        else:
+            integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, cases.STEP_PS)
+        integrator.setRandomNumberSeed(7)
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
+        context.setPositions(start)
+        context.computeVirtualSites()
+        context.setVelocitiesToTemperature(300.0, 2)
+        if kind == "compiled":
+            integrator.step(40 * INTERVAL)
+            reasons = {"accepted": integrator.getNumAccepted(), **integrator.getRejections()}
+        else:
+            hybrid = HybridDriver(
+                context, module, spec, solute=[0, 1], lag=10.0, jumpInterval=INTERVAL,
+                acceptance="none", seed=9,
+            )  # fmt: skip
+            hybrid.step(40 * INTERVAL)
+            reasons = hybrid.getReasons()
+        results.append((cases.phase_point(context), reasons))
+    (points, reasons), (oracle_points, oracle_reasons) = results
+    assert reasons == oracle_reasons
+    assert {"accepted", "environment", "constraints"} <= reasons.keys()
+    # 0.4 ps of five soft particles: rounding, and single precision inside the module (6e-8 nm).
+    np.testing.assert_allclose(points[0], oracle_points[0], atol=1e-6)
+    np.testing.assert_allclose(points[1], oracle_points[1], atol=1e-4)
+    np.testing.assert_array_equal(points[0][5], start[5])
+    x = points[0]
+    np.testing.assert_allclose(x[6], 0.3 * x[2] + 0.7 * x[3], atol=1e-12)
+    assert np.linalg.norm(x[0] - x[1]) == pytest.approx(0.4, rel=2e-5)
 
 
 def test_noise_is_the_same_in_both_languages():
