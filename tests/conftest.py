@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+# The molecules are small: one thread is fastest, and does not suffer from whatever else the machine
+# does. Set before torch and OpenMM are loaded, and for programs that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENMM_CPU_THREADS", "1")
+
 # Programs that tests start must import the package that the tests import, and not whatever lies in
 # the folder they are started in. (The first is heeded by Python 3.11 and newer.)
 os.environ["PYTHONSAFEPATH"] = "1"
