@@ -278,6 +278,23 @@ def test_a_start_of_the_wrong_hand_is_refused(tmp_path):
         )
 
 
+def test_an_interruption_between_walkers_goes_back_to_the_last_commit(whole, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with cases.hybrid_sampler(folder) as sampler:
+        sampler.run(cycles=6)
+        with monkeypatch.context() as patch:
+
+            def interrupt(cycle):
+                raise KeyboardInterrupt
+
+            # The first walker makes its cycle, the second does not.
+            patch.setattr(sampler.walkers[1], "run_cycle", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                sampler.run(cycles=CYCLES)
+        assert sampler.run(cycles=CYCLES).complete
+    assert_same_run(whole[0], folder)
+
+
 def test_stop_commits_and_says_how_to_go_on(whole, tmp_path):
     folder = tmp_path / "run"
     with cases.hybrid_sampler(folder, commitSeconds=1e9) as sampler:

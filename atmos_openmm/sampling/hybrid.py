@@ -262,6 +262,7 @@ class HybridSampler:
         self.folder = RunFolder(folder, self._settings, {**_versions(), **(notes or {})})
         self.cycle = 0
         self._stop = False
+        self._torn = False
         self._generated = 0
         self._walltime_s = 0.0
         self._reasons: Counter[str] = Counter()
@@ -331,6 +332,13 @@ class HybridSampler:
                 "valid_frames needs max_cycles: the number of cycles after which to give up."
             )
         self._stop = False
+        if self._torn:
+            if self.folder.checkpoint is None:
+                raise ValueError(
+                    "The run was interrupted within its first cycles, before anything was "
+                    "committed. Create the sampler again to start over."
+                )
+            self._take_up(self.folder.checkpoint)
         wanted = valid_frames or 0
         began = committed = time.monotonic()
         before_s = self._walltime_s
@@ -502,6 +510,7 @@ class HybridSampler:
         """Go back to the last commit."""
         for walker, saved in zip(self.walkers, checkpoint.walkers, strict=True):
             walker.restore(saved)
+        self._torn = False
         self.cycle = checkpoint.cycle
         self._generated = checkpoint.generated
         self._walltime_s = checkpoint.walltime_s
@@ -509,13 +518,19 @@ class HybridSampler:
         self._reasons = Counter(REASONS[code] for code in codes)
 
     def _round(self) -> None:
-        """One cycle of every walker."""
+        """One cycle of every walker.
+
+        What interrupts it leaves the walkers at different cycles; the next run goes back to the
+        last commit then.
+        """
+        self._torn = True
         for walker in self.walkers:
             reason, valid = walker.run_cycle(self.cycle)
             if reason is not None:
                 self._reasons[reason] += 1
             self._generated += valid
         self.cycle += 1
+        self._torn = False
 
     def _commit(self) -> None:
         """Write what is new since the last commit, if anything is."""

@@ -96,6 +96,8 @@ class Walker:
         self.segment = checkpoint.segment
         self.energy_limit = checkpoint.energy_limit_kj_per_mol
         self._frame_count = checkpoint.frames
+        self.frames = []
+        self.rows = {name: [] for name in TABLES}
 
     def run_cycle(self, cycle: int) -> tuple[str | None, bool]:
         """A jump, if one is due, and `interval` steps of dynamics.
