@@ -34,6 +34,7 @@ from atmos_openmm.systems.peptides import (
     alpha_handedness,
     backbone_torsions,
     build_peptide,
+    parse_sequence,
     set_backbone,
 )
 
@@ -412,3 +413,23 @@ def test_nothing_is_left_open_by_a_finished_run(tmp_path: Path):
     before = len(os.listdir("/proc/self/fd"))
     _run(tmp_path / "x.h5", copies=1, length_ps=0.01, interval_ps=0.01, burn_in_ps=0.0)
     assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+@pytest.mark.parametrize(("what", "count"), [("", 16), ("held-out", 5), ("dynamics", 20)])
+def test_the_script_behind_the_bundled_model_fits_the_command(
+    tmp_path: Path, what: str, count: int
+):
+    """Every line that simulate.sh would run is one the command takes, with its own seed and file."""
+    script = Path(module.__file__).parents[1] / "models" / "capped-amino-acids" / "simulate.sh"
+    done = subprocess.run(["sh", str(script), str(tmp_path), *what.split()], text=True, check=True,
+                          capture_output=True, env={**os.environ, "ATMOS": "echo", "JOBS": "1"})
+    seen = []
+    for line in done.stdout.splitlines():
+        options = command.make_context("simulate", line.split()[1:]).params
+        assert parse_sequence(options["sequence"])[0] == "ACE"
+        settings = {k: v for k, v in options.items()
+                    if k in SimulationSettings.__dataclass_fields__}
+        SimulationSettings(**{**settings, "starts": tuple(options["starts"].split(","))})
+        seen.append((options["seed"], options["out"]))
+    assert len(seen) == count
+    assert len({seed for seed, _ in seen}) == len({out for _, out in seen}) == count
