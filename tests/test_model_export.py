@@ -37,7 +37,7 @@ def declaration(**changes) -> Capabilities:
         "max_atoms": 40,
         "lag_range_ps": (1.0, 100.0),
         "temperature_range_kelvin": (280.0, 400.0),
-        "denoising_steps": 12,
+        "denoising_steps": 16,
         "trained_on": "nothing: random weights",
         "licence": "MIT",
         "config": TINY.to_dict(),
@@ -104,11 +104,12 @@ def test_jump_in_the_compiled_integrator_is_that_of_python(model_file) -> None:
 def test_bound_module_takes_batches_and_its_own_state(model_file) -> None:
     features, x = peptide()
     bound = bind(load_model(model_file), features.tensors())
-    assert (bound.num_atoms(), bound.noise_size()) == (22, 66)
+    # One frame of noise to start from and one before each of the 16 steps.
+    assert (bound.num_atoms(), bound.noise_size()) == (22, 17 * 66)
     generator = torch.Generator().manual_seed(0)
     frames = x.expand(3, -1, -1) / 10.0
     state = torch.zeros(3, bound.state_size())
-    noise = torch.randn(3, 66, generator=generator)
+    noise = torch.randn(3, bound.noise_size(), generator=generator)
     lag, temperature = torch.full((3,), 5.0), torch.full((3,), 300.0)
     together = bound.propagate(frames, state, noise, lag, temperature)
     alone = bound.propagate(frames[1:2], state[1:2], noise[1:2], lag[1:2], temperature[1:2])

@@ -92,7 +92,8 @@ def test_order_of_atoms_does_not_matter() -> None:
         static = static_inputs(f)
         h_s, h_z, noise, lag, temperature = jump_inputs(model, f.num_atoms, 3)
         if f is other:
-            noise = noise.reshape(1, -1, 3)[:, order].reshape(1, -1)
+            draws = noise.reshape(1, -1, f.num_atoms, 3)
+            noise = draws[:, :, order].reshape(1, -1)
         with torch.no_grad():
             y, s, z = model.propagate(
                 coordinates, h_s, h_z, noise, lag, temperature, model.context(static), static

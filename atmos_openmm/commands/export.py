@@ -15,14 +15,17 @@ import click
 )
 @click.option("--trained-on", required=True, help="What the model was trained on, in a sentence.")
 @click.option("--licence", default="MIT", show_default=True)
-@click.option("--denoising-steps", default=12, show_default=True, help="Heun steps a jump.")
-@click.option("--sigma-max", default=20.0, show_default=True, help="First noise level, angstrom.")
-@click.option("--sigma-min", default=0.01, show_default=True, help="Last noise level, angstrom.")
+@click.option("--denoising-steps", default=16, show_default=True, help="Denoising steps a jump.")
+@click.option("--sigma-max", default=10.0, show_default=True, help="First noise level, angstrom.")
+@click.option("--sigma-min", default=0.03, show_default=True, help="Last noise level, angstrom.")
 @click.option(
     "--churn",
-    default=0.0,
+    default=0.8,
     show_default=True,
     help="Relative increase of the noise before each step (0: deterministic).",
+)
+@click.option(
+    "--step-scale", default=1.2, show_default=True, help="Length of a step over the plain one."
 )
 @click.option("--max-tokens", type=int, default=None, help="Largest molecule: tokens.")
 @click.option("--max-atoms", type=int, default=None, help="Largest molecule: atoms.")
@@ -36,6 +39,7 @@ def command(
     sigma_max: float,
     sigma_min: float,
     churn: float,
+    step_scale: float,
     max_tokens: int | None,
     max_atoms: int | None,
 ) -> None:
@@ -54,6 +58,7 @@ def command(
         sigma_max=sigma_max,
         sigma_min=sigma_min,
         churn=churn,
+        step_scale=step_scale,
         max_tokens=max_tokens,
         max_atoms=max_atoms,
     )

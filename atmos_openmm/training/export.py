@@ -53,10 +53,11 @@ def export_checkpoint(
     name: str,
     trained_on: str,
     licence: str = "MIT",
-    steps: int = 12,
-    sigma_max: float = 20.0,
-    sigma_min: float = 0.01,
-    churn: float = 0.0,
+    steps: int = 16,
+    sigma_max: float = 10.0,
+    sigma_min: float = 0.03,
+    churn: float = 0.8,
+    step_scale: float = 1.2,
     max_tokens: int | None = None,
     max_atoms: int | None = None,
 ) -> Capabilities:
@@ -69,7 +70,7 @@ def export_checkpoint(
         What the file declares.
     """
     model, state = network_from_checkpoint(checkpoint)
-    model.steps, model.churn = steps, churn
+    model.steps, model.churn, model.step_scale = steps, churn, step_scale
     model.sigma_max, model.sigma_min = sigma_max, sigma_min
     data, settings = state["data"], state["settings"]
     longest = EQUILIBRIUM_LAGS_PS[1] if data["has_exchange"] else settings["lag_range_ps"][1]
@@ -92,7 +93,12 @@ def export_checkpoint(
             "held_out_loss": state["best"],
             "settings": settings,
             "data": data,
-            "sampler": {"sigma_max": sigma_max, "sigma_min": sigma_min, "churn": churn},
+            "sampler": {
+                "sigma_max": sigma_max,
+                "sigma_min": sigma_min,
+                "churn": churn,
+                "step_scale": step_scale,
+            },
         },
     )
     output = Path(output)
