@@ -419,7 +419,7 @@ def test_nothing_is_left_open_by_a_finished_run(tmp_path: Path):
 def test_the_script_behind_the_bundled_model_fits_the_command(
     tmp_path: Path, what: str, count: int
 ):
-    """Every line that simulate.sh would run is one the command takes, with its own seed and file."""
+    """Every line of simulate.sh is one that the command takes, with its own seed and file."""
     script = Path(module.__file__).parents[1] / "models" / "capped-amino-acids" / "simulate.sh"
     done = subprocess.run(["sh", str(script), str(tmp_path), *what.split()], text=True, check=True,
                           capture_output=True, env={**os.environ, "ATMOS": "echo", "JOBS": "1"})
