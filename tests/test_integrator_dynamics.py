@@ -311,3 +311,13 @@ def test_torch_threads_are_the_callers_again():
     integrator.step(31)
     assert integrator.getNumProposed() == 3
     assert torch.get_num_threads() == 2
+
+
+def test_every_public_method_is_described():
+    # The compiled ones take their text from the C++ headers.
+    own = [cls for cls in AtmosIntegrator.__mro__ if cls.__module__.startswith("atmos_openmm")]
+    names = {name for cls in own for name in vars(cls) if name[0] != "_"} - {"thisown"}
+    assert {"setModule", "setJumpInterval", "takeProposals", "getNumProposed"} <= names
+    for name in names:
+        assert (getattr(AtmosIntegrator, name).__doc__ or "").strip(), name
+    assert "0 for no jumps" in AtmosIntegrator.setJumpInterval.__doc__

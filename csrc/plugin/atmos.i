@@ -98,101 +98,21 @@ static void prepareBackend() {
     $result = PyBytes_FromStringAndSize($1->data(), static_cast<Py_ssize_t>($1->size()));
 }
 
-namespace AtmosPlugin {
-
-struct Proposal {
-    %immutable;
-    long long attempt;
-    long long step;
-    std::string reason;
-    int stage;
-    double logRatio;
-    double energyBefore;
-    double energyRaw;
-    double energyAfter;
-    double energyLimit;
-    std::vector<double> positionsBefore;
-    std::vector<double> positionsRaw;
-    std::vector<double> positionsAfter;
-    %mutable;
-};
-
-struct ScreenParameters {
-    std::vector<int> bonds;
-    std::vector<double> bondLengths;
-    double bondTolerance;
-    std::vector<int> chiralCenters;
-    std::vector<double> chiralSigns;
-    std::vector<int> cisTrans;
-    std::vector<int> ringSizes;
-    std::vector<int> ringAtoms;
-    std::vector<double> radii;
-    double clashFactor;
-    double maxDisplacement;
-    double environmentDistance;
-    double constraintTolerance;
-};
-
-} // namespace AtmosPlugin
+// The classes as their headers declare and describe them; "swig -doxygen" makes the descriptions
+// Python's docstrings.
+%ignore AtmosPlugin::NUM_REASONS;
+%ignore AtmosPlugin::Reason;
+%ignore AtmosPlugin::reasonName;
+%ignore AtmosPlugin::JumpScreen;
+%ignore AtmosPlugin::ScreenParameters::validate;
+%ignore AtmosPlugin::AtmosIntegrator::step;
+%ignore AtmosPlugin::Noise::drawSeed;
+%ignore AtmosPlugin::Noise::Stream;
+%include "Proposal.h"
+%include "JumpScreen.h"
+%include "Noise.h"
 %template(ProposalVector) std::vector<AtmosPlugin::Proposal>;
-namespace AtmosPlugin {
-
-class AtmosIntegrator : public OpenMM::LangevinMiddleIntegrator {
-public:
-    AtmosIntegrator(double temperature, double frictionCoeff, double stepSize);
-    void setModule(const std::string& bytes, const std::vector<int>& atomIndices);
-    const std::string& getModule() const;
-    const std::vector<int>& getAtomIndices() const;
-    int getJumpInterval() const;
-    void setJumpInterval(int steps);
-    double getLag() const;
-    void setLag(double lag);
-    const std::string& getAcceptanceMode() const;
-    void setAcceptanceMode(const std::string& mode);
-    double getEnergyWindow() const;
-    void setEnergyWindow(double width);
-    int getWindowSamples() const;
-    void setWindowSamples(int samples);
-    const std::vector<int>& getRelaxationStages() const;
-    void setRelaxationStages(const std::vector<int>& iterations);
-    double getRelaxationTolerance() const;
-    void setRelaxationTolerance(double tolerance);
-    long long getJumpSeed() const;
-    void setJumpSeed(long long seed);
-    long long getCurrentJumpSeed() const;
-    int getTorchThreads() const;
-    void setTorchThreads(int threads);
-    const ScreenParameters& getScreen() const;
-    void setScreen(const ScreenParameters& screen);
-    const std::string& getCheckpointRestore() const;
-    void setCheckpointRestore(const std::string& mode);
-    long long getNumProposed() const;
-    long long getNumAccepted() const;
-    long long getNumRejected() const;
-    long long getNumRejected(const std::string& reason) const;
-    static std::vector<std::string> getReasonNames();
-    double getLearnedTime() const;
-    long long getStepsSinceJump() const;
-    std::vector<double> getHiddenState() const;
-    void setHiddenState(const std::vector<double>& state);
-    long long getNumWindowSamples() const;
-    double getWindowMean() const;
-    double getWindowStandardDeviation() const;
-    void setWindowStatistics(long long samples, double mean, double standardDeviation);
-    const Proposal& getLastProposal() const;
-    std::vector<AtmosPlugin::Proposal> takeProposals();
-    int getProposalCapacity() const;
-    bool getKeepProposalPositions() const;
-    void setProposalRecording(int capacity, bool keepPositions);
-    long long getNumDroppedProposals() const;
-};
-
-namespace Noise {
-std::vector<double> uniforms(std::uint64_t seed, std::uint64_t stream, std::uint64_t attempt, std::size_t count);
-std::vector<double> gaussians(std::uint64_t seed, std::uint64_t stream, std::uint64_t attempt, std::size_t count);
-}
-
-} // namespace AtmosPlugin
+%include "AtmosIntegrator.h"
 
 // Python's copies, pickles and casts: see integrator.py.
 %newobject cloneIntegrator;
