@@ -45,12 +45,9 @@ def test_plain_openmm_script_adds_at_most_ten_lines():
 
 
 def test_hybrid_run(tmp_path):
-    first = _run(tmp_path, "hybrid_run.py", "run", "21")
-    assert re.search(r"walkers x cycles +2 x 21", first)
-    assert "42 stretches of dynamics, 4200 steps" in first
-    # The same folder again, two cycles more.
-    second = _run(tmp_path, "hybrid_run.py", "run", "23")
-    assert "46 stretches of dynamics, 4600 steps" in second
+    output = _run(tmp_path, "hybrid_run.py", "run", "21")
+    assert re.search(r"walkers x cycles +2 x 21", output)
+    assert "42 stretches of dynamics, 4200 steps" in output
 
 
 def test_energy_validation(tmp_path):
