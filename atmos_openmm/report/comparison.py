@@ -131,8 +131,8 @@ class Comparison:
                 "Potential energy of proposals after constraints alone (raw) and at the end of "
                 "their relaxation, over the energies of plain MD at the same temperature. "
                 "Proposals above the window after the last relaxation stage are rejected. "
-                "Relaxation removes thermal energy. Proposals that lie below MD, raw or relaxed, are "
-                "colder than the ensemble: the window is one-sided and takes them, and the MD that "
+                "Relaxation removes thermal energy. Proposals below MD, raw or relaxed, are colder "
+                "than the ensemble: the window is one-sided and takes them, and the MD that "
                 "follows warms them."),
             "outcomes.png": (
                 plots.outcome_bars(self.reasons),
