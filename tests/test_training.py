@@ -60,6 +60,17 @@ def data_file(tmp_path_factory):
     return path
 
 
+def test_dynamics_of_a_single_frame_is_refused(tmp_path) -> None:
+    topology, positions_nm = build_peptide("ACE-ALA-NME")
+    path = tmp_path / "one.h5"
+    one = TrajectoryData(positions_nm[None], np.array([1.0]), "dynamics", 300.0, "beta", 0)
+    write_trajectory_file(
+        path, "one", topology, openmm.XmlSerializer.serialize(openmm.System()), {}, [one]
+    )
+    with pytest.raises(ValueError, match="has 1 frame; a lag needs at least 2"):
+        load_molecules([path])
+
+
 def test_draws_are_functions_of_seed_and_step(data_file) -> None:
     train, valid = load_molecules([data_file], held_out=(3,))
     assert [len(m.dynamics) for m in train] == [3] and [len(m.dynamics) for m in valid] == [1]

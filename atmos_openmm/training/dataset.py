@@ -91,7 +91,7 @@ def load_molecules(
     Raises
     ------
     ValueError
-        If no files are given.
+        If no files are given, or a trajectory of real dynamics has a single frame.
     """
     from ..data.layout import TrajectoryFile
     from ..systems.features import features_from_topology
@@ -111,6 +111,12 @@ def load_molecules(
                 frames = _frames(positions, trajectory)
                 if trajectory.kind == "exchange":
                     exchange.append(frames)
+                elif len(positions) < 2:
+                    raise ValueError(
+                        f"Trajectory {trajectory.name} of {path} is of kind 'dynamics' and has "
+                        f"{len(positions)} frame; a lag needs at least 2. Leave the file out, or "
+                        "make a longer trajectory."
+                    )
                 else:
                     parts[int(number % 4 in held_out)].append(frames)
             features = features_from_topology(file.topology, positions=first)
