@@ -15,6 +15,7 @@ from model_support import TINY, peptide
 
 from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.model.export import load_model
+from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training.checkpoint import load_checkpoint
 from atmos_openmm.training.dataset import RolloutSampler, load_molecules
@@ -236,3 +237,23 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert learning_rate_factor(0, 10, 100) == pytest.approx(0.1)
     assert learning_rate_factor(10, 10, 100) == pytest.approx(1.0)
     assert learning_rate_factor(100, 10, 100) == pytest.approx(0.02)
+
+
+def test_a_heavy_atom_model_leaves_hydrogens_out(data_file, tmp_path) -> None:
+    train, _ = load_molecules([data_file], atoms="heavy")
+    assert (train[0].features["ref_element"] > 1).all()
+    everything, _ = load_molecules([data_file])
+    heavy = everything[0].features["ref_element"] > 1
+    expected = everything[0].dynamics[0].positions_angstrom[:, heavy]
+    found = train[0].dynamics[0].positions_angstrom
+    # Each is centred on its own atoms.
+    np.testing.assert_allclose(
+        found, expected - expected.mean(axis=1, keepdims=True), atol=1e-5, rtol=0
+    )
+    settings = TrainingSettings(**(SETTINGS.to_dict() | {"atoms": "heavy", "steps": 1}))
+    Trainer([data_file], tmp_path, settings).run(report=lambda line: None)
+    declared = export_checkpoint(tmp_path, tmp_path / "h.atmos", name="h", trained_on="jitter")
+    assert declared.atoms == "heavy" and declared.elements == [6, 7, 8]
+    topology, positions_nm = build_peptide("ACE-ALA-NME")
+    propagator = AtmosPropagator(tmp_path / "h.atmos", topology, positions=positions_nm)
+    assert propagator.bind().num_atoms() == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -22,6 +23,13 @@ import click
     default="small",
     show_default=True,
     help="Configuration of the network.",
+)
+@click.option(
+    "--atoms",
+    type=click.Choice(["all", "heavy"]),
+    default="all",
+    show_default=True,
+    help="Atoms the model carries; jumps of a heavy-atom model cannot be integrated yet.",
 )
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Peak of AdamW's rate.")
 @click.option(
@@ -74,6 +82,7 @@ def command(
     output: Path,
     steps: int,
     size: str,
+    atoms: Literal["all", "heavy"],
     learning_rate: float,
     molecules_per_step: int,
     rollouts: int,
@@ -121,6 +130,7 @@ def command(
         patience=patience,
         ema_decay=ema_decay,
         seed=seed,
+        atoms=atoms,
         model=(config.small() if size == "small" else config.full()).to_dict(),
     )
     trainer = Trainer(paths, output, settings, device, initial_weights)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,9 @@ class Rollouts:
 
 
 def load_molecules(
-    paths: Sequence[str | os.PathLike[str]], held_out: Sequence[int] = ()
+    paths: Sequence[str | os.PathLike[str]],
+    held_out: Sequence[int] = (),
+    atoms: Literal["all", "heavy"] = "all",
 ) -> tuple[list[Molecule], list[Molecule]]:
     """Read trajectory files and split them into training and held-out trajectories.
 
@@ -82,6 +84,8 @@ def load_molecules(
     held_out: sequence of int
         Trajectories of real dynamics whose number in their file, modulo 4, is listed here are
         held out.
+    atoms: str
+        ``all``, or ``heavy`` to leave hydrogens out.
 
     Returns
     -------
@@ -104,10 +108,11 @@ def load_molecules(
         with TrajectoryFile(path) as file:
             parts: tuple[list[Frames], list[Frames]] = ([], [])
             exchange: list[Frames] = []
-            first = None
+            features = features_from_topology(
+                file.topology, atoms, positions=file.trajectories[0].positions(0)
+            )
             for number, trajectory in enumerate(file.trajectories):
-                positions = trajectory.positions()
-                first = positions[0] if first is None else first
+                positions = trajectory.positions()[:, features.atom_indices]
                 frames = _frames(positions, trajectory)
                 if trajectory.kind == "exchange":
                     exchange.append(frames)
@@ -119,7 +124,6 @@ def load_molecules(
                     )
                 else:
                     parts[int(number % 4 in held_out)].append(frames)
-            features = features_from_topology(file.topology, positions=first)
             known = (file.name, features.arrays(), features.residue_names)
             train.append(Molecule(*known, parts[0], exchange))
             if parts[1]:

@@ -76,7 +76,7 @@ def export_checkpoint(
     longest = EQUILIBRIUM_LAGS_PS[1] if data["has_exchange"] else settings["lag_range_ps"][1]
     declared = Capabilities(
         name=name,
-        atoms="all",
+        atoms=settings.get("atoms", "all"),
         elements=data["elements"],
         residues=data["residues"],
         max_tokens=max_tokens or data["max_tokens"],

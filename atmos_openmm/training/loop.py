@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class TrainingSettings:
     validate_every, patience: int
         Steps between validations; validations without a better one before stopping.
     seed: int
+    atoms: str
+        ``all``, or ``heavy`` to leave hydrogens out.
+    model: dict
+        The network's configuration (:class:`~atmos_openmm.model.config.ModelConfig`).
     """
 
     steps: int = 20000
@@ -66,6 +70,7 @@ class TrainingSettings:
     validate_every: int = 500
     patience: int = 10
     seed: int = 1
+    atoms: Literal["all", "heavy"] = "all"
     model: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,7 +138,7 @@ class Trainer:
         self.settings = settings
         self.folder = Path(folder)
         self.device = torch.device(device)
-        train, valid = load_molecules(paths, settings.held_out)
+        train, valid = load_molecules(paths, settings.held_out, settings.atoms)
         self.config = ModelConfig.from_dict(settings.model)
         self.sampler = RolloutSampler(
             train,
