@@ -70,6 +70,7 @@ def export_checkpoint(
         What the file declares.
     """
     model, state = network_from_checkpoint(checkpoint)
+    model_config = ModelConfig.from_dict(state["settings"]["model"])
     model.steps, model.churn, model.step_scale = steps, churn, step_scale
     model.sigma_max, model.sigma_min = sigma_max, sigma_min
     data, settings = state["data"], state["settings"]
@@ -86,7 +87,7 @@ def export_checkpoint(
         denoising_steps=steps,
         trained_on=trained_on,
         licence=licence,
-        config=model_config(state),
+        config=model_config.to_dict(),
         extra={
             "training_step": state["step"],
             "training_seconds": state["seconds"],
@@ -105,8 +106,3 @@ def export_checkpoint(
     output.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         return save_model(output, model, declared)
-
-
-def model_config(state: dict) -> dict:
-    """Return the network's configuration in a checkpoint's state."""
-    return ModelConfig.from_dict(state["settings"]["model"]).to_dict()

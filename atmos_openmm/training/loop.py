@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -80,8 +83,6 @@ class TrainingSettings:
 
 def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
     """Linear warm-up, then a cosine from 1 to 0.02 at the last step."""
-    import math
-
     if step < warmup:
         return (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
@@ -364,9 +365,6 @@ class Trainer:
 
     def _keep_best(self) -> None:
         """Keep the moving average of the best validation for the export."""
-        import os
-        import shutil
-
         temporary = self.folder / (BEST + ".new")
         shutil.copyfile(self.folder / CHECKPOINT, temporary)
         os.replace(temporary, self.folder / BEST)
