@@ -16,7 +16,8 @@ from importlib import metadata
 
 import click
 
-# name -> one line of help. Each name is a module of atmos_openmm.commands with an object `command`.
+# name -> one line of help. Each name (- as _) is a module of atmos_openmm.commands with an object
+# `command`.
 # The lines stand here, not in the modules, so that --help imports none of them.
 COMMANDS = {
     "demo": "Sample alanine dipeptide with the bundled model beside plain MD; make a report.",
@@ -25,6 +26,7 @@ COMMANDS = {
     "simulate": "Make training trajectories of peptides with OpenMM.",
     "train": "Train a propagator from trajectory files.",
     "export": "Turn a training checkpoint into a model file (.atmos).",
+    "import-protenix": "Turn a Protenix checkpoint into weights that training starts from.",
     "info": "Show versions, platforms and what a model file can do.",
 }
 
@@ -40,7 +42,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"atmos_openmm.commands.{cmd_name}")
+        module = importlib.import_module(f"atmos_openmm.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
