@@ -77,12 +77,12 @@ class _Settings(dict):
         return dict(self)
 
 
-class _TorchWithFloat32(types.ModuleType):
-    """The module torch, but for the meaning of `float32`."""
+class _TorchWith(types.ModuleType):
+    """The module torch, but for the meaning of some of its names."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, **names: Any) -> None:
         super().__init__("torch")
-        self.float32 = dtype
+        vars(self).update(names)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
@@ -156,7 +156,7 @@ def arithmetic(dtype: torch.dtype) -> Iterator[None]:
     with _quiet():
         try:
             for module in modules:
-                module.torch = _TorchWithFloat32(dtype)
+                module.torch = _TorchWith(float32=dtype)
             yield
         finally:
             for module in modules:
@@ -300,3 +300,52 @@ def protenix_model(
 def trunk(model: nn.Module, features: dict[str, Any], cycles: int) -> tuple[Tensor, Tensor, Tensor]:
     """`(s_inputs, s, z)` of the reference's own trunk, `cycles` times through its blocks."""
     return model.get_pairformer_output(features, cycles, inplace_safe=False)
+
+
+def sample(
+    model: nn.Module,
+    features: dict[str, Any],
+    conditions: tuple[Tensor, Tensor, Tensor],
+    schedule: Tensor,
+    start: Tensor,
+    noise: Tensor,
+    rotations: Tensor,
+    translations: Tensor,
+) -> Tensor:
+    """The reference's own sampler with the random numbers that are given.
+
+    Parameters
+    ----------
+    model: nn.Module
+        A DiffusionModule of the reference.
+    conditions: tuple of Tensor
+        s_inputs [N, 449], s_trunk [N, 384], z_trunk [N, N, 128].
+    schedule: Tensor [steps + 1]
+        Noise levels in angstrom.
+    start: Tensor [S, A, 3]
+        Standard normal; becomes the first frame.
+    noise: Tensor [steps, S, A, 3]
+        Standard normal, of each step.
+    rotations, translations: Tensor [steps, S, 3, 3], [steps, S, 3]
+        Of the augmentation before each step; translations in angstrom.
+    """
+    ref = reference()
+    draws, turns, shifts = iter([start, *noise]), iter(rotations), iter(translations)
+    saved = ref.generator.torch, ref.utils.torch, ref.utils.uniform_random_rotation
+    dtype = schedule.dtype
+    with arithmetic(dtype), torch.no_grad():
+        try:
+            ref.generator.torch = _TorchWith(randn=lambda size, **_: next(draws).reshape(size))
+            ref.utils.torch = _TorchWith(
+                float32=dtype, randn=lambda size, **_: next(shifts).reshape(size)
+            )
+            ref.utils.uniform_random_rotation = lambda N_sample: next(turns)
+            found = ref.generator.sample_diffusion(
+                model, features, *conditions, None, None, None, schedule, N_sample=len(start)
+            )
+        finally:
+            ref.generator.torch, ref.utils.torch, ref.utils.uniform_random_rotation = saved
+    left = [len(list(rest)) for rest in (draws, turns, shifts)]
+    if any(left):
+        raise ValueError(f"The sampler left {left} of its random numbers unused.")
+    return found

@@ -15,6 +15,7 @@ from protenix_reference import (
     protenix_model,
     randomise,
     reference,
+    sample,
     trunk,
 )
 
@@ -110,3 +111,25 @@ def test_the_whole_model_is_the_documented_one() -> None:
     assert s_inputs.shape == (12, 449) and s.shape == (12, 384) and z.shape == (12, 12, 128)
     assert torch.equal(once[0], s_inputs) and not torch.equal(once[1], s)
     assert "ml_collections" not in sys.modules or hasattr(sys.modules["ml_collections"], "__file__")
+
+
+def test_the_sampler_takes_the_random_numbers_it_is_given() -> None:
+    model = build(lambda: diffusion_module(blocks=1, atom_blocks=1), dtype=DOUBLE)
+    features = random_molecule(12, 70, dtype=DOUBLE)
+    draw = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw).double()
+
+    conditions = normal(12, 449), normal(12, 384), normal(12, 12, 128)
+    schedule = reference().generator.InferenceNoiseScheduler()(2, dtype=DOUBLE)
+    turns = torch.linalg.qr(normal(2, 2, 3, 3))[0]
+    numbers = [normal(2, 70, 3), normal(2, 2, 70, 3), turns, normal(2, 2, 3)]
+    found = sample(model, features, conditions, schedule, *numbers)
+    assert found.shape == (2, 70, 3) and found.dtype == DOUBLE
+    assert torch.equal(found, sample(model, features, conditions, schedule, *numbers))
+    for k in range(4):
+        changed = [1.1 * n if i == k else n for i, n in enumerate(numbers)]
+        assert not torch.equal(found, sample(model, features, conditions, schedule, *changed))
+    with pytest.raises(ValueError, match=r"left \[1, 1, 1\]"):
+        sample(model, features, conditions, schedule[1:], *numbers)

@@ -1,0 +1,67 @@
+"""What the parity tests share: loading, drawing inputs, and the one number that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from protenix_reference import arithmetic
+from torch import Tensor, nn
+
+SINGLE, DOUBLE = torch.float32, torch.float64
+C_S, C_Z, C_S_INPUTS, C_TOKEN = 384, 128, 449, 768
+
+
+def loaded(ours: nn.Module, theirs: nn.Module) -> nn.Module:
+    """Our module with the reference's parameters, name for name, in its precision."""
+    dtype = next(theirs.parameters()).dtype
+    ours = ours.to(dtype)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    return ours.train(theirs.training)
+
+
+class Draw:
+    """Seeded normal tensors; the numbers are the same in every precision."""
+
+    def __init__(self, seed: int, dtype: torch.dtype = SINGLE) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.dtype = dtype
+
+    def __call__(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator).to(self.dtype)
+
+    def mask(self, *shape: int, kept: float = 0.8) -> Tensor:
+        """Ones and zeros; the diagonal of the last two axes is kept."""
+        values = (torch.rand(shape, generator=self.generator) < kept).to(self.dtype)
+        torch.diagonal(values, dim1=-2, dim2=-1).fill_(1.0)
+        return values
+
+
+def largest_difference(ours: Tensor, theirs: Tensor) -> float:
+    """Largest absolute difference of two tensors of one shape, finite and not trivially small."""
+    assert ours.shape == theirs.shape, (list(ours.shape), list(theirs.shape))
+    assert ours.dtype == theirs.dtype, (ours.dtype, theirs.dtype)
+    assert bool(torch.isfinite(ours).all()) and bool(torch.isfinite(theirs).all())
+    assert float(theirs.detach().abs().max()) > 0.1, "the reference's output is next to nothing"
+    return float((ours.detach() - theirs.detach()).abs().max())
+
+
+def gradients(outputs: Iterable[Tensor], cotangents: Iterable[Tensor], inputs: list[Tensor]):
+    """Gradients of the sum of outputs times cotangents."""
+    loss = sum(((o * c).sum() for o, c in zip(outputs, cotangents, strict=True)), torch.zeros(()))
+    return torch.autograd.grad(loss, inputs)
+
+
+__all__ = [
+    "C_S",
+    "C_S_INPUTS",
+    "C_TOKEN",
+    "C_Z",
+    "DOUBLE",
+    "SINGLE",
+    "Draw",
+    "arithmetic",
+    "gradients",
+    "largest_difference",
+    "loaded",
+]
