@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MAX_LISTED = 20
+"""Faults that one message tells in full."""
+
 
 class FeatureError(ValueError):
     """A Topology cannot be turned into features; the message says where and what to do."""
@@ -17,3 +20,24 @@ class MissingBondsError(FeatureError):
 
 class UnknownResidueError(FeatureError):
     """A residue is not a standard one and nothing says what its chemistry is."""
+
+
+def raise_all(faults: list[FeatureError]) -> None:
+    """Raise what was found wrong, together; nothing where the list is empty.
+
+    One fault is raised as it is. Several make one error of their common type, or of FeatureError.
+
+    Raises
+    ------
+    FeatureError
+    """
+    if not faults:
+        return
+    if len(faults) == 1:
+        raise faults[0]
+    kinds = {type(fault) for fault in faults}
+    kind = kinds.pop() if len(kinds) == 1 else FeatureError
+    shown = [f"  {fault}" for fault in faults[:MAX_LISTED]]
+    if len(faults) > MAX_LISTED:
+        shown.append(f"  and {len(faults) - MAX_LISTED} more")
+    raise kind(f"{len(faults)} residues cannot be modelled:\n" + "\n".join(shown))

@@ -7,26 +7,22 @@ in its residue's reference conformer, which RDKit makes (ETKDG, fixed seed).
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .chemistry import (
-    ResidueChemistry,
-    build_chemistry,
-    cis_sign,
-    labelled_order,
-    triple_product_sign,
-)
-from .errors import FeatureError, MissingBondsError
+from .built_residue import BuiltResidue
+from .chemistry import triple_product_sign
+from .errors import FeatureError, raise_all
 from .ligands import fit_ligand
-from .matching import Fit, ResidueGraph, fit_standard
+from .matching import Fit, fit_standard
 from .openmm_bridge import positions_in_nm
-from .residues import RESTYPE_UNKNOWN, SOLVENT, find_template
+from .polymers import chain_numbers, hidden_bond, polymer_residues
+from .residue_graph import ResidueGraph, residue_graphs
+from .selection import select_solute
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -135,229 +131,6 @@ class MoleculeFeatures:
         return f"{self.atom_names[atom]} of {name} (atom {int(self.atom_indices[atom])})"
 
 
-def _bond_order(bond: Any) -> float | None:
-    """Return the order that the Topology gives a bond: 1, 2, 3, 1.5 for aromatic, or None."""
-    kind = str(bond.type) if bond.type is not None else ""
-    named = {"Single": 1.0, "Double": 2.0, "Triple": 3.0, "Aromatic": 1.5, "Amide": 1.0}
-    if kind in named:
-        return named[kind]
-    return None if bond.order is None else float(bond.order)
-
-
-def _is_left_out(residue: Any) -> bool:
-    """Whether a residue is solvent or an ion: water, or one atom without template."""
-    if residue.name.strip().upper() in SOLVENT:
-        return True
-    real = [a for a in residue.atoms() if a.element is not None]
-    return len(real) <= 1 and find_template(residue.name) is None
-
-
-def _select(topology: Any, solute: Iterable[int] | None) -> set[int]:
-    """Return the Topology indices of the solute's atoms, virtual sites left out."""
-    atoms = list(topology.atoms())
-    if solute is None:
-        chosen = {
-            a.index
-            for r in topology.residues()
-            if not _is_left_out(r)
-            for a in r.atoms()
-            if a.element is not None
-        }
-        if not chosen:
-            raise FeatureError(
-                f"The Topology's {len(atoms)} atoms are all solvent or ions: nothing to model. "
-                "Name the atoms to model in solute=[indices]."
-            )
-        return chosen
-    given = [int(i) for i in solute]
-    if not given:
-        raise FeatureError("solute is empty; name at least one atom, or leave it out.")
-    if len(set(given)) != len(given):
-        raise FeatureError("solute names an atom twice; each index may stand in it once.")
-    beyond = [i for i in given if not 0 <= i < len(atoms)]
-    if beyond:
-        raise FeatureError(
-            f"solute holds {beyond[0]}, but the Topology's atoms are 0 to {len(atoms) - 1}."
-        )
-    chosen = set(given)
-    for residue in topology.residues():
-        inside = [a for a in residue.atoms() if a.element is not None]
-        count = sum(a.index in chosen for a in inside)
-        # Hydrogens may be left out: heavy-atom models have none.
-        heavy = [a for a in inside if a.element.atomic_number > 1]
-        if count and any(a.index not in chosen for a in heavy):
-            lacking = next(a for a in heavy if a.index not in chosen)
-            raise FeatureError(
-                f"solute cuts through residue {residue.name} {residue.id}: atom {lacking.index} "
-                f"({lacking.name}) is not in it. Take whole residues."
-            )
-    return {i for i in chosen if atoms[i].element is not None}
-
-
-def _residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
-    """Collect the solute's residues with their bonds, checked."""
-    atoms = list(topology.atoms())
-    graphs: dict[int, ResidueGraph] = {}
-    for residue in topology.residues():
-        inside = [a for a in residue.atoms() if a.index in chosen]
-        if not inside:
-            continue
-        names = {a.index: a.name for a in inside}
-        heavy = [a.index for a in inside if a.element.atomic_number > 1]
-        heavy.sort(key=lambda i: (names[i], i))
-        if not heavy:
-            raise FeatureError(
-                f"residue {residue.name} {residue.id} has hydrogens only; it cannot be modelled."
-            )
-        graphs[residue.index] = ResidueGraph(
-            residue, heavy, names, {a.index: a.element.atomic_number for a in inside},
-            {i: [] for i in heavy}, {}, [], {},
-        )  # fmt: skip
-    seen: set[tuple[int, int]] = set()
-    owners: dict[int, int] = {}
-    for bond in topology.bonds():
-        i, j = sorted((bond[0].index, bond[1].index))
-        if i not in chosen and j not in chosen:
-            continue
-        if atoms[i].element is None or atoms[j].element is None:
-            continue
-        if (i, j) in seen:
-            raise MissingBondsError(
-                f"The Topology holds the bond {atoms[i]} - {atoms[j]} twice. Remove the copy."
-            )
-        seen.add((i, j))
-        if i not in chosen or j not in chosen:
-            inner, other = (atoms[i], atoms[j]) if i in chosen else (atoms[j], atoms[i])
-            if other.element.atomic_number == 1 and other.residue.index == inner.residue.index:
-                continue
-            raise FeatureError(
-                f"The solute's atom {inner.index} ({inner.name} of {inner.residue.name} "
-                f"{inner.residue.id}) is bonded to atom {other.index} ({other.name} of "
-                f"{other.residue.name} {other.residue.id}), which is not in the solute. Take whole "
-                "molecules."
-            )
-        gi, gj = graphs[atoms[i].residue.index], graphs[atoms[j].residue.index]
-        light = [k for k in (i, j) if atoms[k].element.atomic_number == 1]
-        if light:
-            h = light[0]
-            parent = j if h == i else i
-            if len(light) == 2 or gi is not gj or h in owners:
-                raise MissingBondsError(
-                    f"The hydrogen {atoms[h]} has more than one bond, or a bond to another "
-                    "residue's atom or to a hydrogen. Mend the Topology's bonds."
-                )
-            owners[h] = parent
-            gi.hydrogens[parent].append(h)
-        elif gi is gj:
-            gi.bonds[(i, j)] = _bond_order(bond)
-        else:
-            gi.partners.append((i, j))
-            gj.partners.append((j, i))
-            gi.partner_elements[j] = atoms[j].element.atomic_number
-            gj.partner_elements[i] = atoms[i].element.atomic_number
-    if not seen and len(chosen) > 1:
-        raise MissingBondsError(
-            "The Topology has no bonds. Call topology.createStandardBonds() (and "
-            "createDisulfideBonds(positions)), or load the structure with a reader that makes "
-            "bonds."
-        )
-    for graph in graphs.values():
-        free = [i for i in graph.names if graph.elements[i] == 1 and i not in owners]
-        if free:
-            listed = ", ".join(graph.names[i] for i in free)
-            raise MissingBondsError(
-                f"{graph.label()}: the hydrogens {listed} have no bond. Call "
-                "topology.createStandardBonds() on a Topology with standard atom names."
-            )
-        for hydrogens in graph.hydrogens.values():
-            hydrogens.sort(key=lambda i: (graph.names[i], i))
-        graph.partners.sort(key=lambda p: (graph.names[p[0]], p))
-    return list(graphs.values())
-
-
-class _Residue:
-    """One residue fitted and built: local atoms as Topology indices, beside its chemistry."""
-
-    def __init__(self, graph: ResidueGraph, fit: Fit, coordinates: Any | None) -> None:
-        self.graph = graph
-        self.fit = fit
-        number = {a: k for k, a in enumerate(fit.atoms)}
-        self.partner_atoms = [there for _, there in graph.partners]
-        partners = tuple((number[here], graph.partner_elements[there])
-                         for here, there in graph.partners)  # fmt: skip
-        self.arguments = (fit.skeleton, fit.hydrogens, fit.charges, partners, fit.outer)
-        self.chemistry = self._build(frozenset())
-        # -1 stands for a hydrogen that the Topology does not have.
-        self.atoms: list[int] = list(fit.atoms)
-        for k, atom in enumerate(fit.atoms):
-            present = graph.hydrogens[atom]
-            self.atoms += present if present else [-1] * fit.hydrogens[k]
-        alike = planar = None
-        if coordinates is not None:
-            self._take_hand(coordinates)
-            sides = self.chemistry.planar
-            alike = tuple(self._sign(e[:4], coordinates) for e in self.chemistry.alike)
-            planar = tuple(self._sign(e[:4], coordinates, cis_sign) for e in sides)
-        elif self.chemistry.undefined:
-            names = ", ".join(graph.names[fit.atoms[k]] for k in self.chemistry.undefined)
-            raise FeatureError(
-                f"{graph.label()} has stereocentres of unknown hand: {names}. Pass positions=, or "
-                "in molecules= a molecule with its stereochemistry."
-            )
-        order = labelled_order(self.chemistry, alike, planar)
-        self.conformer = self.chemistry.conformer[order]
-        # Where each atom of the naming convention is found under the labels in use.
-        self.conventional = np.argsort(order)[labelled_order(self.chemistry)]
-
-    def _build(self, flips: frozenset[int]) -> ResidueChemistry:
-        try:
-            return build_chemistry(*self.arguments, flips)
-        except FeatureError as error:
-            raise FeatureError(f"{self.graph.label()}: {error}") from error
-
-    def topology_index(self, local: int) -> int:
-        """Return the Topology index of a local atom, or of partner -1 - k; -1 for none."""
-        return self.atoms[local] if local >= 0 else self.partner_atoms[-1 - local]
-
-    def _sign(
-        self,
-        quartet: tuple[int, ...],
-        coordinates: Any,
-        measure: Callable[..., int] = triple_product_sign,
-    ) -> int:
-        """Measure a sign on coordinates; 0 where an atom of it is not in the Topology."""
-        indices = [self.topology_index(k) for k in quartet]
-        return 0 if min(indices) < 0 else measure(*(coordinates[i] for i in indices))
-
-    def _take_hand(self, coordinates: Any) -> None:
-        """Take the hand of each stereocentre from coordinates; D residues are reported."""
-        flips = frozenset(
-            entry[0]
-            for entry, sign in zip(
-                self.chemistry.chiral, self.chemistry.chiral_signs, strict=True
-            )
-            if self._sign(entry, coordinates) == -sign
-        )
-        open_centres = [e for e in self.chemistry.chiral if e[0] in self.chemistry.undefined]
-        flat = [e[0] for e in open_centres if self._sign(e, coordinates) == 0]
-        if flat:
-            names = ", ".join(self.graph.names[self.fit.atoms[k]] for k in flat)
-            raise FeatureError(
-                f"{self.graph.label()}: the positions given are flat at {names}, so that its hand "
-                "cannot be told. Minimise the structure first."
-            )
-        if not flips:
-            return
-        if self.fit.template is not None:
-            names = ", ".join(self.graph.names[self.fit.atoms[k]] for k in sorted(flips))
-            warnings.warn(
-                f"{self.graph.label()} has the opposite hand of the standard residue at {names} in "
-                "the positions given (a D residue or an epimer); the positions' hand is used.",
-                stacklevel=4,
-            )
-        self.chemistry = self._build(flips)
-
-
 def features_from_topology(
     topology: Any,
     atoms: Literal["all", "heavy"] = "all",
@@ -365,6 +138,7 @@ def features_from_topology(
     *,
     positions: Any | None = None,
     molecules: Mapping[str, Any] | None = None,
+    caps: Literal["token", "atoms"] = "token",
 ) -> MoleculeFeatures:
     """Turn a Topology into the features of its solute.
 
@@ -388,7 +162,11 @@ def features_from_topology(
         which structure builders assign as they please. Without it: L amino acids, ligands as in
         their molecule, labels as the wwPDB names them
     molecules: mapping from residue name to RDKit Mol, optional
-        chemistry of residues that are not standard
+        chemistry of residues that are not standard. Modified amino acids may be given as they
+        stand in a chain or as free amino acids
+    caps: "token" or "atoms"
+        whether a cap (ACE, NME, FOR, NH2) is one token, or one for each heavy atom with its bonds
+        in token_bonds, as Protenix has it
 
     Returns
     -------
@@ -407,6 +185,8 @@ def features_from_topology(
     """
     if atoms not in ("all", "heavy"):
         raise FeatureError(f"atoms is {atoms!r}; expected 'all' or 'heavy'.")
+    if caps not in ("token", "atoms"):
+        raise FeatureError(f"caps is {caps!r}; expected 'token' or 'atoms'.")
     coordinates = None
     if positions is not None:
         try:
@@ -415,14 +195,32 @@ def features_from_topology(
             raise FeatureError(str(error)) from error
         if not np.isfinite(coordinates).all():
             raise FeatureError("positions hold values that are not finite.")
-    chosen = _select(topology, solute)
-    residues = []
-    for graph in _residue_graphs(topology, chosen):
-        fit = fit_standard(graph, atoms == "all")
-        if fit is None:
-            fit = fit_ligand(graph, molecules, atoms == "all")
-        residues.append(_Residue(graph, fit, coordinates))
-    return _assemble(residues, atoms == "all")
+    graphs = residue_graphs(topology, select_solute(topology, solute))
+    fits = fit_residues(graphs, molecules, atoms == "all")
+    residues = [BuiltResidue(g, f, coordinates) for g, f in zip(graphs, fits, strict=True)]
+    return _assemble(residues, atoms == "all", caps == "token")
+
+
+def fit_residues(
+    graphs: list[ResidueGraph], molecules: Mapping[str, Any] | None, need_hydrogens: bool
+) -> list[Fit]:
+    """Settle the chemistry of all residues.
+
+    Raises
+    ------
+    FeatureError
+        with the faults of all residues, of their common type where they have one
+    """
+    fits: list[Fit] = []
+    faults: list[FeatureError] = []
+    for graph in graphs:
+        try:
+            fit = fit_standard(graph, need_hydrogens)
+            fits.append(fit_ligand(graph, molecules, need_hydrogens) if fit is None else fit)
+        except FeatureError as error:
+            faults.append(error)
+    raise_all(faults)
+    return fits
 
 
 def _name_chars(name: str) -> list[int]:
@@ -430,8 +228,12 @@ def _name_chars(name: str) -> list[int]:
     return [min(max(ord(c) - 32, 0), 63) for c in name.upper()[:4].ljust(4)]
 
 
-def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeatures:
+def _assemble(
+    residues: list[BuiltResidue], with_hydrogens: bool, whole_caps: bool
+) -> MoleculeFeatures:
     """Put the residues' pieces together in Topology order."""
+    whole = [(t := r.fit.template) is not None and (whole_caps or t.is_amino_acid)
+             for r in residues]  # fmt: skip
     model = sorted(
         i
         for r in residues
@@ -446,6 +248,8 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
     uid = np.zeros(count, np.int64)
     to_token = np.zeros(count, np.int64)
     names = [""] * count
+    # Names as the network is told them: the wwPDB's for heavy atoms, whatever the Topology's.
+    known = [""] * count
     label_order = list(range(count))
     bonds: dict[tuple[int, int], float] = {}
     chiral: list[tuple[list[int], float]] = []
@@ -466,6 +270,9 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
             element[m] = r.graph.elements[r.atoms[k]]
             uid[m] = u
             names[m] = r.graph.names[r.atoms[k]]
+            known[m] = names[m]
+            if r.fit.template is not None and k < chem.num_heavy:
+                known[m] = r.fit.template.names[k]
             label_order[m] = where[int(r.conventional[k])]
         for i, j, order in chem.bonds:
             if i in where and j in where:
@@ -481,9 +288,9 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
                 sign = triple_product_sign(*(r.conformer[k] for k in (c, a, b, d)))
                 labels.append(([where[k] for k in (c, a, b, d)], float(sign)))
 
-        if r.fit.template is not None:
+        if whole[u]:
             token = len(restype)
-            restype.append(r.fit.template.restype)
+            restype.append(r.fit.restype)
             residue_names.append(r.graph.residue.name)
             token_residue.append(u)
             for m in where.values():
@@ -494,7 +301,7 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
             heavy.sort(key=lambda k: where[k])
             token_of = {k: len(restype) + t for t, k in enumerate(heavy)}
             for k in heavy:
-                restype.append(RESTYPE_UNKNOWN)
+                restype.append(r.fit.restype)
                 residue_names.append(r.graph.residue.name)
                 token_residue.append(u)
                 to_token[where[k]] = token_of[k]
@@ -502,12 +309,16 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
                 if k >= chem.num_heavy:
                     to_token[where[k]] = token_of[chem.parents[k - chem.num_heavy]]
 
-    index, asym, entity, sym = _chain_numbers(residues)
-    peptide = _peptide_links(residues)
+    index, asym, entity, sym = chain_numbers(residues)
+    # A cap of several tokens is a ligand to Protenix, whose bonds are told.
+    polymer = [
+        p and (w or r.fit.template is None)
+        for p, w, r in zip(polymer_residues(residues), whole, residues, strict=True)
+    ]
     token_bonds = np.zeros((len(restype), len(restype)), np.float32)
     for i, j in bonds:
         s, t = to_token[i], to_token[j]
-        if s != t and (model[i], model[j]) not in peptide:
+        if s != t and not hidden_bond(polymer, index, asym, uid[i], uid[j]):
             token_bonds[s, t] = token_bonds[t, s] = 1.0
     pairs = sorted(bonds)
     chiral.sort()
@@ -526,7 +337,7 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
         ref_charge=charge,
         ref_mask=np.ones(count, np.float32),
         ref_element=element,
-        ref_atom_name_chars=np.array([_name_chars(n) for n in names], np.int64),
+        ref_atom_name_chars=np.array([_name_chars(n) for n in known], np.int64),
         ref_space_uid=uid,
         bonds=np.array(pairs, np.int64).reshape(-1, 2),
         bond_order=np.array([bonds[p] for p in pairs], np.float32),
@@ -538,48 +349,3 @@ def _assemble(residues: list[_Residue], with_hydrogens: bool) -> MoleculeFeature
         atom_names=tuple(names),
         label_order=tuple(label_order),
     )
-
-
-def _peptide_links(residues: list[_Residue]) -> set[tuple[int, int]]:
-    """Return the C-N bonds between consecutive residues of a chain, as sorted Topology indices."""
-    links = set()
-    where = {r.graph.residue.index: r for r in residues}
-    for r in residues:
-        follower = where.get(r.graph.residue.index + 1)
-        if follower is None or follower.graph.residue.chain is not r.graph.residue.chain:
-            continue
-        first, second = r.fit.template, follower.fit.template
-        if first is None or second is None or "C" not in first.names or "N" not in second.names:
-            continue
-        c = r.fit.atoms[first.names.index("C")]
-        n = follower.fit.atoms[second.names.index("N")]
-        if (c, n) in r.graph.partners:
-            links.add((min(c, n), max(c, n)))
-    return links
-
-
-def _chain_numbers(
-    residues: list[_Residue],
-) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-    """Number residues in their chain, chains, entities and copies; one entry a residue.
-
-    A ligand that is bonded to nothing is a chain of its own, as in AlphaFold 3.
-    """
-    units: dict[tuple[int, int], list[int]] = {}
-    for u, r in enumerate(residues):
-        alone = r.fit.template is None and not r.graph.partners
-        key = (r.graph.residue.chain.index, r.graph.residue.index if alone else -1)
-        units.setdefault(key, []).append(u)
-    index, asym, entity, sym = (np.zeros(len(residues), np.int64) for _ in range(4))
-    entities: dict[tuple[str, ...], int] = {}
-    copies: dict[int, int] = {}
-    for a, members in enumerate(units.values()):
-        sequence = tuple(
-            t.name if (t := residues[u].fit.template) else residues[u].graph.residue.name
-            for u in members
-        )
-        e = entities.setdefault(sequence, len(entities))
-        copies[e] = copies.get(e, -1) + 1
-        for k, u in enumerate(members):
-            index[u], asym[u], entity[u], sym[u] = k + 1, a, e, copies[e]
-    return index, asym, entity, sym

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .chemistry import NEUTRAL_VALENCE, Skeleton
-from .errors import FeatureError, MissingAtomsError, UnknownResidueError
-from .matching import ADD_HYDROGENS, Fit, ResidueGraph, match_graph
+from .errors import FeatureError, MissingAtomsError, MissingBondsError, UnknownResidueError
+from .matching import ADD_HYDROGENS, Fit, match_graph
+from .modified import modified_molecule, parent_restype
+from .residue_graph import ResidueGraph
+from .residues import NUCLEOTIDES
 
 ADVICE = (
     "Pass its chemistry as molecules={{'{name}': mol}} with an RDKit Mol (e.g. from SMILES or an "
-    "SDF file), or give every bond of the residue in the Topology its order "
-    "(Topology.addBond(..., order=))."
+    "SDF file; systems.inputs.read_molecule takes SDF files), or give every bond of the residue "
+    "in the Topology its order (Topology.addBond(..., order=))."
 )
 
 
@@ -21,21 +25,37 @@ def fit_ligand(
 ) -> Fit:
     """Settle the chemistry of a residue that has no template.
 
-    An RDKit molecule given for the residue's name is used where there is one; else the bond
-    orders of the Topology, formal charges following from the hydrogens. A residue whose bonds, all
-    taken as single, fill every valence needs neither.
+    An RDKit molecule given for the residue's name is used where there is one; else what is known
+    of modified amino acids; else the bond orders of the Topology, formal charges following from
+    the hydrogens. A residue whose bonds, all taken as single, fill every valence needs neither.
 
     Raises
     ------
     UnknownResidueError
         where the chemistry is not known
+    MissingBondsError
+        where the residue has no bonds
     MissingAtomsError
         where hydrogens are missing
     FeatureError
         where molecule and Topology do not fit
     """
+    if len(graph.heavy) > 1 and not graph.bonds:
+        raise MissingBondsError(
+            f"{graph.label()} has no bonds ({graph.atom_list()}). A PDB file needs CONECT records "
+            "for it; or give it as an SDF file, systems.inputs.read_molecule([structure, "
+            "'ligand.sdf']), which finds its bonds."
+        )
     if molecules and graph.residue.name in molecules:
         return _fit_molecule(graph, molecules[graph.residue.name], need_hydrogens)
+    known = modified_molecule(graph.residue.name)
+    if known is not None:
+        return _fit_molecule(graph, known, need_hydrogens, built_in=True)
+    if graph.residue.name.strip().upper() in NUCLEOTIDES:
+        raise UnknownResidueError(
+            f"{graph.label()} is a nucleotide; nucleic acids are not modelled. Name the atoms of "
+            "the other molecules in solute=, or take the nucleic acid out of the structure."
+        )
     return _fit_orders(graph, need_hydrogens)
 
 
@@ -46,48 +66,164 @@ def _partner_counts(graph: ResidueGraph) -> dict[int, int]:
     return counts
 
 
-def _fit_molecule(graph: ResidueGraph, molecule: Any, need_hydrogens: bool) -> Fit:
+@dataclass(frozen=True)
+class _Form:
+    """A molecule for a residue, as a skeleton: hydrogens on each heavy atom, charges, backbone.
+
+    `nitrogen` and `carbon` are the backbone's atoms in the skeleton, -1 for none; `open_end` says
+    that the backbone's carbon has no terminal oxygen, so that it needs a next residue.
+    """
+
+    skeleton: Skeleton
+    hydrogens: tuple[int, ...]
+    charges: tuple[int, ...]
+    smiles: str
+    nitrogen: int
+    carbon: int
+    open_end: bool
+
+
+_BACKBONE = "[#7]-[#6X4]-[#6](=[OX1])"
+_AMIDE = "[#7]-[#6]=[OX1]"
+
+
+def _forms(molecule: Any, in_chain: bool) -> list[_Form]:
+    """Return the molecule, and for an amino acid the same with or without its terminal oxygen.
+
+    The dictionary and SDF files hold amino acids as such (with OXT), chains hold residues.
+    """
     from rdkit import Chem
 
     mol = Chem.RemoveAllHs(Chem.Mol(molecule))
-    Chem.Kekulize(mol, clearAromaticFlags=True)
-    skeleton = Skeleton.from_mol(mol)
-    expected_h = [a.GetTotalNumHs() for a in mol.GetAtoms()]
-    charges = tuple(a.GetFormalCharge() for a in mol.GetAtoms())
-    matches = match_graph(skeleton, graph)
-    if not matches:
-        raise FeatureError(
-            f"The molecule given for {graph.label()} ({Chem.MolToSmiles(mol)}, {mol.GetNumAtoms()} "
-            f"heavy atoms, {mol.GetNumBonds()} bonds) does not fit the Topology's "
-            f"{len(graph.heavy)} heavy atoms and {len(graph.bonds)} bonds. Give the molecule of "
-            "this residue, and all of its bonds in the Topology."
-        )
+    backbone = mol.GetSubstructMatches(Chem.MolFromSmarts(_BACKBONE)) if in_chain else ()
+    if not backbone:
+        return [_form(mol)]
+    nitrogen, _, carbon, _ = backbone[0]
+    amine = mol.GetAtomWithIdx(nitrogen)
+    if nitrogen in {m[0] for m in mol.GetSubstructMatches(Chem.MolFromSmarts(_AMIDE))}:
+        nitrogen = -1  # of a lactam or formamide: never charged
+    elif amine.GetFormalCharge() == 1 and amine.GetTotalNumHs() > 1:
+        # The charge of a terminal nitrogen follows from the hydrogens that it has.
+        amine.SetNumExplicitHs(amine.GetTotalNumHs() - 1)
+        amine.SetNoImplicit(True)
+        amine.SetFormalCharge(0)
+    acid = [
+        n
+        for n in mol.GetAtomWithIdx(carbon).GetNeighbors()
+        if n.GetAtomicNum() == 8
+        and n.GetDegree() == 1
+        and mol.GetBondBetweenAtoms(carbon, n.GetIdx()).GetBondTypeAsDouble() == 1
+    ]
+    other = Chem.RWMol(mol)
+    if acid:
+        other.RemoveAtom(acid[0].GetIdx())
+    elif mol.GetAtomWithIdx(carbon).GetTotalNumHs() == 1:
+        oxygen = Chem.Atom(8)
+        oxygen.SetFormalCharge(-1)
+        other.AddBond(carbon, other.AddAtom(oxygen), Chem.BondType.SINGLE)
+        other.GetAtomWithIdx(carbon).SetNumExplicitHs(0)
+    else:
+        return [_form(mol, nitrogen, carbon)]
+    Chem.SanitizeMol(other)
+    # Without the oxygen, the atoms behind it have moved up by one.
+    gone = acid[0].GetIdx() if acid else mol.GetNumAtoms()
+    n, c = (k - (k > gone) for k in (nitrogen, carbon))
+    return [_form(mol, nitrogen, carbon, not acid), _form(other.GetMol(), n, c, bool(acid))]
+
+
+def _form(mol: Any, nitrogen: int = -1, carbon: int = -1, open_end: bool = False) -> _Form:
+    from rdkit import Chem
+
+    smiles = Chem.MolToSmiles(mol)
+    kekule = Chem.Mol(mol)
+    Chem.Kekulize(kekule, clearAromaticFlags=True)
+    return _Form(
+        Skeleton.from_mol(kekule),
+        tuple(a.GetTotalNumHs() for a in mol.GetAtoms()),
+        tuple(a.GetFormalCharge() for a in mol.GetAtoms()),
+        smiles,
+        nitrogen,
+        carbon,
+        open_end,
+    )
+
+
+# Charges that a change of protonation may lead to.
+_PROTONATION = {7: (0, 1), 8: (-1, 0), 16: (-1, 0)}
+
+
+def _fit_molecule(
+    graph: ResidueGraph, molecule: Any, need_hydrogens: bool, built_in: bool = False
+) -> Fit:
+    """Fit a residue onto a molecule; protonation of built-in ones follows the hydrogens."""
+    forms = _forms(molecule, built_in or bool(graph.partners))
+    found = [(form, match) for form in forms for match in match_graph(form.skeleton, graph)]
+    if not found:
+        raise _explain(graph, molecule, built_in)
     counts = _partner_counts(graph)
-    best: tuple[int, list[str], list[int]] | None = None
     check = need_hydrogens or graph.has_hydrogens
-    for match in matches:
-        faults = 0
-        if check:
-            for atom, number in zip(match, expected_h, strict=True):
-                faults += abs(number - counts[atom] - len(graph.hydrogens[atom]))
-        names = [graph.names[a] for a in match]
-        if best is None or (faults, names) < best[:2]:
-            best = (faults, names, match)
+    best: tuple[tuple[int, int, list[str]], _Form, list[int], list[int], list[int]] | None = None
+    for form, match in found:
+        hydrogens = [n - counts[a] for n, a in zip(form.hydrogens, match, strict=True)]
+        charges = list(form.charges)
+        faults = changes = 0
+        for k, atom in enumerate(match):
+            change = len(graph.hydrogens[atom]) - hydrogens[k]
+            backbone = k == form.nitrogen and graph.names[atom] == "N"
+            if not check:
+                # At neutral pH a terminal nitrogen is charged.
+                change = 1 if backbone and not counts[atom] and not charges[k] else 0
+            soft = built_in or backbone
+            allowed = _PROTONATION.get(form.skeleton.elements[k], ()) if soft else ()
+            if change and charges[k] + change in allowed:
+                charges[k] += change
+                hydrogens[k] += change
+                changes += 1
+            elif check:
+                faults += abs(change)
+        rank = (faults, changes, [graph.names[a] for a in match])
+        if best is None or rank < best[0]:
+            best = (rank, form, match, hydrogens, charges)
     assert best is not None
-    faults, _, match = best
-    if faults:
+    (faults, _, _), form, match, hydrogens, charges = best
+    if built_in and form.open_end and not counts[match[form.carbon]]:
+        if not graph.hydrogens[match[form.carbon]]:
+            raise MissingAtomsError(
+                f"{graph.label()} ends at its backbone carbon {graph.names[match[form.carbon]]}: "
+                "there is neither a bond to a next residue nor a terminal oxygen (OXT). Add OXT "
+                "or a cap (NME), or the missing bond."
+            )
+    if faults or min(hydrogens) < 0:
         wrong = [
-            f"{graph.names[a]} has {len(graph.hydrogens[a])}, expected {n - counts[a]}"
-            for a, n in zip(match, expected_h, strict=True)
-            if len(graph.hydrogens[a]) != n - counts[a]
+            f"{graph.names[a]} has {len(graph.hydrogens[a])}, expected {max(n, 0)}"
+            for a, n in zip(match, hydrogens, strict=True)
+            if len(graph.hydrogens[a]) != n
         ]
+        source = "that are known of it" if built_in else "of the molecule given for it"
         raise MissingAtomsError(
-            f"The hydrogens of {graph.label()} are not those of the molecule given for it: "
-            f"{'; '.join(wrong)}. {ADD_HYDROGENS} Or give the molecule in the Topology's "
-            "protonation state."
+            f"The hydrogens of {graph.label()} are not those {source}: {'; '.join(wrong)}. "
+            f"{ADD_HYDROGENS} Or give the molecule in the Topology's protonation state."
         )
-    hydrogens = tuple(n - counts[a] for a, n in zip(match, expected_h, strict=True))
-    return Fit(None, skeleton, match, hydrogens, charges)
+    parent = parent_restype(graph.residue.name)
+    return Fit(None, form.skeleton, match, tuple(hydrogens), tuple(charges), parent=parent)
+
+
+def _explain(graph: ResidueGraph, molecule: Any, built_in: bool) -> FeatureError:
+    """Say which atoms of a residue and of the molecule for it find no counterpart."""
+    from rdkit import Chem
+
+    from .comparison import unmatched_atoms
+
+    mol = Chem.RemoveAllHs(Chem.Mol(molecule))
+    ours, theirs = unmatched_atoms(graph, mol)
+    source = "known for" if built_in else "given for"
+    return FeatureError(
+        f"The molecule {source} {graph.label()} ({Chem.MolToSmiles(mol)}, {mol.GetNumAtoms()} "
+        f"heavy atoms, {mol.GetNumBonds()} bonds) does not fit the Topology's "
+        f"{len(graph.heavy)} heavy atoms and {len(graph.bonds)} bonds. Atoms of the residue "
+        f"without counterpart: {ours or 'none'}; of the molecule: {theirs or 'none'}. Give the "
+        "molecule of this residue, and all of its bonds in the Topology."
+    )
 
 
 def _fit_orders(graph: ResidueGraph, need_hydrogens: bool) -> Fit:
@@ -99,7 +235,7 @@ def _fit_orders(graph: ResidueGraph, need_hydrogens: bool) -> Fit:
     types = {1.0: Chem.BondType.SINGLE, 2.0: Chem.BondType.DOUBLE, 3.0: Chem.BondType.TRIPLE}
     unknown = UnknownResidueError(
         f"{graph.label()} is not a standard residue, and its chemistry cannot be told from the "
-        f"Topology. {ADVICE.format(name=graph.residue.name)}"
+        f"Topology ({graph.atom_list()}). {ADVICE.format(name=graph.residue.name)}"
     )
     if need_hydrogens is False and not graph.has_hydrogens:
         # Charges and hydrogens would have to be guessed.

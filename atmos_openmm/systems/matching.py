@@ -2,72 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from .chemistry import NEUTRAL_VALENCE, Skeleton
+from .comparison import plain_molecule
 from .errors import (
     FeatureError,
     MissingAtomsError,
     MissingBondsError,
     UnknownResidueError,
 )
+from .residue_graph import ResidueGraph
 from .residues import (
     ANIONIC_NAMES,
+    RESTYPE_UNKNOWN,
     ResidueTemplate,
     default_charge,
     find_template,
 )
 
 ADD_HYDROGENS = "Add them with openmm.app.Modeller.addHydrogens(forcefield)."
-
-
-@dataclass
-class ResidueGraph:
-    """A residue's atoms and bonds as the Topology has them, atoms by Topology index.
-
-    Attributes
-    ----------
-    residue: openmm.app.Residue
-        the residue
-    heavy: list of int
-        heavy atoms, sorted by name, then by index: results must not depend on atom order
-    names, elements: dict
-        name and atomic number of each atom
-    hydrogens: dict of int to list of int
-        hydrogens of each heavy atom, sorted by name, then by index
-    bonds: dict of (int, int) to bond order or None
-        bonds between heavy atoms of the residue; the Topology's order where it has one
-    partners: list of (int, int)
-        bonds to other residues: heavy atom here, atom there
-    partner_elements: dict of int to int
-        atomic number of each partner
-    """
-
-    residue: Any
-    heavy: list[int]
-    names: dict[int, str]
-    elements: dict[int, int]
-    hydrogens: dict[int, list[int]]
-    bonds: dict[tuple[int, int], float | None]
-    partners: list[tuple[int, int]]
-    partner_elements: dict[int, int]
-
-    def label(self) -> str:
-        """Return the residue as messages name it."""
-        r = self.residue
-        chain = f" of chain {r.chain.id}" if str(r.chain.id).strip() else ""
-        return f"residue {r.name} {r.id}{chain} (index {r.index})"
-
-    def edges(self) -> set[frozenset[int]]:
-        """Return the heavy-atom bonds without direction."""
-        return {frozenset(pair) for pair in self.bonds}
-
-    @property
-    def has_hydrogens(self) -> bool:
-        """Whether the Topology has any hydrogen in this residue."""
-        return any(self.hydrogens.values())
 
 
 @dataclass
@@ -84,6 +38,10 @@ class Fit:
         Topology index of each of the skeleton's atoms
     hydrogens, charges: tuple of int
         hydrogens on each, formal charge of each
+    outer: tuple of int
+        see `chemistry.build_chemistry`
+    parent: int
+        Protenix's class of the amino acid that a modified residue comes from
     """
 
     template: ResidueTemplate | None
@@ -92,6 +50,12 @@ class Fit:
     hydrogens: tuple[int, ...]
     charges: tuple[int, ...]
     outer: tuple[int, ...] = field(default=())
+    parent: int = RESTYPE_UNKNOWN
+
+    @property
+    def restype(self) -> int:
+        """Protenix's class of the residue's tokens."""
+        return self.parent if self.template is None else self.template.restype
 
 
 def _match_template(graph: ResidueGraph, template: ResidueTemplate) -> list[int] | None:
@@ -121,26 +85,14 @@ def _match_template(graph: ResidueGraph, template: ResidueTemplate) -> list[int]
 
 def match_graph(skeleton: Skeleton, graph: ResidueGraph) -> list[list[int]]:
     """Return every fit of a residue's heavy atoms onto a skeleton by elements and bonds."""
-    from rdkit import Chem
-
     if len(skeleton.elements) != len(graph.heavy) or len(skeleton.bonds) != len(graph.bonds):
         return []
     number = {a: k for k, a in enumerate(graph.heavy)}
-
-    def plain(elements: Sequence[int], bonds: Sequence[tuple[int, int]]) -> Any:
-        mol = Chem.RWMol()
-        for element in elements:
-            mol.AddAtom(Chem.Atom(element))
-        for i, j in bonds:
-            mol.AddBond(i, j, Chem.BondType.SINGLE)
-        mol.UpdatePropertyCache(strict=False)
-        return mol
-
-    target = plain(
+    target = plain_molecule(
         [graph.elements[a] for a in graph.heavy],
         [(number[i], number[j]) for i, j in graph.bonds],
     )
-    query = plain(skeleton.elements, [(i, j) for i, j, _ in skeleton.bonds])
+    query = plain_molecule(list(skeleton.elements), [(i, j) for i, j, _ in skeleton.bonds])
     found = target.GetSubstructMatches(query, uniquify=False, maxMatches=2000)
     return [[graph.heavy[k] for k in match] for match in found]
 
@@ -228,8 +180,13 @@ def _valence_faults(
             1 if element == 7 else 0
         )
         faults.append((graph.names[atom], found, max(expected, 0)))
-    if not faults and template.name == "ARG" and resname != "ARN" and not any(
-        q for q, n in zip(charges, template.names, strict=True) if n in ("NE", "NH1", "NH2")
+    if (
+        not faults
+        and template.name == "ARG"
+        and resname != "ARN"
+        and not any(
+            q for q, n in zip(charges, template.names, strict=True) if n in ("NE", "NH1", "NH2")
+        )
     ):
         faults.append(("NH1, NH2", sum(len(graph.hydrogens[atoms[template.names.index(n)]])
                                        for n in ("NH1", "NH2")), 4))  # fmt: skip
@@ -295,9 +252,7 @@ def fit_standard(graph: ResidueGraph, need_hydrogens: bool) -> Fit | None:
     if atoms is None:
         raise _explain_mismatch(graph, template)
 
-    outer = tuple(
-        k for k, n in enumerate(template.names) if template.name == "PRO" and n == "N"
-    )
+    outer = tuple(k for k, n in enumerate(template.names) if template.name == "PRO" and n == "N")
     if not need_hydrogens and not graph.has_hydrogens:
         form = 1 if graph.residue.name.strip().upper() in DELTA_NAMES else 0
         skeleton = Skeleton.from_smiles(template.smiles[form])

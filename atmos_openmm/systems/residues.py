@@ -41,32 +41,36 @@ class ResidueTemplate:
         names of the heavy atoms in the order of the SMILES strings
     smiles: tuple of str
         the Kekule forms, the conventional one first
+    parent: str
+        the amino acid whose class it has, where that is another one (MET for MSE)
     """
 
     name: str
     names: tuple[str, ...]
     smiles: tuple[str, ...]
+    parent: str = ""
 
     @property
     def is_amino_acid(self) -> bool:
         """Whether the skeleton has a backbone (caps have none)."""
-        return self.name in RESTYPES
+        return (self.parent or self.name) in RESTYPES
 
     @property
     def restype(self) -> int:
         """Protenix's residue class."""
-        return RESTYPES.index(self.name) if self.is_amino_acid else RESTYPE_UNKNOWN
+        known = self.parent or self.name
+        return RESTYPES.index(known) if self.is_amino_acid else RESTYPE_UNKNOWN
 
     def with_terminal_oxygen(self) -> ResidueTemplate:
         """Return the C-terminal form: OXT appended to the backbone carbon."""
         # Every amino acid's SMILES ends in the backbone's "C=O".
         stems = [s.removesuffix("C=O") for s in self.smiles]
         forms = [stem + "C(=O)O" for stem in stems] + [stem + "C(O)=O" for stem in stems]
-        return ResidueTemplate(self.name, (*self.names, "OXT"), tuple(forms))
+        return ResidueTemplate(self.name, (*self.names, "OXT"), tuple(forms), self.parent)
 
 
-def _template(name: str, names: str, *smiles: str) -> ResidueTemplate:
-    return ResidueTemplate(name, tuple(names.split()), smiles)
+def _template(name: str, names: str, *smiles: str, parent: str = "") -> ResidueTemplate:
+    return ResidueTemplate(name, tuple(names.split()), smiles, parent)
 
 
 TEMPLATES = {
@@ -81,9 +85,7 @@ TEMPLATES = {
             "N[C@@H](CCCN=C(N)N)C=O",
         ),
         _template("ASN", "N CA CB CG OD1 ND2 C O", "N[C@@H](CC(=O)N)C=O"),
-        _template(
-            "ASP", "N CA CB CG OD1 OD2 C O", "N[C@@H](CC(=O)O)C=O", "N[C@@H](CC(O)=O)C=O"
-        ),
+        _template("ASP", "N CA CB CG OD1 OD2 C O", "N[C@@H](CC(=O)O)C=O", "N[C@@H](CC(O)=O)C=O"),
         _template("CYS", "N CA CB SG C O", "N[C@@H](CS)C=O"),
         _template("GLN", "N CA CB CG CD OE1 NE2 C O", "N[C@@H](CCC(=O)N)C=O"),
         _template(
@@ -100,6 +102,9 @@ TEMPLATES = {
         _template("LEU", "N CA CB CG CD1 CD2 C O", "N[C@@H](CC(C)C)C=O"),
         _template("LYS", "N CA CB CG CD CE NZ C O", "N[C@@H](CCCCN)C=O"),
         _template("MET", "N CA CB CG SD CE C O", "N[C@@H](CCSC)C=O"),
+        # Structures with selenomethionine are those of proteins with methionine; AF3 (supplement
+        # 2.1) and Protenix rename it. Here its selenium stays what it is.
+        _template("MSE", "N CA CB CG SE CE C O", "N[C@@H](CC[Se]C)C=O", parent="MET"),
         _template("PHE", "N CA CB CG CD1 CE1 CZ CE2 CD2 C O", "N[C@@H](CC1=CC=CC=C1)C=O"),
         _template("PRO", "N CA CB CG CD C O", "N1[C@@H](CCC1)C=O"),
         _template("SER", "N CA CB OG C O", "N[C@@H](CO)C=O"),
@@ -128,6 +133,14 @@ ALIASES = {
     "NMA": "NME", "NHE": "NH2",
 }  # fmt: skip
 """Names of protonation states and dialects, to canonical names."""
+
+NUCLEOTIDES = frozenset(
+    f"{kind}{base}{end}"
+    for kind, bases in (("", "ACGUIN"), ("R", "ACGU"), ("D", "ACGTUIN"))
+    for base in bases
+    for end in ("", "3", "5")
+)
+"""Names of nucleotides in the wwPDB's and Amber's dialects."""
 
 NEUTRAL_NAMES = frozenset({"ASH", "ASPH", "GLH", "GLUH", "LYN", "LSN", "ARN"})
 """Names that ask for a neutral side chain where the Topology has no hydrogens to tell."""
@@ -168,7 +181,8 @@ def default_charge(residue_name: str, atom_name: str, has_partner: bool) -> int:
     if len(name) == 4 and name[0] in "NC" and name not in ALIASES:
         name = name[1:]
     canonical = ALIASES.get(name, name)
-    if atom_name == "N" and canonical in RESTYPES:
+    template = TEMPLATES.get(canonical)
+    if atom_name == "N" and template is not None and template.is_amino_acid:
         return 0 if has_partner else 1
     if atom_name == "OXT":
         return -1

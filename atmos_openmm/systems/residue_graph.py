@@ -1,0 +1,170 @@
+"""A Topology's residues with their bonds, as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import FeatureError, MissingBondsError
+
+
+@dataclass
+class ResidueGraph:
+    """A residue's atoms and bonds as the Topology has them, atoms by Topology index.
+
+    Attributes
+    ----------
+    residue: openmm.app.Residue
+        the residue
+    heavy: list of int
+        heavy atoms, sorted by name, then by index: results must not depend on atom order
+    names, elements: dict
+        name and atomic number of each atom
+    hydrogens: dict of int to list of int
+        hydrogens of each heavy atom, sorted by name, then by index
+    bonds: dict of (int, int) to bond order or None
+        bonds between heavy atoms of the residue; the Topology's order where it has one
+    partners: list of (int, int)
+        bonds to other residues: heavy atom here, atom there
+    partner_elements: dict of int to int
+        atomic number of each partner
+    """
+
+    residue: Any
+    heavy: list[int]
+    names: dict[int, str]
+    elements: dict[int, int]
+    hydrogens: dict[int, list[int]]
+    bonds: dict[tuple[int, int], float | None]
+    partners: list[tuple[int, int]]
+    partner_elements: dict[int, int]
+
+    def label(self) -> str:
+        """Return the residue as messages name it."""
+        r = self.residue
+        chain = f" of chain {r.chain.id}" if str(r.chain.id).strip() else ""
+        return f"residue {r.name} {r.id}{chain} (index {r.index})"
+
+    def edges(self) -> set[frozenset[int]]:
+        """Return the heavy-atom bonds without direction."""
+        return {frozenset(pair) for pair in self.bonds}
+
+    def atom_list(self) -> str:
+        """Return the names of the heavy atoms in the Topology's order, as messages list them."""
+        names = [self.names[i] for i in sorted(self.heavy)]
+        shown = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
+        return f"{len(names)} heavy atoms: {shown}"
+
+    @property
+    def has_hydrogens(self) -> bool:
+        """Whether the Topology has any hydrogen in this residue."""
+        return any(self.hydrogens.values())
+
+
+def _bond_order(bond: Any) -> float | None:
+    """Return the order that the Topology gives a bond: 1, 2, 3, 1.5 for aromatic, or None."""
+    kind = str(bond.type) if bond.type is not None else ""
+    named = {"Single": 1.0, "Double": 2.0, "Triple": 3.0, "Aromatic": 1.5, "Amide": 1.0}
+    if kind in named:
+        return named[kind]
+    return None if bond.order is None else float(bond.order)
+
+
+def residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
+    """Collect the solute's residues with their bonds, checked.
+
+    Parameters
+    ----------
+    topology: openmm.app.Topology
+        with bonds
+    chosen: set of int
+        Topology indices of the solute's atoms
+
+    Raises
+    ------
+    MissingBondsError
+        no bonds, duplicate bonds, hydrogens with none or several
+    FeatureError
+        bonds that leave the solute, residues of hydrogens only
+    """
+    atoms = list(topology.atoms())
+    graphs: dict[int, ResidueGraph] = {}
+    for residue in topology.residues():
+        inside = [a for a in residue.atoms() if a.index in chosen]
+        if not inside:
+            continue
+        names = {a.index: a.name for a in inside}
+        heavy = [a.index for a in inside if a.element.atomic_number > 1]
+        heavy.sort(key=lambda i: (names[i], i))
+        if not heavy:
+            raise FeatureError(
+                f"residue {residue.name} {residue.id} has hydrogens only; it cannot be modelled."
+            )
+        graphs[residue.index] = ResidueGraph(
+            residue, heavy, names, {a.index: a.element.atomic_number for a in inside},
+            {i: [] for i in heavy}, {}, [], {},
+        )  # fmt: skip
+    seen: set[tuple[int, int]] = set()
+    owners: dict[int, int] = {}
+    for bond in topology.bonds():
+        i, j = sorted((bond[0].index, bond[1].index))
+        if i not in chosen and j not in chosen:
+            continue
+        if atoms[i].element is None or atoms[j].element is None:
+            continue
+        if (i, j) in seen:
+            raise MissingBondsError(
+                f"The Topology holds the bond {atoms[i]} - {atoms[j]} twice. Remove the copy."
+            )
+        seen.add((i, j))
+        if i not in chosen or j not in chosen:
+            inner, other = (atoms[i], atoms[j]) if i in chosen else (atoms[j], atoms[i])
+            if other.element.atomic_number == 1 and other.residue.index == inner.residue.index:
+                continue
+            raise FeatureError(
+                f"The solute's atom {inner.index} ({inner.name} of {inner.residue.name} "
+                f"{inner.residue.id}) is bonded to atom {other.index} ({other.name} of "
+                f"{other.residue.name} {other.residue.id}), which is not in the solute. Take whole "
+                "molecules."
+            )
+        gi, gj = graphs[atoms[i].residue.index], graphs[atoms[j].residue.index]
+        light = [k for k in (i, j) if atoms[k].element.atomic_number == 1]
+        if light:
+            h = light[0]
+            parent = j if h == i else i
+            if len(light) == 2 or gi is not gj or h in owners:
+                raise MissingBondsError(
+                    f"The hydrogen {atoms[h]} has more than one bond, or a bond to another "
+                    "residue's atom or to a hydrogen. Mend the Topology's bonds."
+                )
+            owners[h] = parent
+            gi.hydrogens[parent].append(h)
+        elif gi is gj:
+            gi.bonds[(i, j)] = _bond_order(bond)
+        else:
+            gi.partners.append((i, j))
+            gj.partners.append((j, i))
+            gi.partner_elements[j] = atoms[j].element.atomic_number
+            gj.partner_elements[i] = atoms[i].element.atomic_number
+    if not seen and len(chosen) > 1:
+        raise MissingBondsError(
+            "The Topology has no bonds. Call topology.createStandardBonds() (and "
+            "createDisulfideBonds(positions)), or load the structure with a reader that makes "
+            "bonds."
+        )
+    free = {
+        g.label(): [g.names[i] for i in g.names if g.elements[i] == 1 and i not in owners]
+        for g in graphs.values()
+    }
+    if any(free.values()):
+        listed = "; ".join(f"{label}: {', '.join(names)}" for label, names in free.items() if names)
+        raise MissingBondsError(
+            f"Hydrogens without a bond: {listed}. Standard residues with standard atom names get "
+            "bonds from topology.createStandardBonds(); others from CONECT records of a PDB file "
+            "or from an SDF file, see systems.inputs.read_molecule."
+        )
+    for graph in graphs.values():
+        for hydrogens in graph.hydrogens.values():
+            hydrogens.sort(key=lambda i: (graph.names[i], i))
+        graph.partners.sort(key=lambda p: (graph.names[p[0]], p))
+    return list(graphs.values())
