@@ -106,6 +106,7 @@ def command(
     import torch
 
     from ..model import config
+    from ..training.checkpoint import load_state
     from ..training.loop import Trainer, TrainingSettings
 
     paths = [
@@ -115,6 +116,13 @@ def command(
         raise ValueError(f"No .h5 files in {', '.join(str(f) for f in files)}.")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("No CUDA device is available to torch; use --device cpu.")
+    network = config.small() if size == "small" else config.full()
+    if initial_weights is not None and initial_weights.is_file() and size == "full":
+        state = load_state(initial_weights)
+        if "imported" in state:
+            # The depths of the checkpoint that was imported: Protenix's mini and tiny models have
+            # fewer blocks than its base models.
+            network = config.ModelConfig.from_dict(state["settings"]["model"])
     torch.set_num_threads(threads)
     settings = TrainingSettings(
         steps=steps,
@@ -131,7 +139,7 @@ def command(
         ema_decay=ema_decay,
         seed=seed,
         atoms=atoms,
-        model=(config.small() if size == "small" else config.full()).to_dict(),
+        model=network.to_dict(),
     )
     trainer = Trainer(paths, output, settings, device, initial_weights)
     trainer.run(lambda line: click.echo(line))

@@ -57,12 +57,28 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     ValueError
         If the file is truncated or is no training checkpoint.
     """
+    return _load(path, True)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's JSON state alone.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated or is no training checkpoint.
+    """
+    return _load(path, False)[1]
+
+
+def _load(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as handle:
             metadata = handle.metadata() or {}
-            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
+            keys = handle.keys() if with_tensors else []
+            tensors = {key: handle.get_tensor(key) for key in keys}
     except SafetensorError as error:
         raise ValueError(
             f"{path} cannot be read as safetensors ({error}): it is truncated or no checkpoint. "

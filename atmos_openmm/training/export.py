@@ -70,6 +70,12 @@ def export_checkpoint(
         What the file declares.
     """
     model, state = network_from_checkpoint(checkpoint)
+    if "imported" in state:
+        raise ValueError(
+            f"{checkpoint} holds weights of {state['imported']['from']} beside parts that were "
+            "never trained. Train first: atmos-openmm train ... --initial-weights "
+            f"{checkpoint}, then export that run."
+        )
     model_config = ModelConfig.from_dict(state["settings"]["model"])
     model.steps, model.churn, model.step_scale = steps, churn, step_scale
     model.sigma_max, model.sigma_min = sigma_max, sigma_min

@@ -203,6 +203,11 @@ class Trainer:
 
     def _restore(self, checkpoint: Path) -> None:
         tensors, state = load_checkpoint(checkpoint)
+        if "imported" in state:
+            raise ValueError(
+                f"{checkpoint} holds imported weights and no run that could be continued. Give it "
+                "to --initial-weights, and another folder to --output."
+            )
         found = ModelConfig.from_dict(state["settings"]["model"])
         if found != self.config:
             raise ValueError(
