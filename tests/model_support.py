@@ -63,7 +63,8 @@ def static_inputs(
 ) -> ModelFeatures:
     """The network's static inputs in double precision, so that symmetries hold to rounding."""
     tensors = features if isinstance(features, dict) else features.tensors()
-    static = model_features(tensors, n_queries, n_keys)
+    config = dataclasses.replace(TINY, n_queries=n_queries, n_keys=n_keys)
+    static = model_features(tensors, config)
     return ModelFeatures(*(t.double() if t.is_floating_point() else t for t in static))
 
 

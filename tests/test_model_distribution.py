@@ -18,7 +18,7 @@ BOUND = 5.0
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_superposed_jumps_move_with_the_frame() -> None:
     features, x = peptide("ACE-ALA-NME")
-    bound = bind_network(network(), features.tensors(), TINY.n_queries, TINY.n_keys)
+    bound = bind_network(network(), features.tensors(), TINY)
     turn = rotation(7).float()
     frame_nm = x[0] / 10.0
 

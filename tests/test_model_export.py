@@ -55,7 +55,7 @@ def model_file(tmp_path_factory):
 def test_eager_scripted_and_file_give_the_same_jump(model_file) -> None:
     features, x = peptide()
     eager = network()
-    static = model_features(features.tensors(), TINY.n_queries, TINY.n_keys)
+    static = model_features(features.tensors(), TINY)
     h_s, h_z, noise, lag, temperature = jump_inputs(eager, features.num_atoms, 3)
     results = []
     for module in (eager, torch.jit.script(eager), load_model(model_file).module):
@@ -133,7 +133,7 @@ def test_full_widths_are_a_configuration() -> None:
         decoder_blocks=1,
     )
     model = network(config)
-    bound = bind_network(model, features.tensors(), config.n_queries, config.n_keys)
+    bound = bind_network(model, features.tensors(), config)
     assert bound.state_size() == 3 * 384 + 9 * 128
     model.steps = 1
     y, _, _ = bound.propagate(

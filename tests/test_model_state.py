@@ -14,7 +14,7 @@ from atmos_openmm.training.losses import rollout_loss
 def setting():
     features, x = peptide("ACE-ALA-NME")
     model = network()
-    static = model_features(features.tensors(), TINY.n_queries, TINY.n_keys)
+    static = model_features(features.tensors(), TINY)
     with torch.no_grad():
         context = model.context(static)
     return model, static, context, x
@@ -32,7 +32,7 @@ def test_state_stays_bounded_over_ten_thousand_transitions(setting) -> None:
         for step in range(10_000):
             if step % 100 == 0:
                 h_s, h_z = large.encode(100.0 * x, h_s, h_z, context, static)
-            h_s, h_z = large.advance(h_s, h_z, lag, temperature, context)
+            h_s, h_z = large.advance(h_s, h_z, lag, temperature, context, static)
             if step % 50 == 0:
                 largest = max(largest, float(h_s.abs().max()), float(h_z.abs().max()))
                 assert torch.isfinite(h_s).all() and torch.isfinite(h_z).all()

@@ -123,7 +123,7 @@ def test_order_of_tokens_does_not_matter() -> None:
         h_s, h_z, _, lag, temperature = jump_inputs(model, features.num_atoms, 3)
         with torch.no_grad():
             h_s, h_z = model.encode(x, h_s, h_z, context, static)
-            latents.append(model.advance(h_s, h_z, lag, temperature, context))
+            latents.append(model.advance(h_s, h_z, lag, temperature, context, static))
     torch.testing.assert_close(latents[0][0][:, order], latents[1][0], atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(
         latents[0][1][:, order][:, :, order], latents[1][1], atol=TOLERANCE, rtol=0
@@ -147,21 +147,25 @@ def test_local_windows_that_see_everything_equal_dense_attention() -> None:
 
 
 def test_windows_are_centred_and_masked() -> None:
-    query, key, bias = local_windows(70, 32, 128)
+    query, key, inside = local_windows(70, 32, 128)
     assert query.shape == (3, 32) and key.shape == (3, 128)
     # Trunk b of AF3 sees keys 32 b - 48 to 32 b + 79: 70, 70 and 54 atoms of 70.
-    assert (bias[:, 0] == 0).sum(-1).tolist() == [70, 70, 54]
+    assert inside.sum(-1).tolist() == [70, 70, 54]
     assert key[2, 0] == 16
 
 
 def test_signed_volume_is_that_of_a_tetrahedron() -> None:
     x = torch.tensor([[[0, 0, 0], [1, 1, 1], [-1, -1, 1], [-1, 1, -1]]], dtype=torch.float32)
-    centers = torch.tensor([[0, 1, 2, 3]])
+    centers = torch.tensor([[[0, 1, 2, 3]]])
     exact = 16.0 / 27.0**0.5 / 4.0  # |det| of three unit vectors along cube diagonals
-    volume = signed_volumes(x, centers, torch.tensor([1.0]))
+    volume = signed_volumes(x, centers, torch.tensor([[1.0]]))
     assert abs(abs(float(volume)) - exact) < 1e-6
-    assert float(signed_volumes(-x, centers, torch.tensor([1.0]))) == pytest.approx(-float(volume))
-    assert float(signed_volumes(x, centers, torch.tensor([-1.0]))) == pytest.approx(-float(volume))
+    assert float(signed_volumes(-x, centers, torch.tensor([[1.0]]))) == pytest.approx(
+        -float(volume)
+    )
+    assert float(signed_volumes(x, centers, torch.tensor([[-1.0]]))) == pytest.approx(
+        -float(volume)
+    )
 
 
 def test_handedness_vectors_raise_the_signed_volume() -> None:

@@ -116,7 +116,7 @@ def test_denoising_loss_of_a_network_that_answers_zero_is_one() -> None:
 
     features, _ = peptide()
     model = AtmosModel(TINY).eval()  # fresh: the last layers are zero, so F = 0
-    static = model_features(features.tensors(), TINY.n_queries, TINY.n_keys)
+    static = model_features(features.tensors(), TINY)
     generator = torch.Generator().manual_seed(0)
     batch, atoms = 64, features.num_atoms
     target = TINY.sigma_data * torch.randn(batch, atoms, 3, generator=generator)
@@ -200,7 +200,11 @@ def test_log_and_export(data_file, tmp_path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 6] and all("held_out" in row for row in rows)
     declared = export_checkpoint(
-        tmp_path / "run", tmp_path / "out.atmos", name="out", trained_on="jitter", steps=3
+        tmp_path / "run",
+        tmp_path / "out.atmos",
+        name="out",
+        trained_on="jitter",
+        sampler={"steps": 3},
     )
     loaded = load_model(tmp_path / "out.atmos")
     assert loaded.capabilities == declared

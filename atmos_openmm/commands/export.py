@@ -15,17 +15,16 @@ import click
 )
 @click.option("--trained-on", required=True, help="What the model was trained on, in a sentence.")
 @click.option("--licence", default="MIT", show_default=True)
-@click.option("--denoising-steps", default=16, show_default=True, help="Denoising steps a jump.")
-@click.option("--sigma-max", default=10.0, show_default=True, help="First noise level, angstrom.")
-@click.option("--sigma-min", default=0.03, show_default=True, help="Last noise level, angstrom.")
+@click.option("--denoising-steps", type=int, help="Denoising steps a jump. [16; full: 20]")
+@click.option("--sigma-max", type=float, help="First noise level, angstrom. [10; full: 2560]")
+@click.option("--sigma-min", type=float, help="Last noise level, angstrom. [0.03; full: 0.0064]")
 @click.option(
     "--churn",
-    default=0.8,
-    show_default=True,
-    help="Relative increase of the noise before each step (0: deterministic).",
+    type=float,
+    help="Relative increase of the noise before each step; 0: deterministic. [0.8]",
 )
 @click.option(
-    "--step-scale", default=1.2, show_default=True, help="Length of a step over the plain one."
+    "--step-scale", type=float, help="Length of a step over the plain one. [1.2; full: 1.5]"
 )
 @click.option("--max-tokens", type=int, default=None, help="Largest molecule: tokens.")
 @click.option("--max-atoms", type=int, default=None, help="Largest molecule: atoms.")
@@ -35,11 +34,11 @@ def command(
     name: str | None,
     trained_on: str,
     licence: str,
-    denoising_steps: int,
-    sigma_max: float,
-    sigma_min: float,
-    churn: float,
-    step_scale: float,
+    denoising_steps: int | None,
+    sigma_max: float | None,
+    sigma_min: float | None,
+    churn: float | None,
+    step_scale: float | None,
     max_tokens: int | None,
     max_atoms: int | None,
 ) -> None:
@@ -48,17 +47,20 @@ def command(
 
     if output.suffix != ".atmos":
         raise ValueError(f"The output {output} has to end in .atmos.")
+    chosen = {
+        "steps": denoising_steps,
+        "sigma_max": sigma_max,
+        "sigma_min": sigma_min,
+        "churn": churn,
+        "step_scale": step_scale,
+    }
     declared = export_checkpoint(
         checkpoint,
         output,
         name=name or output.stem,
         trained_on=trained_on,
         licence=licence,
-        steps=denoising_steps,
-        sigma_max=sigma_max,
-        sigma_min=sigma_min,
-        churn=churn,
-        step_scale=step_scale,
+        sampler={name: value for name, value in chosen.items() if value is not None},
         max_tokens=max_tokens,
         max_atoms=max_atoms,
     )

@@ -1,22 +1,54 @@
 """The whole network and its sampler, with the entry points that a host calls."""
 
+from typing import Any, Final
+
 import torch
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .context import Context, ContextEncoder
-from .diffusion import DiffusionModule, Prepared, noise_levels
+from .context import Context
+from .diffusion import DiffusionModule
 from .distogram import DistogramHead
 from .features import ModelFeatures
 from .frame_encoder import FrameEncoder
+from .geometric_diffusion import GeometricDiffusionModule
+from .geometric_encoder import GeometricFrameEncoder
 from .geometry import signed_volumes
+from .graph_context import GraphContextEncoder
+from .prepared import Prepared
+from .sampler import SamplerSettings, default_sampler
 from .transition import StateUpdate, Transition
+from .trunk import Trunk
+from .windows import centred
 
 
 def hand(x: Tensor, features: ModelFeatures) -> Tensor:
     """Return -1 for frames whose stereocentres are left on the whole, 1 for others [B, 1, 1]."""
-    volume = signed_volumes(x, features.chiral_centers, features.chiral_signs).sum(1)
+    signs = features.chiral_signs.to(x.dtype)
+    volume = signed_volumes(x, features.chiral_centers, signs).sum(1)
     return torch.where(volume < 0.0, -1.0, 1.0).to(x.dtype).reshape(-1, 1, 1)
+
+
+def rotation_from_normals(q: Tensor) -> Tensor:
+    """Return uniformly distributed rotation matrices [B, 3, 3] from normal numbers [B, 4].
+
+    The direction of four normal numbers is a unit quaternion without a preferred one
+    (Shoemake 1992).
+    """
+    q = q / torch.linalg.vector_norm(q, 2.0, [-1], True).clamp(min=1e-12)
+    w, x, y, z = q.unbind(-1)
+    rows = [
+        1.0 - 2.0 * (y * y + z * z),
+        2.0 * (x * y - w * z),
+        2.0 * (x * z + w * y),
+        2.0 * (x * y + w * z),
+        1.0 - 2.0 * (x * x + z * z),
+        2.0 * (y * z - w * x),
+        2.0 * (x * z - w * y),
+        2.0 * (y * z + w * x),
+        1.0 - 2.0 * (x * x + y * y),
+    ]
+    return torch.stack(rows, dim=-1).unflatten(-1, [3, 3])
 
 
 class AtmosModel(nn.Module):
@@ -26,42 +58,67 @@ class AtmosModel(nn.Module):
     temperature (T_theta) and decoded to the next frame by diffusion (D_theta). Lengths in
     angstrom, lags in ps, temperatures in kelvin. Every method is a TorchScript entry point.
 
-    The sampler is AF3's (Algorithm 18; EDM's Algorithm 2 without the second-order correction):
-    before each step the noise is raised by the factor ``1 + churn`` with fresh noise, which lets
-    later steps mend what earlier ones got wrong, and the step towards the denoised frame is
-    longer by ``step_scale``. The noise is an argument: the network draws none.
+    The sampler is AF3's (Algorithm 18). The noise is an argument: the network draws none.
+
+    Parameters
+    ----------
+    config: ModelConfig
+        Widths, depths and how coordinates enter.
+    sampler: SamplerSettings, optional
+        The sampler's settings; those of :func:`~.sampler.default_sampler` otherwise.
     """
 
+    motion_numbers: Final[int] = 7  # of a rigid motion: a quaternion and a translation
     c_s: int
     c_z: int
     steps: int
-    sigma_max: float
-    sigma_min: float
-    rho: float
-    churn: float
+    sigmas: list[float]
+    churns: list[float]
+    noise_scale: float
     step_scale: float
+    augment: bool
+    mirrors: Final[bool]
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sampler: SamplerSettings | None = None) -> None:
         super().__init__()
         self.c_s = config.c_s
         self.c_z = config.c_z
-        self.steps = 16
-        self.sigma_max = 10.0
-        self.sigma_min = 0.03
-        self.rho = 7.0
-        self.churn = 0.8
-        self.step_scale = 1.2
-        self.context_encoder = ContextEncoder(config)
-        self.frame_encoder = FrameEncoder(config)
+        # Only the invariant decoder can be told a frame's hand by reflecting it.
+        self.mirrors = config.coordinates == "invariant"
+        self.set_sampler(default_sampler(config) if sampler is None else sampler)
+        if config.coordinates == "invariant":
+            self.context_encoder: Any = GraphContextEncoder(config)
+            self.frame_encoder: Any = GeometricFrameEncoder(config)
+        else:
+            self.context_encoder = Trunk(config)
+            self.frame_encoder = FrameEncoder(config)
         self.state_update = StateUpdate(config)
         self.transition = Transition(config)
-        self.diffusion = DiffusionModule(config)
+        if config.coordinates == "invariant":
+            self.diffusion: Any = GeometricDiffusionModule(config)
+        else:
+            self.diffusion = DiffusionModule(config)
         self.distogram = DistogramHead(config)
+
+    @torch.jit.unused
+    def set_sampler(self, settings: SamplerSettings) -> None:
+        """Take the sampler's settings; before the network is scripted."""
+        self.steps = settings.steps
+        self.sigmas = settings.noise_levels()
+        self.churns = settings.churns()
+        self.noise_scale = settings.noise_scale
+        self.step_scale = settings.step_scale
+        self.augment = settings.augment
 
     @torch.jit.export
     def context(self, features: ModelFeatures) -> Context:
         """e_theta: encode what does not change along the trajectory."""
-        return self.context_encoder(features)
+        if self.mirrors:
+            return self.context_encoder(features)
+        else:
+            s_inputs, s, z = self.context_encoder(features)
+            c, p = self.diffusion.embed(features)
+            return Context(s_inputs, s, z, c, p)
 
     @torch.jit.export
     def encode(
@@ -79,9 +136,10 @@ class AtmosModel(nn.Module):
         lag_ps: Tensor,
         temperature_kelvin: Tensor,
         context: Context,
+        features: ModelFeatures,
     ) -> tuple[Tensor, Tensor]:
         """T_theta: move the latent forward by the lag [B] at the temperature [B]."""
-        return self.transition(h_s, h_z, lag_ps, temperature_kelvin, context)
+        return self.transition(h_s, h_z, lag_ps, temperature_kelvin, context, features.token_mask)
 
     @torch.jit.export
     def prepare(
@@ -95,12 +153,13 @@ class AtmosModel(nn.Module):
         self, x_noisy: Tensor, sigma: Tensor, prepared: Prepared, features: ModelFeatures
     ) -> Tensor:
         """D_theta at one noise level: coordinates [B, A, 3] from noisy ones."""
-        return self.diffusion.denoise(x_noisy, sigma, prepared, features)[0]
+        return self.diffusion.denoise(x_noisy, sigma, prepared, features)
 
     @torch.jit.export
     def noise_size(self, num_atoms: int) -> int:
         """Number of normal random numbers that :meth:`sample` takes for a walker."""
-        return 3 * num_atoms * (1 + self.steps)
+        motions = self.motion_numbers * self.steps if self.augment else 0
+        return 3 * num_atoms * (1 + self.steps) + motions
 
     @torch.jit.export
     def sample(self, noise: Tensor, prepared: Prepared, features: ModelFeatures) -> Tensor:
@@ -109,7 +168,8 @@ class AtmosModel(nn.Module):
         Parameters
         ----------
         noise: Tensor [B, noise_size]
-            Standard normal numbers.
+            Standard normal numbers: those of the first frame, of each step's fresh noise, and,
+            with `augment`, of each step's rotation (four) and translation (three).
 
         Returns
         -------
@@ -117,33 +177,46 @@ class AtmosModel(nn.Module):
             Coordinates in angstrom, centred, in an arbitrary orientation.
         """
         batch = noise.shape[0]
-        num_atoms = features.atom_to_token.shape[0]
-        draws = noise.reshape(batch, -1, num_atoms, 3)
-        sigmas = noise_levels(self.steps, self.sigma_max, self.sigma_min, self.rho, noise.device)
-        x = draws[:, 0] * sigmas[0]
-        x = x - x.mean(1, keepdim=True)
+        num_atoms = features.atom_mask.shape[1]
+        split = 3 * num_atoms * (1 + self.steps)
+        draws = noise[:, :split].reshape(batch, 1 + self.steps, num_atoms, 3)
+        x = self.sigmas[0] * draws[:, 0]
+        if not self.augment:
+            x = centred(x, features)
         for i in range(self.steps):
-            sigma = sigmas[i] * (1.0 + self.churn)
+            before = self.sigmas[i]
+            level = before * (1.0 + self.churns[i])
             extra = draws[:, 1 + i]
-            extra = extra - extra.mean(1, keepdim=True)
-            x = x + torch.sqrt(sigma * sigma - sigmas[i] * sigmas[i]) * extra
-            slope = (x - self.denoise_either_hand(x, sigma, prepared, features)) / sigma
-            x = x + self.step_scale * (sigmas[i + 1] - sigma) * slope
-        x = x - x.mean(1, keepdim=True)
-        return x * hand(x, features)
+            if self.augment:
+                at = split + self.motion_numbers * i
+                motion = noise[:, at : at + self.motion_numbers]
+                turned = centred(x, features) @ rotation_from_normals(motion[:, :4]).mT
+                x = turned + motion[:, 4:].unsqueeze(1)
+            else:
+                extra = centred(extra, features)
+            raised = (level * level - before * before) ** 0.5
+            x = x + self.noise_scale * raised * extra
+            sigma = torch.full([batch], level, dtype=x.dtype, device=x.device)
+            slope = (x - self.denoise_either_hand(x, sigma, prepared, features)) / level
+            x = x + self.step_scale * (self.sigmas[i + 1] - level) * slope
+        x = centred(x, features)
+        if self.mirrors:
+            x = x * hand(x, features)
+        return x
 
     def denoise_either_hand(
         self, x: Tensor, sigma: Tensor, prepared: Prepared, features: ModelFeatures
     ) -> Tensor:
-        """Denoise frames as right-handed ones, mirrored where they look left-handed.
+        """Denoise frames; with `mirrors`, as right-handed ones, mirrored where they look left.
 
         Which hand a frame will have is open while the noise is large. The mirror image of a frame
         has the same distances and is reflected at the end, so that both hands lead to a frame of
         the molecule, and none is stuck halfway between them.
         """
-        turn = hand(x, features)
-        level = sigma.expand(x.shape[0])
-        return turn * self.diffusion.denoise(turn * x, level, prepared, features)[0]
+        if self.mirrors:
+            turn = hand(x, features)
+            return turn * self.diffusion.denoise(turn * x, sigma, prepared, features)
+        return self.diffusion.denoise(x, sigma, prepared, features)
 
     @torch.jit.export
     def propagate(
@@ -159,6 +232,6 @@ class AtmosModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One jump: encode the frame, move the latent, decode the next frame."""
         h_s, h_z = self.encode(x, h_s, h_z, context, features)
-        h_s, h_z = self.advance(h_s, h_z, lag_ps, temperature_kelvin, context)
+        h_s, h_z = self.advance(h_s, h_z, lag_ps, temperature_kelvin, context, features)
         prepared = self.prepare(h_s, h_z, context, features)
         return self.sample(noise, prepared, features), h_s, h_z

@@ -8,6 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from .config import ModelConfig
 from .context import Context
 from .export import LoadedModel
 from .features import ModelFeatures, model_features
@@ -36,29 +37,58 @@ class BoundPropagator(nn.Module):
             self.register_buffer("feature_" + name, value)
         for name, value in zip(context._fields, context, strict=True):
             self.register_buffer("context_" + name, value.detach().clone())
-        self.atoms = int(features.atom_to_token.shape[0])
-        self.tokens = int(features.token_pair.shape[0])
+        self.atoms = int(features.atom_mask.shape[1])
+        self.tokens = int(features.token_mask.shape[1])
         self.c_s = int(model.c_s)
         self.c_z = int(model.c_z)
 
     def features(self) -> ModelFeatures:
         """Static inputs of the network."""
         return ModelFeatures(
-            self.feature_atom,
-            self.feature_pair,
-            self.feature_token_pair,
+            self.feature_atom_mask,
+            self.feature_token_mask,
+            self.feature_restype,
+            self.feature_profile,
+            self.feature_deletion_mean,
+            self.feature_residue_index,
+            self.feature_token_index,
+            self.feature_asym_id,
+            self.feature_entity_id,
+            self.feature_sym_id,
+            self.feature_token_bonds,
+            self.feature_ref_pos,
+            self.feature_ref_charge,
+            self.feature_ref_mask,
+            self.feature_ref_element,
+            self.feature_ref_atom_name_chars,
+            self.feature_ref_space_uid,
             self.feature_atom_to_token,
+            self.feature_frame_atoms,
+            self.feature_frame_mask,
+            self.feature_msa,
+            self.feature_msa_deletion,
+            self.feature_msa_mask,
             self.feature_query_index,
             self.feature_key_index,
-            self.feature_key_bias,
+            self.feature_window_bias,
+            self.feature_graph_atom,
+            self.feature_graph_pair,
+            self.feature_graph_token_pair,
             self.feature_chiral_centers,
             self.feature_chiral_signs,
             self.feature_label_centers,
+            self.feature_label_mask,
         )
 
     def context(self) -> Context:
         """Context of the molecule, encoded once."""
-        return Context(self.context_c, self.context_p, self.context_s, self.context_z)
+        return Context(
+            self.context_s_inputs,
+            self.context_s,
+            self.context_z,
+            self.context_c,
+            self.context_p,
+        )
 
     @torch.jit.export
     def num_atoms(self) -> int:
@@ -114,11 +144,11 @@ def bind(loaded: LoadedModel, features: dict[str, Tensor]) -> torch.jit.ScriptMo
         The molecule's plain features (``docs/architecture.md``).
     """
     config = loaded.config
-    return bind_network(loaded.module, features, config.n_queries, config.n_keys)
+    return bind_network(loaded.module, features, config)
 
 
 def bind_network(
-    model: nn.Module, features: dict[str, Tensor], n_queries: int, n_keys: int
+    model: nn.Module, features: dict[str, Tensor], config: ModelConfig
 ) -> torch.jit.ScriptModule:
     """Bind a network, eager or scripted, to a molecule and script the result.
 
@@ -128,11 +158,11 @@ def bind_network(
         :class:`~atmos_openmm.model.atmos.AtmosModel`.
     features: dict[str, Tensor]
         The molecule's plain features.
-    n_queries, n_keys: int
-        Sizes of the local attention windows the model was trained with.
+    config: ModelConfig
+        The network's configuration.
     """
     model.eval()
-    static = model_features(features, n_queries, n_keys)
+    static = model_features(features, config)
     with torch.no_grad():
         context = model.context(static)
     bound = torch.jit.script(BoundPropagator(model, static, context).eval())

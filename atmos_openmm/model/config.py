@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+COORDINATES = ("invariant", "cartesian")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -12,6 +14,11 @@ class ModelConfig:
 
     Attributes
     ----------
+    coordinates: str
+        How coordinates enter. ``invariant``: through distances, directions and handedness, in
+        a decoder that is equivariant by construction and reads the molecular graph.
+        ``cartesian``: AF3's atom attention on coordinates, learned by augmentation, with
+        Protenix's modules, names and numerics.
     c_s, c_z: int
         Widths of the token and token-pair tracks (latent state and context).
     c_atom, c_atompair: int
@@ -20,10 +27,14 @@ class ModelConfig:
         Width of the token transformer inside the decoder.
     c_noise: int
         Width of the Fourier embeddings of noise level, lag and temperature.
+    c_m: int
+        Width of the alignment track.
     heads_s, heads_z, heads_atom, heads_token: int
         Attention heads of the single, pair, atom and decoder-token tracks.
     context_atom_blocks, context_blocks: int
         Atom blocks of the input embedder and Pairformer blocks of the context encoder.
+    msa_blocks, cycles: int
+        Blocks of the alignment module and passes through the trunk (Cartesian only).
     frame_blocks: int
         Atom blocks of the frame encoder.
     transition_blocks: int
@@ -31,7 +42,7 @@ class ModelConfig:
     encoder_blocks, token_blocks, decoder_blocks: int
         Blocks of the decoder's atom encoder, token transformer and atom decoder.
     radial_basis: int
-        Learned radial functions a pair.
+        Learned radial functions a pair (invariant only).
     n_queries, n_keys: int
         Local atom attention: atoms a query window and a key window; molecules of at most
         ``n_queries`` atoms are one dense window.
@@ -43,18 +54,22 @@ class ModelConfig:
         Distance bins of the distogram head, over 2 to 22 angstrom.
     """
 
+    coordinates: str = "invariant"
     c_s: int = 96
     c_z: int = 32
     c_atom: int = 128
     c_atompair: int = 32
     c_token: int = 96
     c_noise: int = 64
+    c_m: int = 64
     heads_s: int = 8
     heads_z: int = 2
     heads_atom: int = 8
     heads_token: int = 8
     context_atom_blocks: int = 2
     context_blocks: int = 1
+    msa_blocks: int = 0
+    cycles: int = 1
     frame_blocks: int = 2
     transition_blocks: int = 2
     encoder_blocks: int = 3
@@ -66,6 +81,15 @@ class ModelConfig:
     dropout: float = 0.0
     sigma_data: float = 2.0
     distogram_bins: int = 32
+
+    def __post_init__(self) -> None:
+        if self.coordinates not in COORDINATES:
+            raise ValueError(f"coordinates is {self.coordinates!r}; expected one of {COORDINATES}.")
+
+    @property
+    def c_s_inputs(self) -> int:
+        """Width of the trunk's token inputs: pooled atoms, residue class, profile, deletions."""
+        return self.c_s + 65 if self.coordinates == "cartesian" else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON types."""
@@ -96,8 +120,9 @@ def small() -> ModelConfig:
 
 
 def full() -> ModelConfig:
-    """Return the widths of the ATMOS paper (its Table 5) and of Protenix's decoder."""
+    """Return the widths of the ATMOS paper (its Table 5) and of Protenix's base models."""
     return ModelConfig(
+        coordinates="cartesian",
         c_s=384,
         c_z=128,
         c_atom=128,
@@ -110,12 +135,15 @@ def full() -> ModelConfig:
         heads_token=16,
         context_atom_blocks=3,
         context_blocks=48,
+        msa_blocks=4,
+        cycles=4,
         frame_blocks=3,
         transition_blocks=4,
         encoder_blocks=3,
         token_blocks=24,
         decoder_blocks=3,
         n_queries=32,
+        n_keys=128,
         dropout=0.25,
         sigma_data=16.0,
         distogram_bins=64,

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .primitives import Linear
 
 FIRST_BIN_ANGSTROM = 2.0
 LAST_BIN_ANGSTROM = 22.0
@@ -14,7 +15,7 @@ class DistogramHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(config.c_z, config.distogram_bins)
+        self.linear = Linear(config.c_z, config.distogram_bins)
 
     def forward(self, z: Tensor) -> Tensor:
         logits = self.linear(z)

@@ -1,63 +1,113 @@
-"""Frame encoder E_theta (ATMOS Algorithm 1): coordinates of a frame to token features."""
+"""Frame encoder E_theta of the Cartesian configuration (ATMOS Algorithm 1).
+
+Tokens come from AF3's atom attention encoder on the coordinates, as in the paper. What joins
+the pair track the paper leaves open: here distances between token centres, and their directions
+in each token's local frame, as AF2 and AF3 embed templates.
+"""
+
+from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .atom_attention import GeometricAtomBlock, atoms_to_tokens
+from .atom_encoder import AtomAttentionEncoder
 from .config import ModelConfig
 from .context import Context
 from .features import ModelFeatures
-from .geometry import HANDEDNESS_FEATURES, RadialEmbedding, handedness_features, relative_vectors
 from .primitives import linear_no_bias
+from .windows import atoms_to_tokens, centred, gather_rows
+
+DISTANCE_CENTERS = 38
+FIRST_CENTER_ANGSTROM = 3.25
+LAST_CENTER_ANGSTROM = 50.75
+"""The range of AF2's template distogram."""
+
+
+def token_frames(x: Tensor, features: ModelFeatures) -> Tensor:
+    """Return the axes of each token's local frame [B, N, 3, 3], rows of unit length.
+
+    Gram-Schmidt on the three atoms of the frame (AF2 Algorithm 21): the first axis points from
+    the second atom to the third. Tokens without a frame have zeros.
+    """
+    first = gather_rows(x, features.frame_atoms[:, :, 0])
+    middle = gather_rows(x, features.frame_atoms[:, :, 1])
+    last = gather_rows(x, features.frame_atoms[:, :, 2])
+    e1 = F.normalize(last - middle, dim=-1, eps=1e-4)
+    u = first - middle
+    e2 = F.normalize(u - (u * e1).sum(-1, keepdim=True) * e1, dim=-1, eps=1e-4)
+    e3 = torch.linalg.cross(e1, e2, dim=-1)
+    axes = torch.stack([e1, e2, e3], dim=-2)
+    return axes * features.frame_mask.to(x.dtype).unsqueeze(-1).unsqueeze(-1)
+
+
+class FramePairs(nn.Module):
+    """Distances and directions between tokens: ``forward(x [B, A, 3], features) -> [B, N, N, c]``.
+
+    Unchanged when the frame is rotated or moved.
+    """
+
+    width: Final[float] = (LAST_CENTER_ANGSTROM - FIRST_CENTER_ANGSTROM) / (DISTANCE_CENTERS - 1)
+    centers: Tensor
+
+    def __init__(self, c_z: int) -> None:
+        super().__init__()
+        centers = torch.linspace(FIRST_CENTER_ANGSTROM, LAST_CENTER_ANGSTROM, DISTANCE_CENTERS)
+        self.register_buffer("centers", centers)
+        self.linear_distance = linear_no_bias(DISTANCE_CENTERS, c_z)
+        self.linear_direction = linear_no_bias(4, c_z)
+
+    def forward(self, x: Tensor, features: ModelFeatures) -> Tensor:
+        center = atoms_to_tokens(x, features)
+        r = center.unsqueeze(1) - center.unsqueeze(2)  # from token i to token j
+        d = torch.sqrt((r * r).sum(-1, keepdim=True) + 1e-6)
+        u = (d - self.centers.to(d.dtype)) / self.width
+        axes = token_frames(x, features)
+        direction = torch.einsum("bnkc,bnmc->bnmk", axes, r / d)
+        frame = features.frame_mask.to(x.dtype).unsqueeze(-1).unsqueeze(-1)
+        frame = frame.expand(x.shape[0], -1, center.shape[1], -1)
+        z = self.linear_distance(torch.exp(-0.5 * u * u))
+        return z + self.linear_direction(torch.cat([direction, frame], dim=-1))
 
 
 class FrameEncoder(nn.Module):
-    """Atom attention over a frame, pooled to tokens and token pairs.
+    """Atoms of a frame to tokens, geometry of a frame to token pairs.
 
     ``forward(x [B, A, 3] angstrom, context, features) -> (s [B, N, c_s], z [B, N, N, c_z])``.
-    The result does not change when the frame is rotated or moved; it does under a mirror.
+    The pairs do not change when the frame is rotated; the tokens learn not to, as AF3's do.
     """
+
+    sigma_data: Final[float]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.linear_handedness = linear_no_bias(HANDEDNESS_FEATURES, config.c_atom)
-        self.radial = RadialEmbedding(config.c_atompair, 1, config.radial_basis)
-        self.blocks = nn.ModuleList(
-            [
-                GeometricAtomBlock(config.c_atom, config.c_atompair, config.heads_atom)
-                for _ in range(config.frame_blocks)
-            ]
+        self.sigma_data = config.sigma_data
+        self.atom_attention_encoder = AtomAttentionEncoder(
+            True,
+            config.c_s,
+            config.c_atom,
+            config.c_atompair,
+            config.c_s,
+            config.c_z,
+            config.frame_blocks,
+            config.heads_atom,
         )
-        self.layernorm_q = nn.LayerNorm(config.c_atom)
-        self.layernorm_p = nn.LayerNorm(config.c_atompair)
-        self.linear_s = linear_no_bias(config.c_atom, config.c_s)
-        self.linear_z = linear_no_bias(config.c_atompair, config.c_z)
+        self.pairs = FramePairs(config.c_z)
+        self.layernorm_s = nn.LayerNorm(config.c_s)
+        self.layernorm_z = nn.LayerNorm(config.c_z)
+        self.linear_s = linear_no_bias(config.c_s, config.c_s)
+        self.linear_z = linear_no_bias(config.c_z, config.c_z)
 
     def forward(
         self, x: Tensor, context: Context, features: ModelFeatures
     ) -> tuple[Tensor, Tensor]:
-        unit, d = relative_vectors(x, features)
-        none = x.new_zeros([x.shape[0], 1])
-        p = context.p + self.radial(d, context.p, none, none[:, 0])
-        q = context.c + self.linear_handedness(handedness_features(x, features))
-        for block in self.blocks:
-            q = block(q, block.condition(context.c), p, unit, features)
-        num_tokens = features.token_pair.shape[0]
-        s = self.linear_s(self.layernorm_q(atoms_to_tokens(q, features, num_tokens)))
-        z = self.linear_z(self.layernorm_p(self.pool_pairs(p, features, num_tokens)))
-        return s, z
-
-    def pool_pairs(self, p: Tensor, features: ModelFeatures, num_tokens: int) -> Tensor:
-        """Return the mean over the atom pairs of each token pair: [B, N, N, c_atompair]."""
-        n_t, n_q = features.query_index.shape
-        num_atoms = features.atom_to_token.shape[0]
-        token_q = features.atom_to_token[features.query_index].unsqueeze(2)
-        token_k = features.atom_to_token[features.key_index].unsqueeze(1)
-        slot = torch.arange(n_t * n_q, device=p.device).reshape(n_t, n_q, 1)
-        valid = ((slot < num_atoms) & (features.key_bias == 0.0)).to(p.dtype).flatten()
-        index = (token_q * num_tokens + token_k).flatten()
-        out = p.new_zeros([p.shape[0], num_tokens * num_tokens, p.shape[-1]])
-        out = out.index_add(1, index, p.flatten(1, 3) * valid.unsqueeze(-1))
-        count = p.new_zeros([num_tokens * num_tokens]).index_add(0, index, valid)
-        out = out / count.clamp(min=1.0).unsqueeze(-1)
-        return out.unflatten(1, [num_tokens, num_tokens])
+        encoder = self.atom_attention_encoder
+        x = centred(x, features)
+        c = encoder.add_tokens(encoder.embed_atoms(features), context.s, features)
+        p = encoder.add_token_pairs(encoder.embed_pairs(features), context.z, features)
+        p = encoder.join(c, p, features)
+        q = encoder.add_coordinates(c, x / self.sigma_data)
+        transformer = encoder.atom_transformer
+        s, _ = encoder(q, transformer.conditions(c), transformer.biases(p, features), features)
+        z = self.pairs(x, features)
+        return self.linear_s(self.layernorm_s(s)), self.linear_z(self.layernorm_z(z))

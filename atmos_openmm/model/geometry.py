@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .features import ModelFeatures
-from .primitives import linear_no_bias, linear_zero
+from .primitives import Linear, linear_no_bias, linear_zero
+from .windows import add_rows, from_queries, gather_rows, key_mask, to_keys, to_queries
 
 HANDEDNESS_FEATURES = 12
 
@@ -35,11 +36,7 @@ def relative_vectors(x: Tensor, features: ModelFeatures) -> tuple[Tensor, Tensor
         Directions ``(x_q - x_k) / d`` [B, T, Q, K, 3] and distances d [B, T, Q, K]. The
         direction of an atom to itself is zero.
     """
-    shape_q = features.query_index.shape
-    shape_k = features.key_index.shape
-    x_q = x.index_select(1, features.query_index.flatten()).unflatten(1, [shape_q[0], shape_q[1]])
-    x_k = x.index_select(1, features.key_index.flatten()).unflatten(1, [shape_k[0], shape_k[1]])
-    r = x_q.unsqueeze(3) - x_k.unsqueeze(2)
+    r = to_queries(x, features).unsqueeze(3) - to_keys(x, features).unsqueeze(2)
     d = torch.sqrt((r * r).sum(-1) + 1e-6)
     return r / d.unsqueeze(-1), d
 
@@ -55,27 +52,33 @@ def signed_volumes(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
     ----------
     x: Tensor [B, A, 3]
         Coordinates.
-    centers: Tensor [C, 4] int64
+    centers: Tensor [1 or B, C, 4] int64
         Centre and three neighbours.
-    signs: Tensor [C]
-        +1 or -1.
+    signs: Tensor [1 or B, C]
+        +1 or -1; 0 in the padding.
     """
-    c = x.index_select(1, centers[:, 0])
-    a = F.normalize(x.index_select(1, centers[:, 1]) - c, dim=-1, eps=1e-4)
-    b = F.normalize(x.index_select(1, centers[:, 2]) - c, dim=-1, eps=1e-4)
-    d = F.normalize(x.index_select(1, centers[:, 3]) - c, dim=-1, eps=1e-4)
+    c = gather_rows(x, centers[:, :, 0])
+    a = F.normalize(gather_rows(x, centers[:, :, 1]) - c, dim=-1, eps=1e-4)
+    b = F.normalize(gather_rows(x, centers[:, :, 2]) - c, dim=-1, eps=1e-4)
+    d = F.normalize(gather_rows(x, centers[:, :, 3]) - c, dim=-1, eps=1e-4)
     return (a * torch.linalg.cross(b, d, dim=-1)).sum(-1) * signs
 
 
-def _centers_to_atoms(x: Tensor, centers: Tensor, volume: Tensor) -> Tensor:
-    value = torch.stack([volume, torch.tanh(4.0 * volume), torch.ones_like(volume)], dim=-1)
+def _center_and_neighbours(centers: Tensor) -> Tensor:
+    """Return the atoms of all centres in one row each: [B, C, 4] -> [B, 4 C]."""
+    return centers.transpose(1, 2).flatten(1)
+
+
+def _centers_to_atoms(x: Tensor, centers: Tensor, mask: Tensor, volume: Tensor) -> Tensor:
+    """Sum what centres know over the atoms at and beside them [B, A, 6]; `mask` [1 or B, C]."""
+    there = mask.expand(x.shape[0], -1)
+    value = torch.stack([volume, torch.tanh(4.0 * volume), there], dim=-1)
     zeros = torch.zeros_like(value)
     at_center = torch.cat([value, zeros], dim=-1)
     at_neighbour = torch.cat([zeros, value], dim=-1)
-    index = torch.cat([centers[:, 0], centers[:, 1], centers[:, 2], centers[:, 3]])
     parts = torch.cat([at_center, at_neighbour, at_neighbour, at_neighbour], dim=1)
     out = x.new_zeros([x.shape[0], x.shape[1], 2 * value.shape[-1]])
-    return out.index_add(1, index, parts)
+    return add_rows(out, _center_and_neighbours(centers), parts)
 
 
 def label_volumes(x: Tensor, features: ModelFeatures) -> Tensor:
@@ -84,7 +87,7 @@ def label_volumes(x: Tensor, features: ModelFeatures) -> Tensor:
     Which of two like hydrogens is called HB2 is a convention, so the hand that the coordinates
     show is taken as the right one: the volumes' sizes are used as they are.
     """
-    return signed_volumes(x, features.label_centers, torch.ones_like(features.label_centers[:, 0]))
+    return signed_volumes(x, features.label_centers, features.label_mask.to(x.dtype))
 
 
 def handedness_features(x: Tensor, features: ModelFeatures) -> Tensor:
@@ -93,24 +96,25 @@ def handedness_features(x: Tensor, features: ModelFeatures) -> Tensor:
     Signed volumes summed where the atom is the centre and where it is a neighbour; first of the
     stereocentres, then, without sign, of the centres that labels make.
     """
-    volume = signed_volumes(x, features.chiral_centers, features.chiral_signs)
-    chiral = _centers_to_atoms(x, features.chiral_centers, volume)
-    label = _centers_to_atoms(x, features.label_centers, label_volumes(x, features).abs())
+    signs = features.chiral_signs.to(x.dtype)
+    volume = signed_volumes(x, features.chiral_centers, signs)
+    chiral = _centers_to_atoms(x, features.chiral_centers, signs.abs(), volume)
+    size = label_volumes(x, features).abs()
+    label = _centers_to_atoms(x, features.label_centers, features.label_mask.to(x.dtype), size)
     return torch.cat([chiral, label], dim=-1)
 
 
 def _handedness_vectors(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
-    c = x.index_select(1, centers[:, 0])
-    a = x.index_select(1, centers[:, 1]) - c
-    b = x.index_select(1, centers[:, 2]) - c
-    d = x.index_select(1, centers[:, 3]) - c
+    c = gather_rows(x, centers[:, :, 0])
+    a = gather_rows(x, centers[:, :, 1]) - c
+    b = gather_rows(x, centers[:, :, 2]) - c
+    d = gather_rows(x, centers[:, :, 3]) - c
     sign = signs.unsqueeze(-1)
     to_a = sign * F.normalize(torch.linalg.cross(b, d, dim=-1), dim=-1, eps=1e-4)
     to_b = sign * F.normalize(torch.linalg.cross(d, a, dim=-1), dim=-1, eps=1e-4)
     to_d = sign * F.normalize(torch.linalg.cross(a, b, dim=-1), dim=-1, eps=1e-4)
-    index = torch.cat([centers[:, 0], centers[:, 1], centers[:, 2], centers[:, 3]])
     parts = torch.cat([-(to_a + to_b + to_d) / 3.0, to_a, to_b, to_d], dim=1)
-    return torch.zeros_like(x).index_add(1, index, parts)
+    return add_rows(torch.zeros_like(x), _center_and_neighbours(centers), parts)
 
 
 def handedness_vectors(x: Tensor, features: ModelFeatures) -> Tensor:
@@ -122,7 +126,7 @@ def handedness_vectors(x: Tensor, features: ModelFeatures) -> Tensor:
     has. Sums of directions between atoms can turn a centre over only by passing atoms through
     each other; these can at once.
     """
-    chiral = _handedness_vectors(x, features.chiral_centers, features.chiral_signs)
+    chiral = _handedness_vectors(x, features.chiral_centers, features.chiral_signs.to(x.dtype))
     own_hand = torch.sign(label_volumes(x, features))
     label = _handedness_vectors(x, features.label_centers, own_hand)
     return torch.stack([chiral, label], dim=2)
@@ -186,7 +190,7 @@ class RelativeUpdate(nn.Module):
     def __init__(self, c_atom: int, c_pair: int, c_hidden: int) -> None:
         super().__init__()
         self.layernorm_q = nn.LayerNorm(c_atom)
-        self.linear_query = nn.Linear(c_atom, c_hidden)
+        self.linear_query = Linear(c_atom, c_hidden)
         self.linear_key = linear_no_bias(c_atom, c_hidden)
         self.linear_pair = linear_no_bias(c_pair, c_hidden)
         self.linear_weight = linear_zero(c_hidden, 2)
@@ -203,14 +207,12 @@ class RelativeUpdate(nn.Module):
         features: ModelFeatures,
     ) -> Tensor:
         q = self.layernorm_q(q)
-        n_t, n_q = features.query_index.shape
-        n_k = features.key_index.shape[1]
-        h_q = self.linear_query(q).index_select(1, features.query_index.flatten())
-        h_k = self.linear_key(q).index_select(1, features.key_index.flatten())
-        h = h_q.unflatten(1, [n_t, n_q]).unsqueeze(3) + h_k.unflatten(1, [n_t, n_k]).unsqueeze(2)
+        h_q = to_queries(self.linear_query(q), features)
+        h_k = to_keys(self.linear_key(q), features)
+        h = h_q.unsqueeze(3) + h_k.unsqueeze(2)
         w = self.linear_weight(F.silu(h + self.linear_pair(p)))
-        w = w * (features.key_bias == 0.0).to(w.dtype).unsqueeze(-1)
+        w = w * key_mask(features).to(w.dtype).unsqueeze(-1)
         update = (w[..., 0:1] * unit_1 + w[..., 1:2] * unit_2).sum(3)
-        update = update.flatten(1, 2)[:, : q.shape[1]]
+        update = from_queries(update, q.shape[1])
         turns = torch.cat([turn_1, turn_2], dim=2)
         return update + (self.linear_turn(q).unsqueeze(-1) * turns).sum(2)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .primitives import RowDropout, Transition, linear_gate, linear_no_bias, linear_zero
+from .primitives import Linear, RowDropout, Transition, linear_gate, linear_no_bias, linear_zero
 from .triangle import TriangleAttention, TriangleMultiplication
 
 
@@ -21,7 +21,7 @@ class Attention(nn.Module):
         if c % heads:
             raise ValueError(f"The width {c} is no multiple of the number of heads {heads}.")
         self.heads = heads
-        self.linear_q = nn.Linear(c, c)
+        self.linear_q = Linear(c, c)
         self.linear_k = linear_no_bias(c, c)
         self.linear_v = linear_no_bias(c, c)
         self.linear_g = linear_no_bias(c, c)
@@ -39,7 +39,8 @@ class Attention(nn.Module):
 class AttentionPairBias(nn.Module):
     """Single-track attention biased by the pair track (AF3 Algorithm 24, without condition).
 
-    ``forward(s [B, N, c_s], z [B, N, N, c_z]) -> [B, N, c_s]``, without the residual.
+    ``forward(s [B, N, c_s], z [B, N, N, c_z], key_bias [1 or B, 1, 1, N]) -> [B, N, c_s]``,
+    without the residual; `key_bias` is 0 for tokens and very negative for padding.
     """
 
     def __init__(self, c_s: int, c_z: int, heads: int) -> None:
@@ -49,44 +50,67 @@ class AttentionPairBias(nn.Module):
         self.layernorm_z = nn.LayerNorm(c_z)
         self.linear_nobias_z = linear_no_bias(c_z, heads)
 
-    def forward(self, s: Tensor, z: Tensor) -> Tensor:
-        bias = self.linear_nobias_z(self.layernorm_z(z)).movedim(-1, -3)
+    def forward(self, s: Tensor, z: Tensor, key_bias: Tensor) -> Tensor:
+        bias = self.linear_nobias_z(self.layernorm_z(z)).movedim(-1, -3) + key_bias
         s = self.layernorm_a(s)
         return self.attention(s, s, bias)
 
 
-class PairformerBlock(nn.Module):
-    """One Pairformer block (AF3 Algorithm 17, lines 2 to 8).
+class PairBlock(nn.Module):
+    """The pair track of a Pairformer block (AF3 Algorithm 17, lines 2 to 6).
 
-    ``forward(s [B, N, c_s], z [B, N, N, c_z], pair_mask [B, N, N]) -> (s, z)``.
+    ``forward(z [B, N, N, c_z], pair_mask [1 or B, N, N]) -> z``.
     """
 
-    def __init__(self, c_s: int, c_z: int, heads_s: int, heads_z: int, dropout: float) -> None:
+    def __init__(self, c_z: int, heads_z: int, dropout: float) -> None:
         super().__init__()
         self.tri_mul_out = TriangleMultiplication(c_z, c_z, True)
         self.tri_mul_in = TriangleMultiplication(c_z, c_z, False)
         self.tri_att_start = TriangleAttention(c_z, heads_z)
         self.tri_att_end = TriangleAttention(c_z, heads_z)
         self.pair_transition = Transition(c_z, 4)
-        self.attention_pair_bias = AttentionPairBias(c_s, c_z, heads_s)
-        self.single_transition = Transition(c_s, 4)
         self.dropout_row = RowDropout(dropout)
 
-    def forward(self, s: Tensor, z: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def update_pairs(self, z: Tensor, pair_mask: Tensor) -> Tensor:
+        """Return the updated pairs."""
         z = z + self.dropout_row(self.tri_mul_out(z, pair_mask))
         z = z + self.dropout_row(self.tri_mul_in(z, pair_mask))
         z = z + self.dropout_row(self.tri_att_start(z, pair_mask))
         z = z.transpose(-2, -3)
         z = z + self.dropout_row(self.tri_att_end(z, pair_mask.transpose(-1, -2)))
         z = z.transpose(-2, -3)
-        z = z + self.pair_transition(z)
-        s = s + self.attention_pair_bias(s, z)
+        return z + self.pair_transition(z)
+
+    def forward(self, z: Tensor, pair_mask: Tensor) -> Tensor:
+        return self.update_pairs(z, pair_mask)
+
+
+class PairformerBlock(PairBlock):
+    """One Pairformer block (AF3 Algorithm 17, lines 2 to 8).
+
+    ``forward(s [B, N, c_s], z [B, N, N, c_z], pair_mask [1 or B, N, N],
+    key_bias [1 or B, 1, 1, N]) -> (s, z)``.
+    """
+
+    def __init__(self, c_s: int, c_z: int, heads_s: int, heads_z: int, dropout: float) -> None:
+        super().__init__(c_z, heads_z, dropout)
+        self.attention_pair_bias = AttentionPairBias(c_s, c_z, heads_s)
+        self.single_transition = Transition(c_s, 4)
+
+    def forward(  # type: ignore[override]
+        self, s: Tensor, z: Tensor, pair_mask: Tensor, key_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        z = self.update_pairs(z, pair_mask)
+        s = s + self.attention_pair_bias(s, z, key_bias)
         s = s + self.single_transition(s)
         return s, z
 
 
 class PairformerStack(nn.Module):
-    """A stack of Pairformer blocks; same signature as :class:`PairformerBlock`."""
+    """A stack of Pairformer blocks over masked tokens.
+
+    ``forward(s [B, N, c_s], z [B, N, N, c_z], token_mask [1 or B, N]) -> (s, z)``.
+    """
 
     def __init__(
         self, blocks: int, c_s: int, c_z: int, heads_s: int, heads_z: int, dropout: float
@@ -96,10 +120,22 @@ class PairformerStack(nn.Module):
             [PairformerBlock(c_s, c_z, heads_s, heads_z, dropout) for _ in range(blocks)]
         )
 
-    def forward(self, s: Tensor, z: Tensor, pair_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, s: Tensor, z: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
+        pair_mask = pair_mask_of(token_mask).to(z.dtype).expand(z.shape[0], -1, -1)
+        key_bias = key_bias_of(token_mask).to(z.dtype)
         for block in self.blocks:
-            s, z = block(s, z, pair_mask)
+            s, z = block(s, z, pair_mask, key_bias)
         return s, z
+
+
+def pair_mask_of(token_mask: Tensor) -> Tensor:
+    """Return 1 for pairs of tokens [B, N, N], 0 where either is padding."""
+    return token_mask.unsqueeze(-1) * token_mask.unsqueeze(-2)
+
+
+def key_bias_of(token_mask: Tensor) -> Tensor:
+    """Return the attention bias of tokens as keys [B, 1, 1, N]: 0, or -1e9 for padding."""
+    return (1e9 * (token_mask - 1.0)).unsqueeze(1).unsqueeze(1)
 
 
 class LinearGate(nn.Module):

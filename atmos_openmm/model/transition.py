@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .config import ModelConfig
 from .context import Context
 from .pairformer import LinearGate, PairformerStack
-from .primitives import FourierEmbedding, linear_no_bias
+from .primitives import FourierEmbedding, Linear, linear_no_bias
 
 
 class TimeEmbedding(nn.Module):
@@ -30,7 +30,7 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         self.fourier_lag = FourierEmbedding(c_noise, 1)
         self.fourier_temperature = FourierEmbedding(c_noise, 2)
-        self.linear_1 = nn.Linear(2 * c_noise + 2, c_s)
+        self.linear_1 = Linear(2 * c_noise + 2, c_s)
         self.linear_2 = linear_no_bias(c_s, c_s)
 
     def forward(self, lag_ps: Tensor, temperature_kelvin: Tensor) -> Tensor:
@@ -104,11 +104,11 @@ class Transition(nn.Module):
         lag_ps: Tensor,
         temperature_kelvin: Tensor,
         context: Context,
+        token_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
         tau = self.time(lag_ps, temperature_kelvin).unsqueeze(1)
         s = context.s + self.linear_state_s(h_s) + tau
         z = context.z + self.linear_state_z(h_z)
         z = z + self.linear_zi(s).unsqueeze(-2) + self.linear_zj(s).unsqueeze(-3)
-        mask = torch.ones_like(z[..., 0])
-        s, z = self.pairformer(s, z, mask)
+        s, z = self.pairformer(s, z, token_mask)
         return self.gate_s(h_s, s), self.gate_z(h_z, z)

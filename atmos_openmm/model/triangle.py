@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import ops as _ops  # noqa: F401  registers atmos::triangle_contraction
-from .primitives import linear_gate, linear_no_bias, linear_zero
+from .primitives import linear_no_bias, linear_zero
 
 
 class TriangleMultiplication(nn.Module):
@@ -52,7 +52,7 @@ class _GatedAttention(nn.Module):
         self.linear_k = linear_no_bias(c, c)
         self.linear_v = linear_no_bias(c, c)
         self.linear_o = linear_zero(c, c)
-        self.linear_g = linear_gate(c, c, 1.0)
+        self.linear_g = linear_zero(c, c)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         q = self.linear_q(x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)

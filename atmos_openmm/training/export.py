@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
 from ..model.export import Capabilities, save_model
+from ..model.sampler import SamplerSettings, default_sampler
 from .checkpoint import load_checkpoint, part
 from .dataset import EQUILIBRIUM_LAGS_PS
 from .loop import BEST, CHECKPOINT
@@ -53,16 +55,17 @@ def export_checkpoint(
     name: str,
     trained_on: str,
     licence: str = "MIT",
-    steps: int = 16,
-    sigma_max: float = 10.0,
-    sigma_min: float = 0.03,
-    churn: float = 0.8,
-    step_scale: float = 1.2,
+    sampler: dict[str, Any] | None = None,
     max_tokens: int | None = None,
     max_atoms: int | None = None,
 ) -> Capabilities:
-    """Write the `.atmos` file of a checkpoint; see :class:`~atmos_openmm.model.atmos.AtmosModel`
-    for the sampler's settings.
+    """Write the `.atmos` file of a checkpoint.
+
+    Parameters
+    ----------
+    sampler: dict, optional
+        Settings of :class:`~atmos_openmm.model.sampler.SamplerSettings` that differ from the
+        configuration's defaults.
 
     Returns
     -------
@@ -77,8 +80,10 @@ def export_checkpoint(
             f"{checkpoint}, then export that run."
         )
     model_config = ModelConfig.from_dict(state["settings"]["model"])
-    model.steps, model.churn, model.step_scale = steps, churn, step_scale
-    model.sigma_max, model.sigma_min = sigma_max, sigma_min
+    settings_of_sampler = SamplerSettings.from_dict(
+        default_sampler(model_config).to_dict() | (sampler or {})
+    )
+    model.set_sampler(settings_of_sampler)
     data, settings = state["data"], state["settings"]
     longest = EQUILIBRIUM_LAGS_PS[1] if data["has_exchange"] else settings["lag_range_ps"][1]
     declared = Capabilities(
@@ -90,7 +95,7 @@ def export_checkpoint(
         max_atoms=max_atoms or data["max_atoms"],
         lag_range_ps=(settings["lag_range_ps"][0], longest),
         temperature_range_kelvin=tuple(data["temperature_range_kelvin"]),
-        denoising_steps=steps,
+        denoising_steps=settings_of_sampler.steps,
         trained_on=trained_on,
         licence=licence,
         config=model_config.to_dict(),
@@ -100,12 +105,7 @@ def export_checkpoint(
             "held_out_loss": state["best"],
             "settings": settings,
             "data": data,
-            "sampler": {
-                "sigma_max": sigma_max,
-                "sigma_min": sigma_min,
-                "churn": churn,
-                "step_scale": step_scale,
-            },
+            "sampler": settings_of_sampler.to_dict(),
         },
     )
     output = Path(output)

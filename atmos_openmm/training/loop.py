@@ -228,7 +228,7 @@ class Trainer:
         molecule = sampler.molecules[number]
         if key not in self._features:
             tensors = {k: torch.from_numpy(v) for k, v in molecule.features.items()}
-            features = model_features(tensors, self.config.n_queries, self.config.n_keys)
+            features = model_features(tensors, self.config)
             self._features[key] = ModelFeatures(*(t.to(self.device) for t in features))
         return molecule, self._features[key]
 

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model.atmos import AtmosModel, hand
-from ..model.atom_attention import atoms_to_tokens
+from ..model.atmos import AtmosModel, hand, rotation_from_normals
 from ..model.context import Context
-from ..model.diffusion import Prepared
 from ..model.distogram import distogram_target
 from ..model.features import ModelFeatures
+from ..model.prepared import Prepared, repeat_prepared
+from ..model.windows import atoms_to_tokens, centred
 
 FIRST_ESTIMATE_WEIGHT = 0.25
 DISTOGRAM_WEIGHT = 0.03
@@ -18,16 +18,32 @@ LOG_SIGMA_SD = 1.4
 CONTEXT_NOISE_ANGSTROM = 0.1
 
 
-def repeat_prepared(prepared: Prepared, times: int) -> Prepared:
-    """Repeat what the decoder needs of each walker for several noise levels."""
-    return Prepared(
-        prepared.s.repeat_interleave(times, 0),
-        [bias.repeat_interleave(times, 0) for bias in prepared.token_bias],
-        prepared.c.repeat_interleave(times, 0),
-        [condition.repeat_interleave(times, 0) for condition in prepared.atom_conditions],
-        prepared.p.repeat_interleave(times, 0),
-        prepared.p_static,
-    )
+def aligned(target: Tensor, estimate: Tensor, mask: Tensor) -> Tensor:
+    """Superpose frames on estimates of them (Kabsch 1976), without gradient.
+
+    Parameters
+    ----------
+    target, estimate: Tensor [B, A, 3]
+    mask: Tensor [1 or B, A]
+        1 for atoms, 0 for padding.
+
+    Returns
+    -------
+    Tensor [B, A, 3]
+        The target, turned (never reflected) and moved onto the estimate.
+    """
+    with torch.no_grad():
+        weight = mask.unsqueeze(-1).to(target)
+        count = weight.sum(1, keepdim=True).clamp(min=1.0)
+        center = (target * weight).sum(1, keepdim=True) / count
+        goal = (estimate * weight).sum(1, keepdim=True) / count
+        covariance = ((target - center) * weight).mT @ (estimate - goal)
+        u, _, vh = torch.linalg.svd(covariance.double())
+        last = torch.sign(torch.linalg.det(u @ vh))
+        flip = torch.ones(len(last), 3, dtype=u.dtype, device=u.device)
+        flip[:, 2] = torch.where(last == 0.0, 1.0, last)
+        rotation = (u * flip.unsqueeze(1)) @ vh
+        return (target - center) @ rotation.to(target) + goal
 
 
 def denoising_loss(
@@ -43,8 +59,9 @@ def denoising_loss(
     Parameters
     ----------
     target: Tensor [B, A, 3]
-        Frames, angstrom, centred. The network is equivariant under rotation, so neither
-        augmentation nor superposition is needed.
+        Frames, angstrom, centred. An invariant decoder is equivariant under rotation and needs
+        nothing else. For a Cartesian one, frames are turned at random, and the error is that
+        after superposition (AF3 section 3.7.1).
     levels: int
         Noise levels drawn a frame: ``sigma = sigma_data exp(-1.2 + 1.4 n)``.
 
@@ -59,16 +76,24 @@ def denoising_loss(
     normal = torch.randn(batch, generator=generator).to(x)
     sigma = sd * torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_SD * normal)
     noise = torch.randn(x.shape, generator=generator).to(x)
-    noise = noise - noise.mean(1, keepdim=True)
-    noisy = x + sigma.reshape(-1, 1, 1) * noise
-    # As in sampling: the network sees every frame as a right-handed one.
-    turn = hand(noisy, features)
-    noisy, x = turn * noisy, turn * x
-    last, first = model.diffusion.denoise(noisy, sigma, repeat_prepared(prepared, levels), features)
+    if model.mirrors:
+        noisy = x + sigma.reshape(-1, 1, 1) * centred(noise, features)
+        # As in sampling: the network sees every frame as a right-handed one.
+        turn = hand(noisy, features)
+        noisy, x = turn * noisy, turn * x
+    else:
+        x = x @ rotation_from_normals(torch.randn(batch, 4, generator=generator).to(x)).mT
+        noisy = x + sigma.reshape(-1, 1, 1) * noise
+    estimates = model.diffusion.estimates(noisy, sigma, repeat_prepared(prepared, levels), features)
     weight = (sigma**2 + sd**2) / (sigma * sd) ** 2
-    error_last = weight * ((last - x) ** 2).mean((1, 2))
-    error_first = weight * ((first - x) ** 2).mean((1, 2))
-    return error_last.mean() + FIRST_ESTIMATE_WEIGHT * error_first.mean()
+    mask = features.atom_mask.to(x)
+    total = x.new_zeros([])
+    for i, estimate in enumerate(estimates):
+        goal = x if model.mirrors else aligned(x, estimate, mask)
+        square = ((estimate - goal) ** 2).mean(-1) * mask
+        error = (weight * square.sum(1) / mask.sum(1)).mean()
+        total = total + (1.0 if i == len(estimates) - 1 else FIRST_ESTIMATE_WEIGHT) * error
+    return total
 
 
 def rollout_loss(
@@ -92,6 +117,8 @@ def rollout_loss(
     positions: Tensor [L + 1, B, A, 3]
         Frames, angstrom, centred.
     lag_ps, temperature_kelvin: Tensor [L, B]
+    features: ModelFeatures
+        Of one molecule, without padding.
 
     Returns
     -------
@@ -99,7 +126,7 @@ def rollout_loss(
         Scalars: ``loss`` (the sum that is minimised), ``denoising``, ``distogram``.
     """
     jumps, batch = lag_ps.shape
-    tokens = features.token_pair.shape[0]
+    tokens = features.token_mask.shape[1]
     h_s = positions.new_zeros(batch, tokens, model.c_s)
     h_z = positions.new_zeros(batch, tokens, tokens, model.c_z)
     latents_s: list[Tensor] = []
@@ -109,7 +136,9 @@ def rollout_loss(
         jitter = torch.randn(positions[step].shape, generator=generator).to(positions)
         frame = positions[step] + CONTEXT_NOISE_ANGSTROM * scale * jitter
         h_s, h_z = model.encode(frame, h_s, h_z, context, features)
-        h_s, h_z = model.advance(h_s, h_z, lag_ps[step], temperature_kelvin[step], context)
+        h_s, h_z = model.advance(
+            h_s, h_z, lag_ps[step], temperature_kelvin[step], context, features
+        )
         latents_s.append(h_s)
         latents_z.append(h_z)
     # One call of the decoder for the frames after all jumps.
@@ -118,7 +147,7 @@ def rollout_loss(
     prepared = model.prepare(torch.cat(latents_s), latent_z, context, features)
     denoising = denoising_loss(model, target, prepared, features, levels, generator)
     logits = model.distogram(latent_z)
-    bins = distogram_target(atoms_to_tokens(target, features, tokens), logits.shape[-1])
+    bins = distogram_target(atoms_to_tokens(target, features), logits.shape[-1])
     distogram = F.cross_entropy(logits.flatten(0, 2), bins.flatten())
     return {
         "loss": denoising + DISTOGRAM_WEIGHT * distogram,

@@ -1,4 +1,4 @@
-"""Local attention over atoms with pair bias, and the geometry that it carries.
+"""Local attention over atoms that carries geometry (the invariant configuration).
 
 The block is AF3's atom transformer block (Algorithms 23 to 25: adaptive norm, attention with
 pair bias in windows, gated output, conditioned transition). Where coordinates are there, the
@@ -16,10 +16,12 @@ from .features import ModelFeatures
 from .primitives import (
     AdaptiveLayerNorm,
     ConditionedTransitionBlock,
+    Linear,
     linear_gate,
     linear_no_bias,
     linear_zero,
 )
+from .windows import from_queries, to_keys, to_queries
 
 
 class AtomAttention(nn.Module):
@@ -36,7 +38,7 @@ class AtomAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.layernorm_a = AdaptiveLayerNorm(c, c)
-        self.linear_q = nn.Linear(c, c)
+        self.linear_q = Linear(c, c)
         self.linear_k = linear_no_bias(c, c)
         self.linear_v = linear_no_bias(c, c)
         self.linear_g = linear_no_bias(c, c)
@@ -54,26 +56,22 @@ class AtomAttention(nn.Module):
 
     def weights(self, a: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
         """Return attention weights [B, T, heads, Q, K] of normed atoms ``a`` and pairs ``p``."""
-        n_t, n_q = features.query_index.shape
-        n_k = features.key_index.shape[1]
-        q = self.linear_q(a).index_select(1, features.query_index.flatten())
-        k = self.linear_k(a).index_select(1, features.key_index.flatten())
-        q = q.unflatten(1, [n_t, n_q]).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
-        k = k.unflatten(1, [n_t, n_k]).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        q = to_queries(self.linear_q(a), features)
+        k = to_keys(self.linear_k(a), features)
+        q = q.unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        k = k.unflatten(-1, [self.heads, -1]).transpose(-2, -3)
         logits = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
         logits = logits + self.linear_nobias_z(p).movedim(-1, -3)
-        return torch.softmax(logits + features.key_bias.unsqueeze(1), dim=-1)
+        return torch.softmax(logits + features.window_bias.to(a.dtype).unsqueeze(2), dim=-1)
 
     def values(self, a: Tensor, p: Tensor, weights: Tensor, features: ModelFeatures) -> Tensor:
         """Return the weighted atom and pair values [B, A, c]."""
-        n_t = features.key_index.shape[0]
-        n_k = features.key_index.shape[1]
-        v = self.linear_v(a).index_select(1, features.key_index.flatten())
-        v = v.unflatten(1, [n_t, n_k]).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
+        v = to_keys(self.linear_v(a), features)
+        v = v.unflatten(-1, [self.heads, -1]).transpose(-2, -3)
         o = torch.matmul(weights, v).transpose(-2, -3).flatten(-2)
         o_pair = torch.matmul(weights.transpose(-2, -3), p).flatten(-2)
-        o = o.flatten(1, 2)[:, : a.shape[1]]
-        o_pair = o_pair.flatten(1, 2)[:, : a.shape[1]]
+        o = from_queries(o, a.shape[1])
+        o_pair = from_queries(o_pair, a.shape[1])
         o = torch.sigmoid(self.linear_g(a)) * o
         return self.linear_o(o) + self.linear_pair_value(o_pair)
 
@@ -120,7 +118,7 @@ class GeometricAtomAttention(nn.Module):
         products = torch.matmul(v, v.transpose(-1, -2)).flatten(-2)
         n = v / (torch.linalg.vector_norm(v, 2.0, [-1], True) + 0.05)
         triple = (n * torch.linalg.cross(n.roll(1, -2), n.roll(2, -2), dim=-1)).sum(-1)
-        invariants = torch.cat([products, triple], dim=-1).flatten(1, 2)[:, : a.shape[1]]
+        invariants = from_queries(torch.cat([products, triple], dim=-1), a.shape[1])
         out = out + self.linear_products(invariants)
         return gate * out
 
@@ -180,22 +178,3 @@ class GeometricAtomBlock(nn.Module):
         for_attention, for_transition = condition.chunk(2, dim=-1)
         q = q + self.attention_pair_bias(q, for_attention, p, unit, features)
         return q + self.conditioned_transition_block(q, for_transition)
-
-
-def atoms_to_tokens(a: Tensor, features: ModelFeatures, num_tokens: int) -> Tensor:
-    """Return the mean over the atoms of each token: [B, A, c] -> [B, N, c]."""
-    out = a.new_zeros([a.shape[0], num_tokens, a.shape[2]])
-    out = out.index_add(1, features.atom_to_token, a)
-    ones = torch.ones_like(features.atom_to_token).to(a.dtype)
-    count = a.new_zeros([num_tokens]).index_add(0, features.atom_to_token, ones)
-    return out / count.clamp(min=1.0).unsqueeze(-1)
-
-
-def pair_tokens_to_atoms(z: Tensor, features: ModelFeatures) -> Tensor:
-    """Gather a token-pair tensor for the atom windows: [B, N, N, c] -> [B, T, Q, K, c]."""
-    n_t, n_q = features.query_index.shape
-    n_k = features.key_index.shape[1]
-    token_q = features.atom_to_token[features.query_index]
-    token_k = features.atom_to_token[features.key_index]
-    flat = token_q.unsqueeze(2) * z.shape[2] + token_k.unsqueeze(1)
-    return z.flatten(1, 2).index_select(1, flat.flatten()).unflatten(1, [n_t, n_q, n_k])
