@@ -34,6 +34,17 @@ TINY = ModelConfig(
     radial_basis=14,
 )
 
+TINY_CARTESIAN = dataclasses.replace(
+    TINY,
+    coordinates="cartesian",
+    c_m=8,
+    msa_blocks=1,
+    cycles=2,
+    n_queries=32,
+    n_keys=64,
+    sigma_data=16.0,
+)
+
 
 @lru_cache
 def peptide(sequence: str = "ACE-ALA-NME") -> tuple[MoleculeFeatures, torch.Tensor]:
