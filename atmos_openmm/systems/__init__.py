@@ -12,6 +12,9 @@ from typing import Any
 _EXPORTS = {
     "MoleculeFeatures": "features",
     "features_from_topology": "features",
+    "HydrogenPlan": "hydrogens",
+    "place_hydrogens": "hydrogens",
+    "plan_hydrogens": "hydrogens",
     "ScreenSpec": "screening",
     "ScreenVerdict": "screening",
     "build_screen": "screening",

@@ -1,0 +1,270 @@
+"""Where the hydrogens of a molecule go, given its heavy atoms.
+
+A heavy-atom model proposes heavy atoms alone. `plan_hydrogens` takes a molecule's chemistry apart
+into groups, each the hydrogens of one heavy atom with the local frame that they stand in;
+`model.hydrogens.HydrogenPlacer` carries the plan out on batches of frames, inside the bound module;
+`place_hydrogens` does so for one structure, from its Topology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .features import MoleculeFeatures, features_from_topology
+from .hydrogen_groups import FREE_KINDS, KINDS, Chemistry, Group
+from .openmm_bridge import bond_lengths_from_system, positions_in_nm
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class HydrogenPlan:
+    """How to place a molecule's hydrogens. A model atoms, N hydrogens, G groups, F of them free.
+
+    The frame of a group has its origin at the parent. z points away from the sum of the unit
+    vectors to the neighbours. y is the part of a second vector that is perpendicular to z: towards
+    the reference atom, seen from the first neighbour (at most one neighbour); along the cross
+    product of the two neighbours' vectors (two); from the second neighbour to the first (three).
+    x = y cross z.
+
+    Attributes
+    ----------
+    heavy: int64 [A - N]
+        heavy atoms, in model order
+    hydrogens: int64 [N]
+        hydrogens, group by group
+    group: int64 [N]
+        the group of each
+    local_nm: float64 [N, 3]
+        ideal place of each in its group's frame
+    parent: int64 [G]
+        heavy atom that carries the group
+    neighbours: int64 [G, 3]
+        its heavy neighbours, filled up with the parent itself; where it has none, the first is
+        another heavy atom of the molecule that stands in
+    neighbour_count: int64 [G]
+        number of neighbours, stand-ins included
+    reference: int64 [G]
+        reference atom
+    kind: int64 [G]
+        index in `KINDS`
+    free: int64 [F]
+        groups with a free torsion, flip or orientation
+    free_motion: int64 [F]
+        what is free: 0 the torsion (rotor), 1 the side (pyramid), 2 the orientation (lone)
+    free_bond: int64 [F, 2]
+        the bond that a rotor turns about, neighbour and parent; -1 for other kinds
+    free_cosines: float64 [F, 3]
+        energy of the torsion, c1 cos t + c2 cos 2t + c3 cos 3t, kJ/mol
+    excluded: int64 [X, 2]
+        number of a free group (0 to F - 1) and an atom within three bonds of its hydrogens
+    radius_nm, depth_kj_per_mol, charge: float64 [A]
+        Lennard-Jones half distance and depth, and charge, for the search of free torsions
+    """
+
+    heavy: IntArray
+    hydrogens: IntArray
+    group: IntArray
+    local_nm: FloatArray
+    parent: IntArray
+    neighbours: IntArray
+    neighbour_count: IntArray
+    reference: IntArray
+    kind: IntArray
+    free: IntArray
+    free_motion: IntArray
+    free_bond: IntArray
+    free_cosines: FloatArray
+    excluded: IntArray
+    radius_nm: FloatArray
+    depth_kj_per_mol: FloatArray
+    charge: FloatArray
+
+    @property
+    def num_atoms(self) -> int:
+        """Number of model atoms, hydrogens included, A."""
+        return len(self.radius_nm)
+
+    def kind_names(self) -> list[str]:
+        """Return the kind of each group, G names of `KINDS`."""
+        return [KINDS[k] for k in self.kind]
+
+    def tensors(self) -> dict[str, Any]:
+        """Return the arrays as torch tensors by field name (copies)."""
+        import torch
+
+        return {f.name: torch.from_numpy(getattr(self, f.name).copy()) for f in fields(self)}
+
+
+def plan_hydrogens(features: MoleculeFeatures, system: Any = None) -> HydrogenPlan:
+    """Plan where the hydrogens of a molecule go.
+
+    Parameters
+    ----------
+    features: MoleculeFeatures
+        of all atoms, hydrogens included
+    system: openmm.System, optional
+        lengths of the bonds to hydrogens come from its bonds and constraints; without it, Amber's
+
+    Raises
+    ------
+    ValueError
+        where `features` has no hydrogens
+    """
+    chemistry = Chemistry(features)
+    if not chemistry.hydrogens_of:
+        raise ValueError(
+            "These features have no hydrogens to place. Make them with "
+            "features_from_topology(topology, 'all') of a Topology that has its hydrogens."
+        )
+    lengths: dict[tuple[int, int], float] = {}
+    if system is not None:
+        known = bond_lengths_from_system(system)
+        index = features.atom_indices.tolist()
+        for i, j in features.bonds.tolist():
+            a, b = sorted((index[i], index[j]))
+            if (a, b) in known:
+                lengths[i, j] = lengths[j, i] = known[a, b]
+    groups = [Group(chemistry, parent, lengths) for parent in sorted(chemistry.hydrogens_of)]
+    free = [g for g, group in enumerate(groups) if group.kind in FREE_KINDS]
+    excluded = [
+        (f, a) for f, g in enumerate(free) for a in chemistry.within_two_bonds(groups[g].parent)
+    ]
+    contacts = np.array([chemistry.contact(a) for a in range(features.num_atoms)])
+    return HydrogenPlan(
+        heavy=np.flatnonzero(features.ref_element > 1).astype(np.int64),
+        hydrogens=np.array([h for group in groups for h in group.hydrogens], np.int64),
+        group=np.array([g for g, group in enumerate(groups) for _ in group.hydrogens], np.int64),
+        local_nm=np.concatenate([group.local_nm for group in groups]),
+        parent=np.array([group.parent for group in groups], np.int64),
+        neighbours=np.array(
+            [(group.neighbours + [group.parent] * 3)[:3] for group in groups], np.int64
+        ),
+        neighbour_count=np.array([len(group.neighbours) for group in groups], np.int64),
+        reference=np.array([group.reference for group in groups], np.int64),
+        kind=np.array([KINDS.index(group.kind) for group in groups], np.int64),
+        free=np.array(free, np.int64),
+        free_motion=np.array([FREE_KINDS.index(groups[g].kind) for g in free], np.int64),
+        free_bond=np.array(
+            [
+                (groups[g].neighbours[0], groups[g].parent) if groups[g].kind == "rotor"
+                else (-1, -1)
+                for g in free
+            ],
+            np.int64,
+        ).reshape(-1, 2),
+        free_cosines=np.array([groups[g].cosines for g in free]).reshape(-1, 3),
+        excluded=np.array(excluded, np.int64).reshape(-1, 2),
+        radius_nm=contacts[:, 0],
+        depth_kj_per_mol=contacts[:, 1],
+        charge=contacts[:, 2],
+    )  # fmt: skip
+
+
+def place_hydrogens(
+    topology: Any,
+    heavy_positions_nm: Any,
+    molecules: Mapping[str, Any] | None = None,
+    *,
+    previous: Any = None,
+    solute: Iterable[int] | None = None,
+    system: Any = None,
+) -> FloatArray:
+    """Place the hydrogens of a structure whose Topology has them.
+
+    Hydrogens that the heavy atoms determine get ideal places, named as IUPAC has it (HB2 and HB3).
+    Methyls, ammonium, hydroxyls and thiols are turned until no turn of one lowers an energy of
+    contacts, hydrogen bonds and torsions: a search without random numbers.
+
+    Parameters
+    ----------
+    topology: openmm.app.Topology
+        with hydrogens and bonds
+    heavy_positions_nm: Quantity or array [P, 3] or [heavy atoms of the Topology, 3]
+        bare numbers in nm; rows of hydrogens to be placed are not read
+    molecules: mapping from residue name to RDKit Mol, optional
+        chemistry of residues that are not standard
+    previous: Quantity or array [P, 3], optional
+        a frame with hydrogens. Then each hydrogen keeps its place in the frame of its group, free
+        torsions included, and only torsions that clash are searched
+    solute: iterable of int, optional
+        Topology indices of the atoms to treat, whole residues; all but water and ions by default.
+        Other atoms keep the positions given
+    system: openmm.System, optional
+        where lengths of bonds to hydrogens come from
+
+    Returns
+    -------
+    float64 [P, 3]
+        positions of all atoms of the Topology, nm
+
+    Raises
+    ------
+    FeatureError
+        for a molecule that cannot be understood (unknown residues, missing bonds or atoms)
+    ValueError
+        for positions of a wrong shape or that are not finite
+    """
+    import torch
+
+    from ..model.hydrogens import HydrogenPlacer
+
+    atoms = list(topology.atoms())
+    is_hydrogen = np.array(
+        [a.element is not None and a.element.atomic_number == 1 for a in atoms], bool
+    )
+    positions = _rows_of_all(positions_in_nm(heavy_positions_nm), is_hydrogen)
+    earlier = None if previous is None else positions_in_nm(previous, len(atoms))
+    if earlier is None:
+        # Hydrogens at their parents have no hand: that of stereocentres is read from the heavy
+        # atoms, and labels follow the convention.
+        earlier = positions.copy()
+        for bond in topology.bonds():
+            for h, parent in ((bond[0], bond[1]), (bond[1], bond[0])):
+                if is_hydrogen[h.index]:
+                    earlier[h.index] = positions[parent.index]
+    features = features_from_topology(
+        topology, "all", solute, positions=np.nan_to_num(earlier), molecules=molecules
+    )
+    plan = plan_hydrogens(features, system)
+    model = features.atom_indices
+    for name, needed in (
+        ("heavy_positions_nm", positions[model[plan.heavy]]),
+        ("heavy_positions_nm", np.delete(positions, model, axis=0)),
+        ("previous", earlier[model]),
+    ):
+        if not np.isfinite(needed).all():
+            raise ValueError(
+                f"{name} holds numbers that are not finite, or lacks hydrogens that are not to be "
+                "placed (water?). Give positions of every heavy atom, and of all atoms outside the "
+                "solute."
+            )
+    placer = HydrogenPlacer(plan.tensors()).double()
+    heavy = torch.from_numpy(positions[model[plan.heavy]])[None]
+    if previous is None:
+        placed = placer.ideal(heavy)
+    else:
+        placed = placer(heavy, torch.from_numpy(earlier[model])[None])
+    positions[model] = placed[0].numpy()
+    return positions
+
+
+def _rows_of_all(given: FloatArray, is_hydrogen: npt.NDArray[np.bool_]) -> FloatArray:
+    """Spread positions of heavy atoms over all rows, nan elsewhere; those of all as they are."""
+    count = len(is_hydrogen)
+    if len(given) == count:
+        return given
+    if len(given) == int((~is_hydrogen).sum()):
+        positions = np.full((count, 3), np.nan)
+        positions[~is_hydrogen] = given
+        return positions
+    raise ValueError(
+        f"There are positions of {len(given)} atoms; the Topology has {count} atoms, "
+        f"{int((~is_hydrogen).sum())} of them heavy. Give one or the other number."
+    )
