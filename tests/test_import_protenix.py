@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import math
 import shutil
-import warnings
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import openmm
 import pytest
 import torch
-from protenix_reference import build, needs_protenix, protenix_model, reference
 
 from atmos_openmm import cli
+from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.model import protenix
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig, full
 from atmos_openmm.model.protenix import CheckpointMismatch, Count
+from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training.checkpoint import load_checkpoint, part
+from atmos_openmm.training.export import export_checkpoint
 from atmos_openmm.training.protenix_import import import_protenix
 
 SHALLOW = dict.fromkeys(protenix.DEPTHS, 1) | {"msa_blocks": 2}
@@ -136,56 +136,6 @@ def test_a_checkpoint_of_another_program_is_called_one() -> None:
     shapes = {f"layer{k}.weight": (3, 3) for k in range(20)}
     with pytest.raises(CheckpointMismatch, match="'layer7' and 12 more: it is of another program"):
         protenix.configuration_of(shapes)
-
-
-# --- the whole size against the reference ------------------------------------------------------
-
-
-@pytest.fixture
-def on_meta(monkeypatch):
-    """Builds modules of the reference at any size in no memory."""
-    ref = reference()
-    # Constructors read numbers off a tensor, and draw with a generator of the CPU.
-    linspace, randn = torch.linspace, torch.randn
-    monkeypatch.setattr(torch, "linspace", lambda *a, **k: linspace(*a, **k | {"device": "cpu"}))
-    monkeypatch.setattr(torch, "randn", lambda *a, **k: randn(*a, **k | {"device": "cpu"}))
-    monkeypatch.setattr(ref.layers, "trunc_normal_init_", lambda *_, **__: None)
-    monkeypatch.setattr(ref.primitives, "trunc_normal_init_", lambda *_, **__: None)
-
-    def make(**depths: int) -> dict[str, tuple[int, ...]]:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            torch.device("meta"),
-        ):
-            warnings.simplefilter("ignore")
-            model = protenix_model(**depths)
-        return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
-    return make
-
-
-@needs_protenix
-@pytest.mark.parametrize(
-    ("template_blocks", "parameters", "left_out"),
-    [
-        # The sizes that Protenix's documentation gives are 368.48 M (v1.0.0) and 368.09 M (v0.5.0).
-        (2, 368_484_735, {"template_embedder": Count(89, 420_224)}),
-        (0, 368_088_191, {"template_embedder": Count(7, 23_680)}),
-    ],
-    ids=["v1.0.0", "v0.5.0"],
-)
-def test_the_base_models_are_taken_whole(on_meta, template_blocks, parameters, left_out) -> None:
-    shapes = on_meta(template_blocks=template_blocks)
-    assert sum(map(math.prod, shapes.values())) == parameters
-    assert protenix.configuration_of(shapes) == full()
-    counts = protenix.count(shapes)
-    assert {name: counts.pop(name) for name in protenix.LEFT_OUT if name in counts} == (
-        left_out | {"confidence_head": Count(248, 12_901_966)}
-    )
-    assert counts.keys() == protenix.PREFIXES.keys()
-    assert sum(count.parameters for count in counts.values()) == 355_162_545
-    assert sum(count.tensors for count in counts.values()) == 3837
 
 
 # --- the whole import --------------------------------------------------------------------------
@@ -331,3 +281,68 @@ def test_the_command_lists_what_does_not_fit_line_by_line(tmp_path, capsys) -> N
     assert "  x.y [1]" in lines and "  layernorm_s.weight [5], expected [384]" in lines
     assert f"  pairformer_stack.blocks.0.{QKV} [384, 384]" in lines
     assert [p.name for p in tmp_path.iterdir()] == ["p.pt"]
+
+
+# --- what comes after ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def imported(saved, narrow):
+    path, _, output = saved
+    import_protenix(path, output, widths=narrow)
+    return output
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory):
+    """Jittered frames of alanine dipeptide, as dynamics of four runs."""
+    topology, positions_nm = build_peptide("ACE-ALA-NME")
+    rng = np.random.default_rng(0)
+    system = openmm.System()
+    for atom in topology.atoms():
+        system.addParticle(atom.element.mass)
+    runs = []
+    for number in range(4):
+        frames = positions_nm + 0.003 * rng.standard_normal((10, *positions_nm.shape))
+        runs.append(TrajectoryData(frames, np.arange(1.0, 11.0), "dynamics", 300.0, "beta", number))
+    path = tmp_path_factory.mktemp("data") / "ala.h5"
+    write_trajectory_file(
+        path, "ACE-ALA-NME", topology, openmm.XmlSerializer.serialize(system), {}, runs
+    )
+    return path
+
+
+def train(data: Path, folder: Path, weights: Path) -> int:
+    small = "--rollouts 1 --jumps 1 --levels 1 --lag-ps 1 4 --steps 2 --learning-rate 1e-9"
+    arguments = ["train", str(data), "--output", str(folder), "--size", "full"]
+    return cli.main([*arguments, "--initial-weights", str(weights), *small.split()])
+
+
+def test_training_goes_on_from_the_weights_at_their_depths(
+    imported, data_file, tmp_path, capsys
+) -> None:
+    assert train(data_file, tmp_path / "run", imported) == 0
+    assert "fresh" not in capsys.readouterr().out
+    before = part(load_checkpoint(imported)[0], "ema")
+    tensors, state = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert state["step"] == 2 and "imported" not in state
+    after = part(tensors, "model")
+    assert after.keys() == before.keys()
+    # Two steps of AdamW move a parameter by 2e-9 at most, and by its rounding.
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-6, atol=4e-9)
+
+
+def test_imported_weights_are_no_run_to_continue(imported, data_file, tmp_path, capsys) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(imported, folder / "checkpoint.safetensors")
+    assert train(data_file, folder, imported) == 1
+    message = " ".join(capsys.readouterr().err.split())
+    assert "holds imported weights and no run that could be continued" in message
+
+
+def test_imported_weights_are_not_exported(imported, tmp_path) -> None:
+    with pytest.raises(ValueError, match="beside parts that were never trained. Train first"):
+        export_checkpoint(imported, tmp_path / "m.atmos", name="m", trained_on="nothing")
+    assert not (tmp_path / "m.atmos").exists()
