@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +40,28 @@ def command(checkpoint: Path, output: Path, seed: int, force: bool) -> None:
     from ..training.protenix_import import import_protenix
 
     try:
-        summary = import_protenix(checkpoint, output, seed=seed, force=force, report=click.echo)
+        summary = import_protenix(
+            checkpoint, output, seed=seed, force=force, report=click.echo, progress=_percentage()
+        )
     except CheckpointMismatch as error:
         # A list, one tensor a line: not to be wrapped into a paragraph.
         raise click.ClickException(f"{checkpoint}: {error}") from error
     for line in describe(summary):
         click.echo(line)
+
+
+def _percentage() -> Callable[[int, int], None]:
+    """Return what rewrites one line of a terminal; a log gets none."""
+    shown = -1
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        percent = 100 * done // total
+        if sys.stdout.isatty() and percent > shown:
+            shown = percent
+            click.echo(f"\r  {percent} %", nl=done == total)
+
+    return show
 
 
 def describe(summary: ImportSummary) -> list[str]:

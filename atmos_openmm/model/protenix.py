@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +123,8 @@ def configuration_of(shapes: Shapes, widths: ModelConfig | None = None) -> Model
     """
     widths = full() if widths is None else widths
     _refuse_others(shapes, widths)
-    config = replace(widths, **_depths(shapes))
+    depths: dict[str, Any] = _depths(shapes)
+    config = replace(widths, **depths)
     expected = {
         theirs: shape
         for ours, shape in expected_shapes(config).items()
@@ -175,7 +177,8 @@ def fresh_weights(config: ModelConfig, seed: int) -> dict[str, Tensor]:
     They depend on the seed and on the widths alone, not on the depths of Protenix's parts. The
     global random state is left as it is.
     """
-    shallow = replace(config, **dict.fromkeys(DEPTHS, 1))
+    ones: dict[str, Any] = dict.fromkeys(DEPTHS, 1)
+    shallow = replace(config, **ones)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AtmosModel(shallow)

@@ -68,6 +68,7 @@ def import_protenix(
     force: bool = False,
     widths: ModelConfig | None = None,
     report: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ImportSummary:
     """Write the weights of a Protenix base model as a checkpoint of this package.
 
@@ -89,6 +90,8 @@ def import_protenix(
         the checkpoint's.
     report: callable, optional
         Called with a line at each step.
+    progress: callable, optional
+        Called with the bytes written and the bytes in all.
 
     Returns
     -------
@@ -136,6 +139,6 @@ def import_protenix(
         },
     }
     say(f"writing {output}")
-    size = write_weights(output, tensors, state)
+    size = write_weights(output, tensors, state, progress=progress)
     dtypes = Counter(str(value.dtype).replace("torch.", "") for value in mapped.values())
     return ImportSummary(config, **summary, dtypes=dict(dtypes), output=output, size_bytes=size)
