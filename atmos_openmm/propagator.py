@@ -237,6 +237,20 @@ class AtmosPropagator:
             self._check_module_size(self._module)
         return self._module
 
+    def moduleOnDevice(self) -> torch.jit.ScriptModule:
+        """Get the bound module on the torch device that `propagate()` uses."""
+        if self._device == "cpu":
+            return self.bind()
+        if self._on_device is None:
+            import torch
+
+            # A copy, so that the module that is saved for the integrator stays on the CPU.
+            with without_jit_warnings():
+                self._on_device = torch.jit.load(
+                    io.BytesIO(self.moduleBytes()), map_location=self._device
+                )
+        return self._on_device
+
     def moduleBytes(self) -> bytes:
         """Get the bound module as the content of a TorchScript archive."""
         if self._bytes is None:
@@ -302,7 +316,7 @@ class AtmosPropagator:
         centred = np.stack([frame - centroid(frame) for frame in before])
         noise = np.stack([proposal_noise(self._seed, n, sizes.noise_size) for n in attempts])
         proposed, new_states, _ = call_module(
-            self._module_on_device(),
+            self.moduleOnDevice(),
             centred.astype(np.float32),
             states,
             noise,
@@ -621,19 +635,6 @@ class AtmosPropagator:
         if len(numbers) != batch:
             raise ValueError(f"{len(numbers)} attempt numbers were given for {batch} frames.")
         return numbers
-
-    def _module_on_device(self) -> torch.jit.ScriptModule:
-        if self._device == "cpu":
-            return self.bind()
-        if self._on_device is None:
-            import torch
-
-            # A copy, so that the module that is saved for the integrator stays on the CPU.
-            with without_jit_warnings():
-                self._on_device = torch.jit.load(
-                    io.BytesIO(self.moduleBytes()), map_location=self._device
-                )
-        return self._on_device
 
 
 def bundled_models() -> list[str]:

@@ -17,7 +17,8 @@ from openmm import app, unit
 from atmos_openmm.cli import main
 from atmos_openmm.model.export import Capabilities, save_model
 from atmos_openmm.sampling.inputs import create_system, read_structure
-from atmos_openmm.sampling.storage import read_run, read_settings
+from atmos_openmm.sampling.settings import read_settings
+from atmos_openmm.sampling.storage import read_run
 
 FAST = [
     "--forcefield", "amber14-all.xml", "--platform", "Reference", "--interval", "5",

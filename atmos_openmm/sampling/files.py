@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -27,16 +28,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by new content, or leave it as it was.
+@contextlib.contextmanager
+def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, whose content replaces that of `path` when the block ends well.
 
     The content goes to a temporary file beside it, is flushed to the disk, and takes the place of
-    the old file in one rename.
+    the old file in one rename. An exception in the block leaves the old file as it was.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -45,6 +47,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by new content, or leave it as it was."""
+    with replaced_atomically(path) as file:
+        file.write(data)
 
 
 @contextlib.contextmanager

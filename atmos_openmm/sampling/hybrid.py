@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform as python_platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +19,9 @@ from .platforms import choose_platform, platform_properties
 from .progress import Progress, RunSummary, summarize
 from .proposal import REASONS
 from .quantities import plain
+from .settings import digest, read_settings, versions
 from .start import Equilibration, make_ready, start_positions
-from .storage import RunFolder, read_run, read_settings
+from .storage import RunFolder, read_run
 from .tables import TABLES, Rows, columns_of
 from .trajectory_files import FORMATS, open_trajectory
 from .walker import Walker
@@ -237,8 +236,8 @@ class HybridSampler:
             **(settings or {}),
             "model": propagator.modelName,
             "model_sha256": propagator.fingerprint(),
-            "system_sha256": _digest(openmm.XmlSerializer.serialize(system).encode()),
-            "start_sha256": _digest(self._positions.tobytes()),
+            "system_sha256": digest(openmm.XmlSerializer.serialize(system).encode()),
+            "start_sha256": digest(self._positions.tobytes()),
             "atoms": topology.getNumAtoms(),
             "solute_atoms": len(solute),
             "walkers": walkers,
@@ -259,7 +258,7 @@ class HybridSampler:
             "equilibration_steps": self._equilibration.steps,
             "store_positions": bool(keep),
         }
-        self.folder = RunFolder(folder, self._settings, {**_versions(), **(notes or {})})
+        self.folder = RunFolder(folder, self._settings, {**versions(), **(notes or {})})
         self.cycle = 0
         self._stop = False
         self._torn = False
@@ -613,22 +612,6 @@ class HybridSampler:
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what a run depends on."""
-    import openmm
-    import torch
-
-    return {
-        "openmm": openmm.version.full_version,
-        "torch": torch.__version__,
-        "python": python_platform.python_version(),
-    }
 
 
 __all__ = ["HybridSampler", "StorageError"]

@@ -18,7 +18,6 @@ count twice.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from .files import (
     sync_folder,
     write_atomically,
 )
+from .settings import take_settings
 from .tables import Rows, append_rows, create_record, decode, empty_rows, encode, joined
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from openmm.app import Topology
 
 _MERGE_AFTER_PARTS = 32
+_FILES = ("record.h5", "checkpoint.npz", "topology.pdb", "system.xml")
 
 
 class RunFolder:
@@ -73,8 +74,7 @@ class RunFolder:
         check_writable(self.path)
         self._lock = FolderLock(self.path)
         try:
-            self.settings = json.loads(json.dumps(settings))
-            self._check_settings(notes or {})
+            self.settings = take_settings(self.path, settings, notes or {}, _FILES)
             self.checkpoint = self._read_checkpoint()
             self._drop_uncommitted()
         except BaseException:
@@ -182,41 +182,6 @@ class RunFolder:
         with contextlib.suppress(OSError):
             (self.path / "parts").rmdir()
 
-    def _check_settings(self, notes: Mapping[str, Any]) -> None:
-        path = self.path / "run.json"
-        if not path.exists():
-            strangers = [
-                name
-                for name in ("record.h5", "checkpoint.npz", "topology.pdb", "system.xml")
-                if (self.path / name).exists()
-            ]
-            if strangers:
-                raise StorageError(
-                    f"{self.path} holds {', '.join(strangers)} but no run.json: it is not a run "
-                    "of this program, or a damaged one. Choose another folder with --output."
-                )
-            text = json.dumps({"settings": self.settings, "notes": notes}, indent=2)
-            with explained(self.path, "Nothing was committed."):
-                write_atomically(path, text.encode())
-            return
-        try:
-            stored = json.loads(path.read_text())["settings"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(
-                f"{path} is damaged ({error}). Put it back from a copy, or start again in "
-                "another folder."
-            ) from error
-        differences = [
-            f"{name}: {stored.get(name)!r} there, {self.settings.get(name)!r} now"
-            for name in sorted(set(stored) | set(self.settings))
-            if stored.get(name) != self.settings.get(name)
-        ]
-        if differences:
-            raise StorageError(
-                f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give the "
-                "settings of that run to go on with it, or choose another folder with --output."
-            )
-
     def _read_checkpoint(self) -> RunCheckpoint | None:
         path = self.path / "checkpoint.npz"
         return RunCheckpoint.read(path) if path.exists() else None
@@ -291,15 +256,6 @@ def _committed_rows(path: Path, positions: bool) -> tuple[list[Rows], int]:
             with contextlib.suppress(FileNotFoundError):
                 pieces.append(_read_rows(_part_path(path, number), positions))
     return pieces, merged
-
-
-def read_settings(folder: str | Path) -> dict[str, Any]:
-    """The settings of a run, from its run.json."""
-    path = Path(folder) / "run.json"
-    if not path.exists():
-        raise StorageError(f"{folder} is not the folder of a run: it has no run.json.")
-    settings: dict[str, Any] = json.loads(path.read_text())["settings"]
-    return settings
 
 
 def _part_path(folder: Path, number: int) -> Path:
