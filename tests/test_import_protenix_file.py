@@ -141,6 +141,15 @@ def compressed_archive(path: Path) -> None:
         archive.writestr("archive/data.pkl", b"0" * 10**6)
 
 
+def malformed_contents(path: Path) -> None:
+    torch.save({"model": state_dict()}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, b"\x80\x02\xff" if name.endswith("data.pkl") else content)
+
+
 def gzipped(path: Path) -> None:
     path.write_bytes(gzip.compress(b"checkpoint"))
 
@@ -177,6 +186,7 @@ def entries_that_are_no_weights(path: Path) -> None:
     others = {
         "a.count": torch.tensor(3),
         "a.sparse": torch.eye(3).to_sparse(),
+        "a.meta": torch.empty(3, device="meta"),
         "a.name": "x",
         5: torch.ones(2),
     }
@@ -197,6 +207,7 @@ BAD = {
     torchscript: ["a TorchScript model"],
     zip_archive: ["torch cannot read a checkpoint from it"],
     compressed_archive: ["compressed zip archive"],
+    malformed_contents: ["cannot read a checkpoint from it (Unsupported operand 255)"],
     gzipped: ["compressed with gzip (unpack it first)"],
     safetensors: ["a safetensors file", "--initial-weights"],
     web_page: ["a download that failed"],
@@ -208,6 +219,7 @@ BAD = {
     entries_that_are_no_weights: [
         "a.count (strided, int64)",
         "a.sparse (sparse_coo, float32)",
+        "a.meta (strided, float32 on meta)",
         "a.name (str)",
         "5 (strided, float32)",
     ],

@@ -47,18 +47,19 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     _check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise ValueError(
-            f"{path} holds Python objects beside tensors"
-            + (f" ({found.group(1)})" if found else "")
-            + ". They may be code, so nothing was loaded and nothing was run; "
-            f"{EXPECTED}. If the file is your own, save it again with tensors alone: "
-            "torch.save({'model': model.state_dict()}, file)."
-        ) from error
     except Exception as error:
         # The reader of torch meets malformed content with many types of exceptions.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        text = str(error)
+        found = re.search(r"GLOBAL ([\w.]+)", text)
+        if isinstance(error, pickle.UnpicklingError) and found is not None:
+            raise ValueError(
+                f"{path} holds Python objects beside tensors ({found.group(1)}). They may be "
+                f"code, so nothing was loaded and nothing was run; {EXPECTED}. If the file is "
+                "your own, save it again with tensors alone: "
+                "torch.save({'model': model.state_dict()}, file)."
+            ) from error
+        detail = re.search(r"WeightsUnpickler error:\s*(.*)", text)
+        reason = detail.group(1) if detail else (text.splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{path} is an archive, but torch cannot read a checkpoint from it ({reason}); "
             f"{EXPECTED}."
@@ -92,7 +93,7 @@ def _check_archive(path: Path) -> None:
             raise ValueError(f"{path} is a compressed zip archive; {EXPECTED}.")
         try:
             damaged = archive.testzip()
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
             raise ValueError(f"{path} is damaged ({error}). Download or copy it again.") from error
     if damaged is not None:
         raise ValueError(
@@ -141,6 +142,7 @@ def _weights(path: Path, content: object) -> dict[str, Tensor]:
             isinstance(name, str)
             and isinstance(value, Tensor)
             and value.layout == torch.strided
+            and value.device.type == "cpu"
             and value.is_floating_point()
         )
     ]
@@ -156,7 +158,8 @@ def _weights(path: Path, content: object) -> dict[str, Tensor]:
 
 def _description(value: object) -> str:
     if isinstance(value, Tensor):
-        return f"{value.layout}, {value.dtype}".replace("torch.", "")
+        place = "" if value.device.type == "cpu" else f" on {value.device.type}"
+        return f"{value.layout}, {value.dtype}{place}".replace("torch.", "")
     return type(value).__name__
 
 
