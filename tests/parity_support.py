@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+import pytest
 import torch
-from protenix_reference import arithmetic
 from torch import Tensor, nn
+
+from atmos_openmm.model.config import ModelConfig, full
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 C_S, C_Z, C_S_INPUTS, C_TOKEN = 384, 128, 449, 768
+
+
+def precisions(single: float, double: float) -> pytest.MarkDecorator:
+    """Run a test in both precisions, each with the largest difference it allows."""
+    cases = [(SINGLE, single), (DOUBLE, double)]
+    return pytest.mark.parametrize(("dtype", "tolerance"), cases, ids=["single", "double"])
+
+
+def config(**changes: int) -> ModelConfig:
+    """The full network's widths, with few blocks."""
+    few = {
+        "context_atom_blocks": 3,
+        "context_blocks": 1,
+        "msa_blocks": 2,
+        "cycles": 2,
+        "frame_blocks": 1,
+        "transition_blocks": 1,
+        "encoder_blocks": 3,
+        "token_blocks": 1,
+        "decoder_blocks": 3,
+    }
+    return replace(full(), **(few | changes))
 
 
 def loaded(ours: nn.Module, theirs: nn.Module) -> nn.Module:
@@ -50,18 +75,3 @@ def gradients(outputs: Iterable[Tensor], cotangents: Iterable[Tensor], inputs: l
     """Gradients of the sum of outputs times cotangents."""
     loss = sum(((o * c).sum() for o, c in zip(outputs, cotangents, strict=True)), torch.zeros(()))
     return torch.autograd.grad(loss, inputs)
-
-
-__all__ = [
-    "C_S",
-    "C_S_INPUTS",
-    "C_TOKEN",
-    "C_Z",
-    "DOUBLE",
-    "SINGLE",
-    "Draw",
-    "arithmetic",
-    "gradients",
-    "largest_difference",
-    "loaded",
-]

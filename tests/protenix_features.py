@@ -14,7 +14,8 @@ from protenix_reference import reference
 from torch import Tensor
 from torch.nn import functional as F
 
-from atmos_openmm.model.features import ModelFeatures, model_features
+from atmos_openmm.model.config import full
+from atmos_openmm.model.features import ModelFeatures, batch_features
 
 MOST_ATOMS = 14
 COPIES = 4
@@ -162,17 +163,15 @@ def plain_features(features: dict[str, Any]) -> dict[str, Tensor]:
         "chiral_signs": torch.zeros(0),
         "label_centers": torch.zeros(0, 4, dtype=torch.int64),
         "label_signs": torch.zeros(0),
-    }
+        "profile": features["profile"],
+        "deletion_mean": features["deletion_mean"],
+    } | {k: features[k] for k in ("msa", "has_deletion", "deletion_value") if k in features}
 
 
-def to_model_features(
-    features: dict[str, Any], n_queries: int = 32, n_keys: int = 128
-) -> ModelFeatures:
-    """The network's static inputs (B = 1) of a molecule of :func:`random_molecule`."""
-    dtype = features["ref_pos"].dtype
-    static = model_features(plain_features(features), n_queries, n_keys)
-    static = static._replace(
-        profile=features["profile"].unsqueeze(0),
-        deletion_mean=features["deletion_mean"].unsqueeze(0),
-    )
+def to_model_features(molecules: dict[str, Any] | list[dict[str, Any]]) -> ModelFeatures:
+    """The network's static inputs of one molecule or of a batch of them, in their precision."""
+    if isinstance(molecules, dict):
+        molecules = [molecules]
+    dtype = molecules[0]["ref_pos"].dtype
+    static = batch_features([plain_features(molecule) for molecule in molecules], full())
     return ModelFeatures(*(t.to(dtype) if t.is_floating_point() else t for t in static))

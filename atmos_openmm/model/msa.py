@@ -132,9 +132,10 @@ class MSAModule(nn.Module):
     def forward(self, z: Tensor, s_inputs: Tensor, features: ModelFeatures) -> Tensor:
         if features.msa.shape[1] == 0:
             return z
-        columns = self.linear_no_bias_m.weight.t()
-        m = F.embedding(features.msa, columns[: self.residue_types])
-        m = m + torch.matmul(features.msa_deletion.to(z.dtype), columns[self.residue_types :])
+        # One sum over classes and deletions, as Protenix takes it: another order of this sum
+        # doubles what the blocks make of rounding in single precision.
+        classes = F.one_hot(features.msa, self.residue_types).to(z.dtype)
+        m = self.linear_no_bias_m(torch.cat([classes, features.msa_deletion.to(z.dtype)], dim=-1))
         m = m + self.linear_no_bias_s(s_inputs).unsqueeze(1)
         token_mask = features.token_mask.to(z.dtype)
         mask = features.msa_mask.to(z.dtype).unsqueeze(-1) * token_mask.unsqueeze(1)
