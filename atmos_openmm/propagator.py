@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .integrator import AtmosIntegrator
     from .model.export import LoadedModel
     from .systems.features import MoleculeFeatures
+    from .systems.hydrogens import HydrogenPlan
     from .systems.screening import ScreenSpec, ScreenVerdict
 
 DEFAULT_MODEL = "capped-amino-acids"
@@ -96,10 +98,16 @@ class AtmosPropagator:
 
     >>> propagator = AtmosPropagator(torch.jit.script(MyModule()), topology, lag=10*picoseconds)
 
+    **Heavy atoms only.**  A model (or module, with atoms='heavy') may move heavy atoms alone.  The
+    bound module then places the hydrogens on each frame that it proposes: where they stood relative
+    to their heavy atoms before the jump, the torsions of methyls and hydroxyls included; those
+    that would overlap are turned.  Integrators, screens and `propagate()` see all atoms, as with
+    any other model.  Only where the Topology has no hydrogens are there none to place.
+
     Attributes
     ----------
     atomIndices: list[int]
-        index in the Topology of each atom of the model, in the model's order
+        index in the Topology of each atom that moves, in the order of the bound module
     modelName: str
         name of the bundled model, file name, or "module"
     """
@@ -130,7 +138,7 @@ class AtmosPropagator:
             What the model is bound to.  Water and ions are left out unless `solute` names them
         atoms: str, optional
             'all' or 'heavy': which atoms the model carries.  A model knows this; for a module of
-            your own it is 'all' by default
+            your own it is 'all' by default.  With 'heavy' the hydrogens are placed on its frames
         solute: iterable of int, optional
             Indices of the atoms to be moved (whole molecules); all but solvent and ions by default
         positions: Quantity or array, optional
@@ -167,7 +175,12 @@ class AtmosPropagator:
         self._num_particles = topology.getNumAtoms()
         self._loaded: LoadedModel | None = None
         self._module: torch.jit.ScriptModule | None = None
+        self._bound: torch.jit.ScriptModule | None = None
+        # Of all atoms that move, and of those that the network carries: without hydrogens where
+        # these are placed by the plan.
         self._features: MoleculeFeatures | None = None
+        self._network_features: MoleculeFeatures | None = None
+        self._hydrogen_plan: HydrogenPlan | None = None
         self._given_screen = screen
         if _is_module(model):
             self.modelName = "module"
@@ -182,11 +195,11 @@ class AtmosPropagator:
             )
         self._atoms = atoms or own_set
         self._take_molecule(solute, positions, molecules)
-        if self._loaded is not None and self._features is not None:
+        if self._loaded is not None and self._network_features is not None:
             self._loaded.capabilities.check(
-                self._features.ref_element.tolist(),
-                self._features.num_tokens,
-                self._features.num_atoms,
+                self._network_features.ref_element.tolist(),
+                self._network_features.num_tokens,
+                self._network_features.num_atoms,
             )
         if self._module is not None:
             self._check_module_size(self._module)
@@ -207,8 +220,9 @@ class AtmosPropagator:
 
     def bind(self) -> torch.jit.ScriptModule:
         """
-        Get the bound module: the network with everything about this molecule inside.  It is made
-        at the first call and kept.
+        Get the bound module: the network with everything about this molecule inside, the placement
+        of hydrogens included where the model is one of heavy atoms.  It is made at the first call
+        and kept.
 
         Returns
         -------
@@ -220,22 +234,32 @@ class AtmosPropagator:
         ValueError
             If the network of the model file takes other inputs than this version makes
         """
-        if self._module is None:
-            from .model.bound import bind
+        if self._bound is None:
+            module = self._module if self._module is not None else self._bind_network()
+            if self._hydrogen_plan is not None:
+                from .model.all_atoms import with_hydrogens
 
-            assert self._loaded is not None and self._features is not None
-            try:
                 with without_jit_warnings():
-                    self._module = bind(self._loaded, self._features.tensors())
-            except RuntimeError as error:
-                # TorchScript answers inputs that a network was not made for with all of them.
-                cause = str(error).strip().splitlines()[0][:200]
-                raise ValueError(
-                    f"The model {self.modelName} cannot be bound by this version of atmos_openmm "
-                    f"({cause}). Take the version that made it, or export the model again."
-                ) from None
-            self._check_module_size(self._module)
-        return self._module
+                    module = with_hydrogens(module, self._hydrogen_plan.tensors())
+            self._bound = module
+        return self._bound
+
+    def _bind_network(self) -> torch.jit.ScriptModule:
+        from .model.bound import bind
+
+        assert self._loaded is not None and self._network_features is not None
+        try:
+            with without_jit_warnings():
+                module = bind(self._loaded, self._network_features.tensors())
+        except RuntimeError as error:
+            # TorchScript answers inputs that a network was not made for with all of them.
+            cause = str(error).strip().splitlines()[0][:200]
+            raise ValueError(
+                f"The model {self.modelName} cannot be bound by this version of atmos_openmm "
+                f"({cause}). Take the version that made it, or export the model again."
+            ) from None
+        self._check_module_size(module)
+        return module
 
     def moduleOnDevice(self) -> torch.jit.ScriptModule:
         """Get the bound module on the torch device that `propagate()` uses."""
@@ -391,8 +415,8 @@ class AtmosPropagator:
         Raises
         ------
         ValueError
-            If the System does not belong to the Topology, the model leaves out hydrogens, or lag
-            or temperature is out of the model's range
+            If the System does not belong to the Topology, or lag or temperature is out of the
+            model's range
         """
         from .integrator import AtmosIntegrator
 
@@ -400,12 +424,6 @@ class AtmosPropagator:
         lag_ps = self.checkedLag(lag)
         if system is not None:
             self._check_system(system)
-        if self._atoms == "heavy" and self._hydrogens_left_behind():
-            raise ValueError(
-                f"The model {self.modelName} carries heavy atoms only, and the hydrogens of the "
-                "Topology would stay behind. Take an all-atom model for createIntegrator(); "
-                "propagate() works with this one."
-            )
         integrator = AtmosIntegrator(temperature_k, frictionCoeff, stepSize)
         integrator.setModule(self.moduleBytes(), self.atomIndices)
         integrator.setScreen(self.getScreen(system))
@@ -453,6 +471,9 @@ class AtmosPropagator:
             "model": self.modelName,
             "atoms": self._atoms,
             "num_atoms": len(self.atomIndices),
+            "num_placed_hydrogens": (
+                0 if self._hydrogen_plan is None else len(self._hydrogen_plan.hydrogens)
+            ),
             "num_tokens": len(names) or None,
             "residues": names,
             "lag_ps": self._lag_ps,
@@ -470,6 +491,11 @@ class AtmosPropagator:
         info = self.info()
         lines = [f"AtmosPropagator: model {info['model']}"]
         molecule = f"{info['num_atoms']} atoms ({info['atoms']})"
+        if info["num_placed_hydrogens"]:
+            molecule = (
+                f"{info['num_atoms']} atoms ({info['num_placed_hydrogens']} hydrogens placed on "
+                "the model's heavy atoms)"
+            )
         if info["residues"]:
             shown = "-".join(info["residues"][:12]) + ("-..." if len(info["residues"]) > 12 else "")
             molecule += f", {info['num_tokens']} tokens: {shown}"
@@ -542,37 +568,59 @@ class AtmosPropagator:
         molecules: Mapping[str, Any] | None,
     ) -> None:
         """Find the model's atoms and their features."""
-        if self._module is not None and self._given_screen is not None:
+        heavy = self._atoms == "heavy"
+        if self._module is not None and self._given_screen is not None and not heavy:
             # Everything is given: the molecule need not be one that features can be made of.
             chosen = range(self._given_screen.num_atoms) if solute is None else solute
             self.atomIndices = [int(i) for i in chosen]
-            if len(self.atomIndices) != self._given_screen.num_atoms:
-                raise ValueError(
-                    f"solute names {len(self.atomIndices)} atoms, but the screen is for "
-                    f"{self._given_screen.num_atoms}."
-                )
+            self._check_screen_size()
             return
         from .systems.features import features_from_topology
+        from .systems.hydrogens import bonded_hydrogens, plan_hydrogens
 
         if positions is not None:
             positions = self._frames(positions)[0][0]
-        self._features = features_from_topology(
-            self._topology,
-            "heavy" if self._atoms == "heavy" else "all",
-            solute,
-            positions=positions,
-            molecules=molecules,
-        )
+        if solute is not None:
+            solute = [int(i) for i in solute]
+            if heavy:
+                # Hydrogens come along, named or not: protonation follows from them.
+                solute += sorted(set(bonded_hydrogens(self._topology, solute)) - set(solute))
+
+        def features(atoms: Literal["all", "heavy"]) -> MoleculeFeatures:
+            return features_from_topology(
+                self._topology, atoms, solute, positions=positions, molecules=molecules
+            )
+
+        self._features = self._network_features = features("heavy" if heavy else "all")
+        if heavy and bonded_hydrogens(self._topology, self._features.atom_indices.tolist()):
+            with warnings.catch_warnings():
+                # What the heavy atoms' features warn of has been said.
+                warnings.simplefilter("ignore")
+                self._features = features("all")
+            self._hydrogen_plan = plan_hydrogens(self._features)
         self.atomIndices = self._features.atom_indices.tolist()
+        if heavy and self._given_screen is not None:
+            self._check_screen_size()
+
+    def _check_screen_size(self) -> None:
+        assert self._given_screen is not None
+        if len(self.atomIndices) != self._given_screen.num_atoms:
+            raise ValueError(
+                f"solute names {len(self.atomIndices)} atoms, but the screen is for "
+                f"{self._given_screen.num_atoms}."
+            )
 
     def _check_module_size(self, module: torch.jit.ScriptModule) -> None:
-
         count = module_sizes(module).num_atoms
-        if count != len(self.atomIndices):
+        expected, kind = len(self.atomIndices), "atoms"
+        if self._network_features is not None:
+            expected = self._network_features.num_atoms
+            kind = "heavy atoms" if self._atoms == "heavy" else "atoms"
+        if count != expected:
             raise ValueError(
                 f"The module was bound to {count} atoms, but the Topology's solute has "
-                f"{len(self.atomIndices)}. Name the atoms that the module moves with "
-                "solute=[...], or bind it to this molecule."
+                f"{expected} {kind}. Name the atoms that the module moves with solute=[...], or "
+                "bind it to this molecule."
             )
 
     def _check_system(self, system: openmm.System) -> None:
@@ -589,14 +637,6 @@ class AtmosPropagator:
                     f"Particle {index} of the System has no mass or is a virtual site, but the "
                     "model moves it. Leave it out with solute=[...]."
                 )
-
-    def _hydrogens_left_behind(self) -> bool:
-        carried = set(self.atomIndices)
-        return any(
-            first.index in carried and second.index not in carried
-            for bond in self._topology.bonds()
-            for first, second in ((bond[0], bond[1]), (bond[1], bond[0]))
-        )
 
     def _frames(self, positions: Any) -> tuple[NDArray[np.float64], bool]:
         """Positions [B, P, 3] in nm, and whether a single frame was given."""

@@ -286,17 +286,6 @@ def test_systems_that_do_not_belong_are_refused(propagator):
         propagator.createIntegrator(300, 1, 0.002, system=frozen)
 
 
-def test_heavy_atom_models_leave_no_hydrogens_behind():
-    topology, system, positions = cases.dipeptide()
-    heavy = cases.script(cases.Fixed(10, "identity"))
-    propagator = AtmosPropagator(heavy, topology, atoms="heavy", lag=1.0)
-    assert len(propagator.atomIndices) == 10
-    frame = propagator.propagate(positions)._value
-    np.testing.assert_allclose(frame, positions, atol=1e-6)
-    with pytest.raises(ValueError, match="hydrogens .* would stay behind"):
-        propagator.createIntegrator(300, 1, 0.002, system=system)
-
-
 def test_your_own_module_is_checked():
     topology, _, _ = cases.dipeptide()
     with pytest.raises(ValueError, match="bound to 7 atoms.*has 22"):

@@ -29,7 +29,7 @@ import click
     type=click.Choice(["all", "heavy"]),
     default="all",
     show_default=True,
-    help="Atoms the model carries; jumps of a heavy-atom model cannot be integrated yet.",
+    help="Atoms the model carries; hydrogens are placed on the frames of a heavy-atom model.",
 )
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Peak of AdamW's rate.")
 @click.option(

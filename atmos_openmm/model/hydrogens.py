@@ -9,9 +9,6 @@ from torch.nn import functional as F
 TURNS = 24
 """Orientations tried for a free group: turns of 15 degrees, or the rotations of a cube."""
 
-COULOMB_KJ_NM = 138.935
-"""One over four pi epsilon zero, kJ/mol nm e^-2."""
-
 TORSION, FLIP, ORIENTATION = 0, 1, 2
 """What is free in a group, as the plan numbers it."""
 
@@ -65,6 +62,8 @@ class HydrogenPlacer(nn.Module):
     reach_nm: Final[float] = 0.5
     clash_kj_per_mol: Final[float] = 10.0
     least_gain_kj_per_mol: Final[float] = 0.1
+    # 1 / (4 pi epsilon zero) = 138.935 kJ/mol nm, over a dielectric of 4 r with r in angstrom.
+    coulomb: Final[float] = 138.935 / 40.0
     rounds: Final[int] = 40
     slots: Final[int] = 4
     chunk_elements: Final[int] = 4_000_000
@@ -235,7 +234,8 @@ class HydrogenPlacer(nn.Module):
         # Pairs of a free group and an atom that its hydrogens may come near.
         square = torch.zeros(batch, free, atoms, dtype=x.dtype, device=x.device)
         for axis in range(3):
-            square = square + (origin[:, :, None, axis] - x[:, None, :, axis]) ** 2
+            difference = origin[:, :, None, axis] - x[:, None, :, axis]
+            square = square.addcmul_(difference, difference)
         near = (square < self.reach_nm * self.reach_nm).reshape(batch, -1)
         near = near.index_fill(1, self.excluded, False)
         pairs = near.nonzero()
@@ -349,9 +349,8 @@ class HydrogenPlacer(nn.Module):
         square = (difference * difference).sum(-1).clamp_min(2.5e-3)
         ratio = (size * size).reshape(-1, 1, 1) / square
         sixth = ratio * ratio * ratio
-        # A dielectric of 4 r, r in angstrom.
         energy = depth.reshape(-1, 1, 1) * (sixth * sixth - 2.0 * sixth)
-        energy = energy + (COULOMB_KJ_NM / 40.0) * charges.reshape(-1, 1, 1) / square
+        energy = energy + self.coulomb * charges.reshape(-1, 1, 1) / square
         mask = self.slot_mask.index_select(0, number).to(x.dtype).unsqueeze(1)
         energy = (energy * mask).sum(-1)
         total = torch.zeros(hydrogens.shape[0], hydrogens.shape[1], dtype=x.dtype, device=x.device)

@@ -167,6 +167,16 @@ def plan_hydrogens(features: MoleculeFeatures, system: Any = None) -> HydrogenPl
     )  # fmt: skip
 
 
+def bonded_hydrogens(topology: Any, atoms: Iterable[int]) -> list[int]:
+    """Return the Topology indices of the hydrogens bonded to atoms of a Topology, sorted."""
+    chosen, found = set(atoms), set()
+    for bond in topology.bonds():
+        for a, h in ((bond[0], bond[1]), (bond[1], bond[0])):
+            if a.index in chosen and h.element is not None and h.element.atomic_number == 1:
+                found.add(h.index)
+    return sorted(found)
+
+
 def place_hydrogens(
     topology: Any,
     heavy_positions_nm: Any,
