@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import openmm.app as app
 import openmm.unit as unit
 import pytest
+from systems_support import SHARED, index_of, rebuild
 
 from atmos_openmm.systems.errors import (
     FeatureError,
@@ -20,8 +20,6 @@ from atmos_openmm.systems.errors import (
 from atmos_openmm.systems.features import MoleculeFeatures, features_from_topology
 from atmos_openmm.systems.geometry import chiral_volumes, torsion_cosines
 from atmos_openmm.systems.peptides import build_peptide
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Formula of the residue inside a chain (NH-CHR-CO) at neutral pH, its formal charge, and the CIP
 # labels of its stereocentres.
@@ -48,40 +46,6 @@ RESIDUES = {
     "VAL": ("C5H9NO", 0, {"CA": "S"}),
 }
 ELEMENTS = {1: "H", 6: "C", 7: "N", 8: "O", 16: "S"}
-
-
-def rebuild(topology, atom_order=None, drop=(), skip_bonds=(), extra_bonds=(), rename=None,
-            orders=True):  # fmt: skip
-    """Copy a Topology with atoms permuted inside their residues, dropped, or bonds changed.
-
-    Returns the copy and, for each of its atoms, the old index.
-    """
-    rename = rename or {}
-    copy = app.Topology()
-    new, old = {}, []
-    for chain in topology.chains():
-        c = copy.addChain(chain.id)
-        for residue in chain.residues():
-            r = copy.addResidue(rename.get(residue.name, residue.name), c, residue.id)
-            atoms = [a for a in residue.atoms() if a.index not in drop]
-            if atom_order is not None:
-                atoms = [atoms[k] for k in atom_order.permutation(len(atoms))]
-            for a in atoms:
-                name = rename.get((residue.name, a.name), a.name)
-                new[a.index] = copy.addAtom(name, a.element, r)
-                old.append(a.index)
-    for bond in topology.bonds():
-        i, j = bond[0].index, bond[1].index
-        if i in new and j in new and (i, j) not in skip_bonds and (j, i) not in skip_bonds:
-            copy.addBond(new[i], new[j], *((bond.type, bond.order) if orders else ()))
-    for i, j in extra_bonds:
-        copy.addBond(new[i], new[j])
-    return copy, np.array(old)
-
-
-def index_of(topology, residue, name):
-    """Topology index of the named atom of the residue with this index."""
-    return next(a.index for a in topology.atoms() if a.residue.index == residue and a.name == name)
 
 
 def topology_bonds(topology):

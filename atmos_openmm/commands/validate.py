@@ -163,24 +163,11 @@ def _molecule_and_system(
 
 
 def _read_structure(path: Path) -> tuple[Any, Any]:
-    """Topology and positions of the first model of a PDB or mmCIF file."""
-    from openmm.app import PDBFile, PDBxFile
+    """Topology and positions (nm) of the first model of a PDB or mmCIF file."""
+    from ..systems.structure_files import read_structure_file
 
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
-    kinds = {".pdb": PDBFile, ".ent": PDBFile, ".cif": PDBxFile, ".pdbx": PDBxFile}
-    kind = kinds.get(path.suffix.lower(), None)
-    if kind is None:
-        raise ValueError(
-            f"{path}: the topology is read from PDB or mmCIF files ({', '.join(kinds)}), or from a "
-            "trajectory file of this package. Convert other formats first, and give the System of "
-            "another force field with --system"
-        )
-    try:
-        file = kind(str(path))
-    except Exception as error:  # the readers raise bare errors of many kinds on bad lines
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
-    return file.topology, file.getPositions(asNumpy=True)
+    file = read_structure_file(path)
+    return file.topology, file.positions_nm
 
 
 def _read_system(path: Path) -> Any:

@@ -28,39 +28,17 @@ class Structure:
 
 
 def read_structure(path: Path) -> Structure:
-    """Read the first model of a PDB or mmCIF file.
+    """Read the first model of a PDB or mmCIF file, see `systems.structure_files`.
 
     Raises
     ------
     ValueError
         if there is no such file, or it is not what its suffix says
     """
-    from openmm import app, unit
+    from ..systems.structure_files import read_structure_file
 
-    readers = {
-        ".pdb": app.PDBFile,
-        ".ent": app.PDBFile,
-        ".cif": app.PDBxFile,
-        ".mmcif": app.PDBxFile,
-        ".pdbx": app.PDBxFile,
-    }
-    if not path.exists():
-        raise ValueError(f"There is no file {path}; check the path.")
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(
-            f"{path} ends in {path.suffix or 'nothing'}; structures are read from "
-            f"{', '.join(readers)} files."
-        )
-    try:
-        with open(path, encoding="utf-8") as text:
-            file = reader(text)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
-    positions = file.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-    if len(positions) == 0:
-        raise ValueError(f"{path} holds no atoms.")
-    return Structure(file.topology, np.array(positions, dtype=np.float64), path.stem)
+    file = read_structure_file(path)
+    return Structure(file.topology, file.positions_nm, path.stem)
 
 
 def build_sequence(sequence: str) -> Structure:

@@ -20,59 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FeatureError
+from .skeleton import Skeleton
 
 EMBED_SEED = 0xA7305
 """Seed of the ETKDG embedding: reference conformers are the same everywhere."""
 
 Vector = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-# The valence of the neutral atom, where one is enough to tell charges from bonds.
-NEUTRAL_VALENCE = {1: 1, 5: 3, 6: 4, 7: 3, 8: 2, 9: 1, 14: 4, 16: 2, 17: 1, 34: 2, 35: 1, 53: 1}
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """Heavy atoms of a residue with Kekule bonds; hashable, made from an RDKit molecule.
-
-    Attributes
-    ----------
-    binary: bytes
-        RDKit's binary form of the molecule, its aromatic bonds written as Kekule bonds
-    elements: tuple of int
-        atomic numbers
-    bonds: tuple of (int, int, int)
-        first atom, second atom, order 1, 2 or 3
-    """
-
-    binary: bytes
-    elements: tuple[int, ...]
-    bonds: tuple[tuple[int, int, int], ...]
-
-    @staticmethod
-    def from_smiles(smiles: str) -> Skeleton:
-        """Make a skeleton from SMILES with Kekule bonds."""
-        from rdkit import Chem
-
-        return Skeleton.from_mol(Chem.MolFromSmiles(smiles, sanitize=False))
-
-    @staticmethod
-    def from_mol(mol: Any) -> Skeleton:
-        """Make a skeleton from an RDKit molecule without hydrogens, with Kekule bonds."""
-        elements = tuple(a.GetAtomicNum() for a in mol.GetAtoms())
-        bonds = tuple(
-            (b.GetBeginAtomIdx(), b.GetEndAtomIdx(), int(b.GetBondTypeAsDouble()))
-            for b in mol.GetBonds()
-        )
-        return Skeleton(mol.ToBinary(), elements, bonds)
-
-    def order_sums(self) -> list[int]:
-        """Return the sum of bond orders at each atom, inside the skeleton."""
-        sums = [0] * len(self.elements)
-        for i, j, order in self.bonds:
-            sums[i] += order
-            sums[j] += order
-        return sums
 
 
 @dataclass(frozen=True)
@@ -242,6 +196,22 @@ def _flat_ends(mol: Any, centre: int, neighbours: list[int]) -> tuple[list[int],
     return ends, next(n for n in neighbours if n not in ends)
 
 
+def _resonant_ends(mol: Any) -> list[list[int]]:
+    """Return groups of oxygens that differ only in which of them is drawn with the double bond.
+
+    In a phosphate or phosphonate they make no stereocentre, though a Kekule form shows one.
+    """
+    groups = []
+    for atom in mol.GetAtoms():
+        if atom.GetAtomicNum() != 15:
+            continue
+        ends = [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 8
+                and n.GetDegree() == 1]  # fmt: skip
+        if len(ends) > 1:
+            groups.append(ends)
+    return groups
+
+
 @lru_cache(maxsize=4096)
 def build_chemistry(
     skeleton: Skeleton,
@@ -298,6 +268,9 @@ def build_chemistry(
     found = Chem.FindMolChiralCenters(
         mol, includeUnassigned=True, includeCIP=False, useLegacyImplementation=False
     )
+    resonant = _resonant_ends(mol)
+    found = [(i, code) for i, code in found if mol.GetAtomWithIdx(i).GetAtomicNum() != 15
+             or not any(mol.GetBondBetweenAtoms(i, g[0]) for g in resonant)]  # fmt: skip
     undefined = tuple(sorted(i for i, code in found if i in heavy and code == "?"))
     positions = _embed(mol)
     if flips:
@@ -333,6 +306,9 @@ def build_chemistry(
         signs.append(triple_product_sign(*(positions[k] for k in (c, *neighbours))))
 
     ranks = list(Chem.CanonicalRankAtoms(mol, breakTies=False, includeChirality=False))
+    for group in resonant:
+        for k in group:
+            ranks[k] = ranks[group[0]]
     alike = []
     for c in heavy:
         neighbours = neighbour_order(c)

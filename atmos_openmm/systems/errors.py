@@ -37,7 +37,7 @@ def raise_all(faults: list[FeatureError]) -> None:
         raise faults[0]
     kinds = {type(fault) for fault in faults}
     kind = kinds.pop() if len(kinds) == 1 else FeatureError
-    shown = [f"  {fault}" for fault in faults[:MAX_LISTED]]
+    shown = ["  " + str(fault).replace("\n", "\n  ") for fault in faults[:MAX_LISTED]]
     if len(faults) > MAX_LISTED:
         shown.append(f"  and {len(faults) - MAX_LISTED} more")
-    raise kind(f"{len(faults)} residues cannot be modelled:\n" + "\n".join(shown))
+    raise kind(f"{len(faults)} faults of the molecule:\n" + "\n".join(shown))

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .chemistry import NEUTRAL_VALENCE, Skeleton
 from .errors import FeatureError, MissingAtomsError, MissingBondsError, UnknownResidueError
 from .matching import ADD_HYDROGENS, Fit, match_graph
 from .modified import modified_molecule, parent_restype
 from .residue_graph import ResidueGraph
 from .residues import NUCLEOTIDES
+from .skeleton import NEUTRAL_VALENCE, Skeleton
 
 ADVICE = (
     "Pass its chemistry as molecules={{'{name}': mol}} with an RDKit Mol (e.g. from SMILES or an "
@@ -87,17 +87,22 @@ _BACKBONE = "[#7]-[#6X4]-[#6](=[OX1])"
 _AMIDE = "[#7]-[#6]=[OX1]"
 
 
-def _forms(molecule: Any, in_chain: bool) -> list[_Form]:
-    """Return the molecule, and for an amino acid the same with or without its terminal oxygen.
+def chain_forms(molecule: Any) -> list[tuple[Any, int, int, bool]]:
+    """Return a molecule, and for an amino acid the same with or without its terminal oxygen.
 
     The dictionary and SDF files hold amino acids as such (with OXT), chains hold residues.
+
+    Returns
+    -------
+    list of (RDKit Mol, nitrogen, carbon, open_end)
+        heavy atoms only; see `_Form` for the rest
     """
     from rdkit import Chem
 
     mol = Chem.RemoveAllHs(Chem.Mol(molecule))
-    backbone = mol.GetSubstructMatches(Chem.MolFromSmarts(_BACKBONE)) if in_chain else ()
+    backbone = mol.GetSubstructMatches(Chem.MolFromSmarts(_BACKBONE))
     if not backbone:
-        return [_form(mol)]
+        return [(mol, -1, -1, False)]
     nitrogen, _, carbon, _ = backbone[0]
     amine = mol.GetAtomWithIdx(nitrogen)
     if nitrogen in {m[0] for m in mol.GetSubstructMatches(Chem.MolFromSmarts(_AMIDE))}:
@@ -123,12 +128,12 @@ def _forms(molecule: Any, in_chain: bool) -> list[_Form]:
         other.AddBond(carbon, other.AddAtom(oxygen), Chem.BondType.SINGLE)
         other.GetAtomWithIdx(carbon).SetNumExplicitHs(0)
     else:
-        return [_form(mol, nitrogen, carbon)]
+        return [(mol, nitrogen, carbon, False)]
     Chem.SanitizeMol(other)
     # Without the oxygen, the atoms behind it have moved up by one.
     gone = acid[0].GetIdx() if acid else mol.GetNumAtoms()
     n, c = (k - (k > gone) for k in (nitrogen, carbon))
-    return [_form(mol, nitrogen, carbon, not acid), _form(other.GetMol(), n, c, bool(acid))]
+    return [(mol, nitrogen, carbon, not acid), (other.GetMol(), n, c, bool(acid))]
 
 
 def _form(mol: Any, nitrogen: int = -1, carbon: int = -1, open_end: bool = False) -> _Form:
@@ -156,7 +161,12 @@ def _fit_molecule(
     graph: ResidueGraph, molecule: Any, need_hydrogens: bool, built_in: bool = False
 ) -> Fit:
     """Fit a residue onto a molecule; protonation of built-in ones follows the hydrogens."""
-    forms = _forms(molecule, built_in or bool(graph.partners))
+    from rdkit import Chem
+
+    if built_in or graph.partners:
+        forms = [_form(*form) for form in chain_forms(molecule)]
+    else:
+        forms = [_form(Chem.RemoveAllHs(Chem.Mol(molecule)))]
     found = [(form, match) for form in forms for match in match_graph(form.skeleton, graph)]
     if not found:
         raise _explain(graph, molecule, built_in)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .chemistry import NEUTRAL_VALENCE, Skeleton
 from .comparison import plain_molecule
 from .errors import (
     FeatureError,
@@ -20,6 +19,7 @@ from .residues import (
     default_charge,
     find_template,
 )
+from .skeleton import NEUTRAL_VALENCE, Skeleton
 
 ADD_HYDROGENS = "Add them with openmm.app.Modeller.addHydrogens(forcefield)."
 

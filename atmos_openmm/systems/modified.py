@@ -69,6 +69,8 @@ def modified_molecule(residue_name: str) -> Any | None:
         smiles = _mirrored(_CHARGED.get(mirror, TEMPLATES[mirror].smiles[0]))
     elif name in _MODIFIED:
         smiles = _MODIFIED[name][1]
+    elif name == "MSE":
+        smiles = TEMPLATES[name].smiles[0]
     else:
         return None
     from rdkit import Chem

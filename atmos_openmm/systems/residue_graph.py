@@ -152,9 +152,11 @@ def residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
             "createDisulfideBonds(positions)), or load the structure with a reader that makes "
             "bonds."
         )
+    # Where a residue has no bonds at all, its fit says so.
     free = {
         g.label(): [g.names[i] for i in g.names if g.elements[i] == 1 and i not in owners]
         for g in graphs.values()
+        if g.bonds or g.partners or len(g.heavy) == 1
     }
     if any(free.values()):
         listed = "; ".join(f"{label}: {', '.join(names)}" for label, names in free.items() if names)

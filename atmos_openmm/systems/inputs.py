@@ -1,0 +1,306 @@
+"""Structure and ligand files to a Topology, positions and chemistry, checked.
+
+The one way in from files: what the readers of OpenMM and RDKit give, with alternate locations and
+models resolved, ligands matched to their residues, and everything that would make a molecule other
+than the file's author meant found and told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import FeatureError, MissingAtomsError, raise_all
+from .features import MoleculeFeatures, features_from_topology, fit_residues
+from .ligand_files import (
+    SDF_SUFFIXES,
+    add_bonds,
+    append_ligand,
+    mismatch,
+    perceived_graph,
+    read_ligands,
+    select_records,
+    title,
+)
+from .ligands import chain_forms
+from .modified import modified_molecule
+from .openmm_bridge import box_vectors_in_nm
+from .residue_graph import residue_graphs
+from .residues import find_template
+from .selection import describe_left_out, is_left_out, select_solute
+from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, read_structure_file
+
+FloatArray = npt.NDArray[np.float64]
+
+LONGEST_PEPTIDE_BOND_NM = 0.2
+"""Between the 0.133 nm of a peptide bond and the 0.25 nm of atoms that are not bonded."""
+LONGEST_BOND_NM = 0.3
+"""No covalent bond of biomolecules or drugs is longer (C-I 0.21, S-S 0.21, Se-S 0.22)."""
+SHORTEST_BOND_NM = 0.06
+"""No covalent bond is shorter (H-H, the shortest of all, 0.074)."""
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """What structure and ligand files say.
+
+    Attributes
+    ----------
+    topology: openmm.app.Topology
+        everything in the files, with bonds
+    positions_nm: array [all atoms, 3]
+    molecules: dict of str to RDKit Mol
+        chemistry of ligands by residue name, as `features_from_topology` and `AtmosPropagator`
+        take it
+    name: str
+        the stem of the first file
+    notes: tuple of str
+        choices that were made while reading, and what is no part of the solute
+    """
+
+    topology: Any
+    positions_nm: FloatArray
+    molecules: dict[str, Any]
+    name: str
+    notes: tuple[str, ...] = field(default=())
+
+    def features(self, atoms: Literal["all", "heavy"] = "all", **options: Any) -> MoleculeFeatures:
+        """Make the features, see `features_from_topology`."""
+        return features_from_topology(
+            self.topology, atoms, positions=self.positions_nm, molecules=self.molecules, **options
+        )
+
+
+def read_molecule(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    records: Sequence[str | int] | None = None,
+    molecules: Mapping[str, Any] | None = None,
+) -> Molecule:
+    """Read a structure (PDB, mmCIF) and ligands (SDF, MOL).
+
+    A ligand that is a residue of the structure already is matched to it by elements and bonds (by
+    distances where the file has no bonds) and gives it bonds with their orders, charges and
+    stereochemistry; one that is not there is added in the place of its own coordinates. Hydrogens
+    are left as they are in the files.
+
+    Parameters
+    ----------
+    paths: path, or sequence of paths
+        at most one structure file, and any number of SDF or MOL files
+    records: sequence of str or int, optional
+        which molecules of SDF files with several to take, by title or number from 0
+    molecules: mapping from residue name to RDKit Mol, optional
+        chemistry of residues of the structure, in place of SDF files
+
+    Returns
+    -------
+    Molecule
+
+    Raises
+    ------
+    FeatureError
+        (a ValueError) for files that cannot be read, unknown residues, ligands that fit no
+        residue, residues without bonds or with missing heavy atoms, and chain breaks; all faults
+        of the molecule are told together. Missing hydrogens are no fault here, since heavy-atom
+        models need none
+    """
+    structure, sdfs = _sort_paths(paths)
+    notes: list[str] = []
+    from openmm import app
+
+    topology: Any = app.Topology()
+    positions = np.zeros((0, 3))
+    if structure is not None:
+        file = read_structure_file(structure)
+        topology, positions = file.topology, file.positions_nm
+        notes += file.notes
+    ligands: list[tuple[Path, Any]] = []
+    for path in sdfs:
+        ligands += [(path, m) for m in select_records(path, read_ligands(path), records)]
+    chemistry = dict(molecules or {})
+    positions = _place_ligands(topology, positions, ligands, chemistry, notes)
+    faults = _bond_faults(topology, positions)
+    try:
+        graphs = residue_graphs(topology, select_solute(topology, None))
+        fit_residues(graphs, chemistry, False)
+    except FeatureError as error:
+        faults.append(error)
+    raise_all(faults)
+    left_out = describe_left_out(topology)
+    if left_out:
+        notes.append(f"Not part of the solute: {left_out}.")
+    name = (structure or sdfs[0]).stem
+    return Molecule(topology, positions, chemistry, name, tuple(notes))
+
+
+def _sort_paths(
+    paths: str | Path | Sequence[str | Path],
+) -> tuple[Path | None, list[Path]]:
+    """Split paths into the structure and the SDF files."""
+    given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
+    structures = [p for p in given if p.suffix.lower() in PDB_SUFFIXES + CIF_SUFFIXES]
+    sdfs = [p for p in given if p.suffix.lower() in SDF_SUFFIXES]
+    rest = [p for p in given if p not in structures and p not in sdfs]
+    if rest:
+        known = ", ".join(PDB_SUFFIXES + CIF_SUFFIXES + SDF_SUFFIXES)
+        raise FeatureError(f"{rest[0]} is none of the files that are read here ({known}).")
+    if len(structures) > 1:
+        raise FeatureError(
+            f"{structures[0]} and {structures[1]} are both structures; give one, with all "
+            "molecules but those in SDF files."
+        )
+    if not given:
+        raise FeatureError("paths is empty; name a structure or an SDF file.")
+    return (structures[0] if structures else None), sdfs
+
+
+def _place_ligands(
+    topology: Any,
+    positions: FloatArray,
+    ligands: list[tuple[Path, Any]],
+    chemistry: dict[str, Any],
+    notes: list[str],
+) -> FloatArray:
+    """Match ligands to residues without template, add the others; return all positions."""
+    residues = [
+        r
+        for r in topology.residues()
+        if modified_molecule(r.name) is not None
+        or (not is_left_out(r) and find_template(r.name) is None)
+    ]
+    bonds: dict[int, list[Any]] = {r.index: [] for r in residues}
+    for bond in topology.bonds():
+        for owner in {bond[0].residue.index, bond[1].residue.index} & bonds.keys():
+            bonds[owner].append(bond)
+    used: set[int] = set()
+    reasons: list[str] = []
+    for residue in residues:
+        graph = perceived_graph(residue, bonds[residue.index], positions)
+        known = chemistry.get(residue.name) or modified_molecule(residue.name)
+        if known is not None:
+            # Only bonds may be lacking.
+            _complete_bonds(topology, residue, graph, known, positions)
+            continue
+        fitting = (k for k, (_, mol) in enumerate(ligands) if add_bonds(topology, graph, mol))
+        number = next(fitting, None)
+        if number is None:
+            if ligands:
+                why = "; ".join(mismatch(graph, mol) for _, mol in ligands)
+                reasons.append(f"{graph.label()} is none of the ligands given. {why}.")
+            continue
+        path, mol = ligands[number]
+        used.add(number)
+        chemistry[residue.name] = mol
+        notes.append(f"{graph.label()} is {title(mol) or 'the molecule'} of {path.name}.")
+    rest = [ligand for k, ligand in enumerate(ligands) if k not in used]
+    if reasons and rest:
+        raise FeatureError(" ".join(reasons) + " Give each ligand as it is in the structure.")
+    names = {r.name for r in topology.residues()} | chemistry.keys()
+    for path, mol in rest:
+        name = next(n for n in ("LIG", *(f"L{k:02d}" for k in range(1, 100))) if n not in names)
+        names.add(name)
+        positions = append_ligand(topology, positions, mol, name)
+        chemistry[name] = mol
+        notes.append(f"{title(mol) or 'The molecule'} of {path.name} is added as residue {name}.")
+    return positions
+
+
+def _complete_bonds(
+    topology: Any, residue: Any, graph: Any, molecule: Any, positions: FloatArray
+) -> None:
+    """Give a residue of known chemistry the bonds that its file does not have."""
+    if any(add_bonds(topology, graph, form) for form, *_ in chain_forms(molecule)):
+        _link_to_neighbours(topology, residue, graph, positions)
+
+
+def _link_to_neighbours(topology: Any, residue: Any, graph: Any, positions: FloatArray) -> None:
+    """Add the peptide bonds of a modified amino acid where atoms are in reach of each other."""
+    chain = list(residue.chain.residues())
+    place = chain.index(residue)
+    atoms = {a.name: a for a in residue.atoms()}
+    bonded = {here for here, _ in graph.partners}
+    for step, ours, theirs in ((-1, "N", "C"), (1, "C", "N")):
+        if not 0 <= place + step < len(chain) or ours not in atoms:
+            continue
+        other = next((a for a in chain[place + step].atoms() if a.name == theirs), None)
+        if other is None or atoms[ours].index in bonded:
+            continue
+        pair = atoms[ours], other
+        there = {frozenset((b[0].index, b[1].index)) for b in topology.bonds()}
+        near = _distance(positions, *pair) < LONGEST_PEPTIDE_BOND_NM
+        if near and frozenset(a.index for a in pair) not in there:
+            topology.addBond(*pair)
+
+
+def _distance(positions: FloatArray, one: Any, two: Any) -> float:
+    return float(np.linalg.norm(positions[one.index] - positions[two.index]))
+
+
+def _bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
+    """Find bonds of the solute that are none: chain breaks, molecules split by the box."""
+    outside = {r.index for r in topology.residues() if is_left_out(r)}
+    bonds = [
+        (b[0], b[1])
+        for b in topology.bonds()
+        if b[0].element is not None
+        and b[1].element is not None
+        and b[0].residue.index not in outside
+    ]
+    if not bonds:
+        return []
+    ends = positions[np.array([(one.index, two.index) for one, two in bonds])]
+    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    odd = np.flatnonzero((lengths < SHORTEST_BOND_NM) | (lengths > LONGEST_PEPTIDE_BOND_NM))
+    box = box_vectors_in_nm(topology.getPeriodicBoxVectors())
+    faults = (_bond_fault(*bonds[k], positions, float(lengths[k]), box) for k in odd)
+    return [fault for fault in faults if fault is not None]
+
+
+def _bond_fault(
+    one: Any, two: Any, positions: FloatArray, length: float, box: FloatArray | None
+) -> FeatureError | None:
+    """Say what is wrong with a bond of this length (nm), if anything."""
+    peptide = {one.name, two.name} == {"C", "N"} and one.residue is not two.residue
+    limit = LONGEST_PEPTIDE_BOND_NM if peptide else LONGEST_BOND_NM
+    if SHORTEST_BOND_NM <= length <= limit:
+        return None
+    ends = " and ".join(f"{a.name} of {a.residue.name} {a.residue.id}" for a in (one, two))
+    ends += f" (chain {one.residue.chain.id})"
+    if length > limit and box is not None and _nearest_image(positions, one, two, box) <= limit:
+        return FeatureError(
+            f"The periodic box splits the molecule between {ends}. Make it whole first."
+        )
+    if length > limit and peptide:
+        first, second = sorted((one.residue, two.residue), key=lambda r: r.index)
+        return MissingAtomsError(
+            f"The chain is broken between {first.name} {first.id} and {second.name} {second.id} "
+            f"of chain {first.chain.id}: their C and N are {length:.2f} nm apart"
+            f"{_count_missing(first, second)}. Rebuild the residues between them, e.g. with "
+            "PDBFixer, or end one chain there (OXT or NME) and start another."
+        )
+    return FeatureError(
+        f"{ends} are bonded, but {length:.3f} nm apart. Check the bonds (CONECT records) and "
+        "coordinates."
+    )
+
+
+def _count_missing(first: Any, second: Any) -> str:
+    try:
+        missing = int(second.id) - int(first.id) - 1
+    except ValueError:
+        return ""
+    return f" ({missing} residues are missing by their numbers)" if missing > 0 else ""
+
+
+def _nearest_image(positions: FloatArray, one: Any, two: Any, box: FloatArray) -> float:
+    """Distance of the nearest images, for boxes in OpenMM's reduced form; nm."""
+    delta = positions[one.index] - positions[two.index]
+    for k in (2, 1, 0):
+        delta = delta - box[k] * np.round(delta[k] / box[k, k])
+    return float(np.linalg.norm(delta))
