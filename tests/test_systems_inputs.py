@@ -10,6 +10,7 @@ import openmm.unit as unit
 import pytest
 from systems_support import displaced, embedded, index_of, rebuild, write_pdb, write_sdf
 
+from atmos_openmm.sampling.inputs import read_structure
 from atmos_openmm.systems.errors import FeatureError, MissingAtomsError, UnknownResidueError
 from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.inputs import read_molecule
@@ -223,7 +224,9 @@ def test_protonation_by_name_that_is_lost_is_said(tmp_path):
     molecule = read_molecule(path)
     assert len(molecule.notes) == 1 and "HIP 2 without hydrogens" in molecule.notes[0]
     assert molecule.features("heavy").ref_charge.sum() == 0
-    with pytest.raises(MissingAtomsError, match="HIS 2.*lacks hydrogens.*addHydrogens"):
+    with pytest.raises(
+        MissingAtomsError, match="no hydrogens, and features of all.*addHydrogens.*heavy"
+    ):
         molecule.features("all")
 
 
@@ -447,6 +450,9 @@ def test_chain_break_is_named_with_the_residues_that_are_missing(tmp_path):
     path = write_pdb(tmp_path / "break.pdb", bare, positions[old])
     with pytest.raises(MissingAtomsError, match=r"between ALA 2 and SER 6 of.*\(3 residues are"):
         read_molecule(path)
+    # The force field would not mind the long bond, so that a run has to.
+    with pytest.raises(ValueError, match="chain is broken between ALA 2 and SER 6"):
+        read_structure(path)
 
 
 def test_molecule_split_by_the_box_is_told_from_a_break(peptide, tmp_path):

@@ -33,11 +33,16 @@ def read_structure(path: Path) -> Structure:
     Raises
     ------
     ValueError
-        if there is no such file, or it is not what its suffix says
+        if there is no such file, it is not what its suffix says, or a chain is broken
     """
+    from ..systems.broken_bonds import bond_faults
+    from ..systems.errors import MissingAtomsError, raise_all
     from ..systems.structure_files import read_structure_file
 
     file = read_structure_file(path)
+    faults = bond_faults(file.topology, file.positions_nm)
+    # Whatever else is wrong shows in the energy; missing residues may not.
+    raise_all([fault for fault in faults if isinstance(fault, MissingAtomsError)])
     return Structure(file.topology, file.positions_nm, path.stem)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 _EXPORTS = {
     "MoleculeFeatures": "features",
     "features_from_topology": "features",
+    "Molecule": "inputs",
+    "read_molecule": "inputs",
     "HydrogenPlan": "hydrogens",
     "place_hydrogens": "hydrogens",
     "plan_hydrogens": "hydrogens",

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from .built_residue import BuiltResidue
 from .chemistry import triple_product_sign
-from .errors import FeatureError, raise_all
+from .errors import FeatureError, MissingAtomsError, raise_all
 from .ligands import fit_ligand
-from .matching import Fit, fit_standard
+from .matching import ADD_HYDROGENS, Fit, fit_standard
 from .openmm_bridge import positions_in_nm
 from .polymers import chain_numbers, hidden_bond, polymer_residues
 from .residue_graph import ResidueGraph, residue_graphs
@@ -219,6 +219,12 @@ def fit_residues(
             fits.append(fit_ligand(graph, molecules, need_hydrogens) if fit is None else fit)
         except FeatureError as error:
             faults.append(error)
+    light = any(graph.has_hydrogens for graph in graphs)
+    if need_hydrogens and not light and any(isinstance(f, MissingAtomsError) for f in faults):
+        raise MissingAtomsError(
+            "The solute has no hydrogens, and features of all atoms were asked for. "
+            f"{ADD_HYDROGENS} Or take a heavy-atom model (atoms='heavy')."
+        )
     raise_all(faults)
     return fits
 

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .errors import FeatureError, MissingAtomsError, raise_all
+from .broken_bonds import LONGEST_PEPTIDE_BOND_NM, bond_faults
+from .errors import FeatureError, raise_all
 from .features import MoleculeFeatures, features_from_topology, fit_residues
 from .ligand_files import (
     SDF_SUFFIXES,
@@ -29,20 +30,12 @@ from .ligand_files import (
 )
 from .ligands import chain_forms
 from .modified import modified_molecule
-from .openmm_bridge import box_vectors_in_nm
 from .residue_graph import residue_graphs
 from .residues import find_template
 from .selection import describe_left_out, is_left_out, select_solute
 from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, read_structure_file
 
 FloatArray = npt.NDArray[np.float64]
-
-LONGEST_PEPTIDE_BOND_NM = 0.2
-"""Between the 0.133 nm of a peptide bond and the 0.25 nm of atoms that are not bonded."""
-LONGEST_BOND_NM = 0.3
-"""No covalent bond of biomolecules or drugs is longer (C-I 0.21, S-S 0.21, Se-S 0.22)."""
-SHORTEST_BOND_NM = 0.06
-"""No covalent bond is shorter (H-H, the shortest of all, 0.074)."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +118,7 @@ def read_molecule(
         ligands += [(path, m) for m in select_records(path, read_ligands(path), records)]
     chemistry = dict(molecules or {})
     positions = _place_ligands(topology, positions, ligands, chemistry, notes)
-    faults = _bond_faults(topology, positions)
+    faults = bond_faults(topology, positions)
     try:
         graphs = residue_graphs(topology, select_solute(topology, None))
         fit_residues(graphs, chemistry, False)
@@ -233,74 +226,7 @@ def _link_to_neighbours(topology: Any, residue: Any, graph: Any, positions: Floa
             continue
         pair = atoms[ours], other
         there = {frozenset((b[0].index, b[1].index)) for b in topology.bonds()}
-        near = _distance(positions, *pair) < LONGEST_PEPTIDE_BOND_NM
+        ends = positions[[a.index for a in pair]]
+        near = np.linalg.norm(ends[0] - ends[1]) < LONGEST_PEPTIDE_BOND_NM
         if near and frozenset(a.index for a in pair) not in there:
             topology.addBond(*pair)
-
-
-def _distance(positions: FloatArray, one: Any, two: Any) -> float:
-    return float(np.linalg.norm(positions[one.index] - positions[two.index]))
-
-
-def _bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
-    """Find bonds of the solute that are none: chain breaks, molecules split by the box."""
-    outside = {r.index for r in topology.residues() if is_left_out(r)}
-    bonds = [
-        (b[0], b[1])
-        for b in topology.bonds()
-        if b[0].element is not None
-        and b[1].element is not None
-        and b[0].residue.index not in outside
-    ]
-    if not bonds:
-        return []
-    ends = positions[np.array([(one.index, two.index) for one, two in bonds])]
-    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
-    odd = np.flatnonzero((lengths < SHORTEST_BOND_NM) | (lengths > LONGEST_PEPTIDE_BOND_NM))
-    box = box_vectors_in_nm(topology.getPeriodicBoxVectors())
-    faults = (_bond_fault(*bonds[k], positions, float(lengths[k]), box) for k in odd)
-    return [fault for fault in faults if fault is not None]
-
-
-def _bond_fault(
-    one: Any, two: Any, positions: FloatArray, length: float, box: FloatArray | None
-) -> FeatureError | None:
-    """Say what is wrong with a bond of this length (nm), if anything."""
-    peptide = {one.name, two.name} == {"C", "N"} and one.residue is not two.residue
-    limit = LONGEST_PEPTIDE_BOND_NM if peptide else LONGEST_BOND_NM
-    if SHORTEST_BOND_NM <= length <= limit:
-        return None
-    ends = " and ".join(f"{a.name} of {a.residue.name} {a.residue.id}" for a in (one, two))
-    ends += f" (chain {one.residue.chain.id})"
-    if length > limit and box is not None and _nearest_image(positions, one, two, box) <= limit:
-        return FeatureError(
-            f"The periodic box splits the molecule between {ends}. Make it whole first."
-        )
-    if length > limit and peptide:
-        first, second = sorted((one.residue, two.residue), key=lambda r: r.index)
-        return MissingAtomsError(
-            f"The chain is broken between {first.name} {first.id} and {second.name} {second.id} "
-            f"of chain {first.chain.id}: their C and N are {length:.2f} nm apart"
-            f"{_count_missing(first, second)}. Rebuild the residues between them, e.g. with "
-            "PDBFixer, or end one chain there (OXT or NME) and start another."
-        )
-    return FeatureError(
-        f"{ends} are bonded, but {length:.3f} nm apart. Check the bonds (CONECT records) and "
-        "coordinates."
-    )
-
-
-def _count_missing(first: Any, second: Any) -> str:
-    try:
-        missing = int(second.id) - int(first.id) - 1
-    except ValueError:
-        return ""
-    return f" ({missing} residues are missing by their numbers)" if missing > 0 else ""
-
-
-def _nearest_image(positions: FloatArray, one: Any, two: Any, box: FloatArray) -> float:
-    """Distance of the nearest images, for boxes in OpenMM's reduced form; nm."""
-    delta = positions[one.index] - positions[two.index]
-    for k in (2, 1, 0):
-        delta = delta - box[k] * np.round(delta[k] / box[k, k])
-    return float(np.linalg.norm(delta))

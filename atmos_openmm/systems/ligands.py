@@ -16,7 +16,8 @@ from .skeleton import NEUTRAL_VALENCE, Skeleton
 ADVICE = (
     "Pass its chemistry as molecules={{'{name}': mol}} with an RDKit Mol (e.g. from SMILES or an "
     "SDF file; systems.inputs.read_molecule takes SDF files), or give every bond of the residue "
-    "in the Topology its order (Topology.addBond(..., order=))."
+    "in the Topology its order (Topology.addBond(..., order=)). A molecule that does not matter "
+    "(of a buffer, say) can be taken out with openmm.app.Modeller.delete, or left out of solute=."
 )
 
 
@@ -212,7 +213,8 @@ def _fit_molecule(
         source = "that are known of it" if built_in else "of the molecule given for it"
         raise MissingAtomsError(
             f"The hydrogens of {graph.label()} are not those {source}: {'; '.join(wrong)}. "
-            f"{ADD_HYDROGENS} Or give the molecule in the Topology's protonation state."
+            "Add hydrogens to the residue (for an SDF file: RDKit's Chem.AddHs(mol, "
+            "addCoords=True)), or give the molecule in the Topology's protonation state."
         )
     parent = parent_restype(graph.residue.name)
     return Fit(None, form.skeleton, match, tuple(hydrogens), tuple(charges), parent=parent)
