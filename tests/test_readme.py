@@ -1,4 +1,4 @@
-"""Every snippet of the README, and of the page on scripts, is run as it is written.
+"""Every snippet of the README, and of the pages on scripts and molecules, is run as it is written.
 
 Some are cut shorter by the substitutions below. The two lines of the installation are compared
 with what CI runs.
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/using-in-a-script.md")
+PAGES = ("README.md", "docs/using-in-a-script.md", "docs/molecules.md")
 INSTALLATION = ("pip install . && atmos-openmm demo", 'pip install ".[test]" && pytest')
 SHORTER = {
     "--cycles 1000": "--cycles 21 --interval 100",
