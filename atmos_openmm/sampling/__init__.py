@@ -1,11 +1,13 @@
-"""Hybrid sampling: learned jumps between stretches of molecular dynamics.
+"""Sampling: learned jumps between stretches of molecular dynamics, or one after the other.
 
 HybridSampler
     walkers in a folder, resumable
 HybridDriver
     the schedule of the integrator in Python, over any OpenMM Integrator
-read_run
-    the tables of a run
+Rollout
+    frames of a propagator alone, one after the other, in a folder, resumable
+read_run, read_rollout
+    the tables of a run and of a rollout
 """
 
 from __future__ import annotations
@@ -13,9 +15,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["HybridDriver", "HybridSampler", "read_run"]
+__all__ = ["HybridDriver", "HybridSampler", "Rollout", "read_rollout", "read_run"]
 
-_HOMES = {"HybridDriver": "driver", "HybridSampler": "hybrid", "read_run": "storage"}
+_HOMES = {
+    "HybridDriver": "driver",
+    "HybridSampler": "hybrid",
+    "Rollout": "rollout",
+    "read_rollout": "rollout_folder",
+    "read_run": "storage",
+}
 
 
 def __getattr__(name: str) -> Any:

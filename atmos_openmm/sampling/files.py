@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -100,6 +101,15 @@ def check_writable(folder: Path) -> None:
             f"Cannot write to the folder {folder}: {error.strerror}. "
             "Choose another one with --output, or give yourself the right to write there.",
         ) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left of files that it was writing."""
+    for pattern in ("*.tmp", "parts/*.tmp"):
+        for leftover in folder.glob(pattern):
+            leftover.unlink()
+    for leftover in folder.glob(".xtc-*"):
+        shutil.rmtree(leftover)
 
 
 class FolderLock:

@@ -62,6 +62,15 @@ def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.
     return array
 
 
+def number_of_starts(positions: Any) -> int:
+    """How many walkers positions [P, 3] or [walkers, P, 3] are for; 1 for any other shape."""
+    from openmm import unit
+
+    if hasattr(positions, "value_in_unit"):
+        positions = positions.value_in_unit(unit.nanometer)
+    return len(positions) if np.ndim(positions) == 3 else 1
+
+
 def make_ready(
     walker: openmm.Context,
     plan: Equilibration,

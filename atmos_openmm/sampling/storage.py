@@ -30,6 +30,7 @@ from .files import (
     StorageError,
     check_writable,
     explained,
+    remove_leftovers,
     sync_folder,
     write_atomically,
 )
@@ -206,11 +207,7 @@ class RunFolder:
                     f"{self.path}/parts lacks part {min(missing)}, which was committed. Put it "
                     "back, or start again in another folder."
                 )
-            for pattern in ("*.tmp", "parts/*.tmp"):
-                for leftover in self.path.glob(pattern):
-                    leftover.unlink()
-            for leftover in self.path.glob(".xtc-*"):
-                shutil.rmtree(leftover)
+            remove_leftovers(self.path)
 
 
 def read_run(folder: str | Path, positions: bool = True) -> Rows:

@@ -77,3 +77,25 @@ def describe_left_out(topology: Any) -> str:
     """Say what stays out of the solute unless it is named, e.g. '2 CL, 62 HOH'; '' for nothing."""
     counts = Counter(r.name.strip() for r in topology.residues() if is_left_out(r))
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def subset_topology(topology: Any, indices: Iterable[int]) -> Any:
+    """Return a Topology of some of the atoms, in their order, with the bonds between them.
+
+    Names and numbers of atoms, residues and chains are kept. It has no box: what is left of a
+    periodic system does not fill it.
+
+    Parameters
+    ----------
+    topology: openmm.app.Topology
+    indices: iterable of int
+        atoms to keep
+    """
+    import numpy as np
+    from openmm import app, unit
+
+    kept = set(indices)
+    modeller = app.Modeller(topology, np.zeros((topology.getNumAtoms(), 3)) * unit.nanometer)
+    modeller.delete([atom for atom in topology.atoms() if atom.index not in kept])
+    modeller.topology.setPeriodicBoxVectors(None)
+    return modeller.topology

@@ -1,0 +1,170 @@
+"""Attempts at the next frames of a rollout: proposed together, superposed, screened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .module_call import call_module, module_sizes
+from .noise import proposal_noise, walker_seed
+from .rollout_attempt import Attempt
+from .superposition import centroid, superpose
+
+if TYPE_CHECKING:
+    from ..propagator import AtmosPropagator
+    from ..systems.screening import ScreenSpec
+    from .rollout_state import RolloutState
+
+#: An atom further than this from the centre is nowhere: networks fail on such coordinates, and the
+#: formats of trajectories cannot hold them.
+LARGEST_COORDINATE_NM = 1e5
+
+
+class Proposer:
+    """Makes attempts at frames, with noise that is a function of walker and attempt.
+
+    Parameters
+    ----------
+    propagator: AtmosPropagator
+    seed: int
+        of the noise of walker 0, from which those of the others follow
+    lag_ps, temperature_k: float
+    threads: int
+        of torch
+
+    Attributes
+    ----------
+    state_size: int
+        numbers in the latent of one walker, S
+    """
+
+    def __init__(
+        self,
+        propagator: AtmosPropagator,
+        seed: int,
+        lag_ps: float,
+        temperature_k: float,
+        threads: int = 1,
+    ) -> None:
+        sizes = module_sizes(propagator.bind())
+        self.state_size = sizes.state_size
+        self._noise_size = sizes.noise_size
+        self._propagator = propagator
+        self._screen = propagator.getScreen()
+        self._device = propagator.info()["device"]
+        self._seed = seed
+        self._lag_ps = lag_ps
+        self._temperature_k = temperature_k
+        self._threads = threads
+
+    def attempts(self, state: RolloutState) -> list[tuple[int, Attempt]]:
+        """One attempt at the next frame of every walker that is behind, in one call of the network.
+
+        Parameters
+        ----------
+        state: RolloutState
+            not changed
+
+        Returns
+        -------
+        list of (walker, Attempt)
+
+        Raises
+        ------
+        RuntimeError
+            if the module fails
+        """
+        due = state.due.tolist()
+        before = state.positions_nm[due]
+        centred = np.stack([frame - centroid(frame) for frame in before])
+        noise = np.stack(
+            [
+                proposal_noise(
+                    walker_seed(self._seed, walker), int(state.attempts[walker]), self._noise_size
+                )
+                for walker in due
+            ]
+        )
+        proposed, latents, _ = call_module(
+            self._propagator.moduleOnDevice(),
+            centred.astype(np.float32),
+            state.latents[due],
+            noise,
+            self._lag_ps,
+            self._temperature_k,
+            threads=self._threads,
+            device=self._device,
+        )
+        return [
+            (walker, judge(self._propagator, self._screen, *frame))
+            for walker, frame in zip(due, zip(before, proposed, latents, strict=True), strict=True)
+        ]
+
+
+def judge(
+    propagator: AtmosPropagator,
+    screen: ScreenSpec,
+    before_nm: NDArray[np.float64],
+    proposed_nm: NDArray[np.float32],
+    latent: NDArray[np.float32],
+) -> Attempt:
+    """Screen what the network proposed, with the tests of a jump that need no System.
+
+    Parameters
+    ----------
+    propagator: AtmosPropagator
+        names atoms
+    screen: ScreenSpec
+    before_nm: float64 [A, 3]
+        the frame before
+    proposed_nm: float32 [A, 3]
+        the raw frame, centred on the frame before, in any orientation
+    latent: float32 [S]
+        the latent state after it
+    """
+    from ..systems.screening import check_displacement, inspect_frame
+
+    if not np.isfinite(latent).all():
+        count = int((~np.isfinite(latent)).sum())
+        detail = f"{count} of {latent.size} components of the latent state are not finite"
+        return Attempt("nonfinite", detail, latent)
+    count = int((~np.isfinite(proposed_nm).all(axis=1)).sum())
+    if count:
+        detail = f"coordinates of {count} of {len(proposed_nm)} atoms are not finite"
+        return Attempt("nonfinite", detail, latent)
+    reach_nm = float(np.abs(proposed_nm).max())
+    if reach_nm > LARGEST_COORDINATE_NM:
+        detail = f"a coordinate is {reach_nm:.3g} nm, beyond any molecule"
+        return Attempt("nonfinite", detail, latent)
+    verdict = check_displacement(screen, proposed_nm)
+    positions = superpose(proposed_nm, before_nm)
+    if verdict:
+        verdict = inspect_frame(screen, positions, before_nm)
+    detail = "" if verdict else propagator.describeVerdict(verdict)
+    rmsd = float(np.sqrt(((positions - before_nm) ** 2).sum(axis=1).mean()))
+    return Attempt(verdict.reason, detail, latent, positions, rmsd)
+
+
+def check_starts(propagator: AtmosPropagator, starts_nm: NDArray[np.float64]) -> None:
+    """Refuse starts [W, A, 3] that are no frames of this molecule, or of the other hand.
+
+    Raises
+    ------
+    ValueError
+        with the walker, the atoms, and what to do
+    """
+    from ..systems.screening import inspect_frame
+
+    screen = propagator.getScreen()
+    for walker, start in enumerate(starts_nm):
+        verdict = inspect_frame(screen, start, only=("bonds", "chirality", "rings"))
+        if not verdict:
+            raise ValueError(
+                f"The start of walker {walker} does not pass the screen: "
+                f"{propagator.describeVerdict(verdict)}. Check that the positions are those of "
+                "this molecule, in nm and in the order of the Topology; mend or minimise the "
+                "structure. If the hand is meant so (a D residue), create the AtmosPropagator with "
+                "positions=..., from which it takes the hand."
+            )
