@@ -14,7 +14,7 @@ from protenix_reference import reference
 from torch import Tensor
 from torch.nn import functional as F
 
-from atmos_openmm.model.config import full
+from atmos_openmm.model.config import ModelConfig, full
 from atmos_openmm.model.features import ModelFeatures, batch_features
 
 MOST_ATOMS = 14
@@ -44,7 +44,7 @@ def _atoms_per_token(tokens: int, atoms: int, ligand: int, draw: torch.Generator
     return counts.index_add(0, taken, torch.ones_like(taken))
 
 
-def random_molecule(
+def draw_molecule(
     tokens: int,
     atoms: int,
     seed: int = 0,
@@ -53,7 +53,7 @@ def random_molecule(
     msa_rows: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Any]:
-    """The reference's features of a random molecule, those it derives itself included.
+    """The reference's input features of a random molecule. Needs no reference.
 
     Parameters
     ----------
@@ -114,14 +114,21 @@ def random_molecule(
         features["msa"] = integers(0, 32, msa_rows, tokens)
         features["has_deletion"] = integers(0, 2, msa_rows, tokens).float()
         features["deletion_value"] = torch.rand(msa_rows, tokens, generator=draw)
-    features = {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
-    return _derived(features)
+    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
 
 
-def _derived(features: dict[str, Any]) -> dict[str, Any]:
-    """Add the window offsets and relative positions by the reference's own functions."""
+def random_molecule(
+    tokens: int,
+    atoms: int,
+    seed: int = 0,
+    *,
+    ligand: int = 4,
+    msa_rows: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Any]:
+    """:func:`draw_molecule` with what the reference derives of it, by its own functions."""
     ref = reference()
-    dtype = features["ref_pos"].dtype
+    features = draw_molecule(tokens, atoms, seed, ligand=ligand, msa_rows=msa_rows, dtype=dtype)
     features = ref.protenix.update_input_feature_dict(dict(features))
     features = ref.embedders.RelativePositionEncoding.generate_relp(_RelativeLimits, features)
     features["relp"] = features["relp"].to(dtype)
@@ -135,7 +142,7 @@ class _RelativeLimits:
 
 
 def plain_features(features: dict[str, Any]) -> dict[str, Tensor]:
-    """The fields of `MoleculeFeatures.tensors()` of a molecule of :func:`random_molecule`.
+    """The fields of `MoleculeFeatures.tensors()` of a molecule of :func:`draw_molecule`.
 
     The graph, which the reference does not have, is a chain of bonds through each token.
     """
@@ -168,10 +175,13 @@ def plain_features(features: dict[str, Any]) -> dict[str, Tensor]:
     } | {k: features[k] for k in ("msa", "has_deletion", "deletion_value") if k in features}
 
 
-def to_model_features(molecules: dict[str, Any] | list[dict[str, Any]]) -> ModelFeatures:
+def to_model_features(
+    molecules: dict[str, Any] | list[dict[str, Any]], config: ModelConfig | None = None
+) -> ModelFeatures:
     """The network's static inputs of one molecule or of a batch of them, in their precision."""
     if isinstance(molecules, dict):
         molecules = [molecules]
     dtype = molecules[0]["ref_pos"].dtype
-    static = batch_features([plain_features(molecule) for molecule in molecules], full())
+    plain = [plain_features(molecule) for molecule in molecules]
+    static = batch_features(plain, full() if config is None else config)
     return ModelFeatures(*(t.to(dtype) if t.is_floating_point() else t for t in static))

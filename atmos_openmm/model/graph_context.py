@@ -9,7 +9,7 @@ from .geometric_attention import AtomTransformerBlock
 from .graph import ATOM_FEATURES, PAIR_FEATURES, TOKEN_PAIR_FEATURES
 from .pairformer import PairformerStack
 from .primitives import Linear, Transition, linear_no_bias
-from .windows import atoms_to_tokens
+from .windows import atoms_to_tokens, key_mask, query_mask
 
 
 class GraphContextEncoder(nn.Module):
@@ -45,7 +45,9 @@ class GraphContextEncoder(nn.Module):
 
     def forward(self, features: ModelFeatures) -> Context:
         c0 = self.linear_atom(features.graph_atom)
-        p = self.linear_pair(features.graph_pair)
+        # Outside of the molecule's windows nothing is known, and nothing may grow large.
+        held = query_mask(features).unsqueeze(-1) * key_mask(features)
+        p = self.linear_pair(features.graph_pair * held.unsqueeze(-1))
         p = p + self.pair_transition(p)
         c = c0
         for block in self.atom_blocks:

@@ -111,8 +111,8 @@ class MSABlock(nn.Module):
 class MSAModule(nn.Module):
     """Fold an alignment into the token pairs (AF3 Algorithm 8).
 
-    ``forward(z [B, N, N, c_z], s_inputs [B, N, c_s_inputs], features) -> z``, unchanged where
-    the features hold no alignment. All rows are used: choosing among more is the caller's
+    ``forward(z [B, N, N, c_z], s_inputs [B, N, c_s_inputs], features) -> z``, unchanged for
+    molecules without an alignment. All rows are used: choosing among more is the caller's
     business, since the network draws no random numbers.
     """
 
@@ -141,6 +141,9 @@ class MSAModule(nn.Module):
         mask = features.msa_mask.to(z.dtype).unsqueeze(-1) * token_mask.unsqueeze(1)
         pair_mask = pair_mask_of(token_mask)
         key_bias = key_bias_of(token_mask)
+        updated = z
         for block in self.blocks:
-            m, z = block(m, z, mask, pair_mask, key_bias)
-        return z
+            m, updated = block(m, updated, mask, pair_mask, key_bias)
+        # Beside others in a batch, a molecule may have no row of its own.
+        aligned = features.msa_mask.amax(1).reshape(-1, 1, 1, 1) > 0
+        return torch.where(aligned, updated, z)
