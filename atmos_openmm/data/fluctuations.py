@@ -1,0 +1,88 @@
+"""Radius of gyration and fluctuations, as mdCATH stores them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["gyration_radius", "rmsf", "superpose"]
+
+FloatArray = NDArray[np.float64]
+
+
+def gyration_radius(positions: ArrayLike) -> FloatArray:
+    """Root mean square distance from the centroid, every atom with the same weight.
+
+    Parameters
+    ----------
+    positions: array, shape (F, A, 3)
+
+    Returns
+    -------
+    ndarray, shape (F,)
+        In the unit of the positions.
+    """
+    x = np.asarray(positions, np.float64)
+    x = x - x.mean(axis=1, keepdims=True)
+    return np.sqrt((x * x).sum(axis=-1).mean(axis=-1))
+
+
+def superpose(
+    positions: ArrayLike, reference: ArrayLike, atoms: ArrayLike | None = None
+) -> FloatArray:
+    """Rotate and move each frame onto a reference, by least squares.
+
+    Proper rotations only (Kabsch, Acta Cryst. A32, 922, 1976).
+
+    Parameters
+    ----------
+    positions: array, shape (F, A, 3)
+    reference: array, shape (A, 3)
+    atoms: array of int, optional
+        Those that are fitted; all atoms move with them. All by default.
+
+    Returns
+    -------
+    ndarray, shape (F, A, 3)
+    """
+    x = np.asarray(positions, np.float64)
+    target = np.asarray(reference, np.float64)
+    fitted = slice(None) if atoms is None else np.asarray(atoms)
+    x = x - x[:, fitted].mean(axis=1, keepdims=True)
+    centre = target[fitted].mean(axis=0)
+    u, _, vt = np.linalg.svd(np.einsum("fai,aj->fij", x[:, fitted], target[fitted] - centre))
+    u[:, :, -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    return x @ (u @ vt) + centre
+
+
+def rmsf(
+    positions: ArrayLike, mean: bool = True, tolerance: float = 1e-9, iterations: int = 100
+) -> FloatArray:
+    """Root mean square distance of each atom from its mean position after superposition.
+
+    Parameters
+    ----------
+    positions: array, shape (F, A, 3)
+        All atoms count in the superposition: give alpha carbons alone for the usual values.
+    mean: bool
+        Superpose on the mean structure, found by iteration; else on the first frame.
+    tolerance: float
+        Change of the mean structure (root mean square, unit of the positions) at which the
+        iteration ends.
+    iterations: int
+        At most this many.
+
+    Returns
+    -------
+    ndarray, shape (A,)
+        In the unit of the positions.
+    """
+    x = np.asarray(positions, np.float64)
+    fitted = superpose(x, x[0])
+    average = fitted.mean(axis=0)
+    for _ in range(iterations if mean else 0):
+        fitted = superpose(x, average)
+        before, average = average, fitted.mean(axis=0)
+        if np.sqrt(((average - before) ** 2).sum(axis=-1).mean()) < tolerance:
+            break
+    return np.sqrt(((fitted - average) ** 2).sum(axis=-1).mean(axis=0))

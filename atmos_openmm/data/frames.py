@@ -1,0 +1,258 @@
+"""Frames that stay on the disk until they are asked for.
+
+A `FrameSource` is a small picklable description (file, dataset, unit), so that it can be handed to
+the worker processes of a loader; each process opens files of its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .faults import DataFileError, Fault, first_line
+
+__all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "read_parallel"]
+
+OPEN_FILES = 8
+"""HDF5 files that a process keeps open."""
+CHUNK_CACHE_BYTES = 2**24
+"""Holds a row of mdCATH's chunks (63 frames) of 20,000 atoms, so that no chunk is inflated twice"""
+
+
+class FrameSource(ABC):
+    """Frames of one molecule.
+
+    Attributes
+    ----------
+    num_frames, num_atoms: int
+    """
+
+    num_frames: int
+    num_atoms: int
+
+    @abstractmethod
+    def read(self, frames: Any = slice(None)) -> NDArray[np.float32]:
+        """Read frames.
+
+        Parameters
+        ----------
+        frames: int, slice or array of int
+            In any order, with repetitions; negative numbers count from the end.
+
+        Returns
+        -------
+        ndarray, shape (F, A, 3), or (A, 3) for an int, float32
+            Positions in nm.
+
+        Raises
+        ------
+        IndexError
+            A frame that is not there.
+        DataFileError
+            The frames cannot be read from the disk.
+        """
+
+    def resolved(self) -> NDArray[np.bool_]:
+        """Which atoms have coordinates of their own, [A]; the others' are placeholders."""
+        return np.ones(self.num_atoms, bool)
+
+    def numbers(self, frames: Any) -> NDArray[np.int64]:
+        """Frame numbers from 0 that an index stands for.
+
+        Raises
+        ------
+        IndexError
+        """
+        if isinstance(frames, slice):
+            return np.arange(self.num_frames)[frames]
+        index = np.atleast_1d(np.asarray(frames))
+        if index.dtype == bool or not np.issubdtype(index.dtype, np.integer):
+            raise IndexError(f"Frames are numbered by integers; {index.dtype} was given.")
+        outside = index[(index < -self.num_frames) | (index >= self.num_frames)]
+        if len(outside):
+            raise IndexError(f"There is no frame {outside[0]} among {self.num_frames} frames.")
+        return np.where(index < 0, index + self.num_frames, index).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFrames(FrameSource):
+    """Frames in memory.
+
+    Attributes
+    ----------
+    positions_nm: ndarray, shape (F, A, 3)
+    mask: ndarray of bool, shape (A,), optional
+        See `FrameSource.resolved`.
+    """
+
+    positions_nm: NDArray[np.float32]
+    mask: NDArray[np.bool_] | None = None
+
+    @property
+    def num_frames(self) -> int:  # type: ignore[override]
+        """Number of frames."""
+        return len(self.positions_nm)
+
+    @property
+    def num_atoms(self) -> int:  # type: ignore[override]
+        """Number of atoms."""
+        return int(self.positions_nm.shape[1])
+
+    def read(self, frames: Any = slice(None)) -> NDArray[np.float32]:
+        numbers = self.numbers(frames)
+        found = self.positions_nm[numbers].astype(np.float32, copy=False)
+        return found[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else found
+
+    def resolved(self) -> NDArray[np.bool_]:
+        return super().resolved() if self.mask is None else self.mask.copy()
+
+
+@dataclass(frozen=True)
+class HDF5Frames(FrameSource):
+    """Frames in a dataset [F, A, 3] of an HDF5 file.
+
+    Attributes
+    ----------
+    path: str
+    dataset: str
+        Path of the dataset inside the file.
+    num_frames, num_atoms: int
+    nm_per_unit: float
+        0.1 for angstrom.
+    """
+
+    path: str
+    dataset: str
+    num_frames: int
+    num_atoms: int
+    nm_per_unit: float = 1.0
+
+    def read(self, frames: Any = slice(None)) -> NDArray[np.float32]:
+        numbers = self.numbers(frames)
+        wanted, place = np.unique(numbers, return_inverse=True)
+        found = np.empty((len(wanted), self.num_atoms, 3), np.float32)
+        try:
+            with _LOCK:
+                dataset = _open(self.path)[self.dataset]
+                # h5py selects scattered rows slowly; a span within one chunk costs no more reading.
+                step = dataset.chunks[0] if dataset.chunks else 1
+                for span in _spans(wanted, step):
+                    first, last = wanted[span.start], wanted[span.stop - 1]
+                    block = dataset[int(first) : int(last) + 1]
+                    picked = block[wanted[span] - first]
+                    found[span] = picked if self.nm_per_unit == 1.0 else picked * self.nm_per_unit
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise DataFileError(
+                Fault(
+                    self.path,
+                    self.dataset,
+                    "unreadable",
+                    f"frames {numbers.min()} to {numbers.max()} cannot be read "
+                    f"({first_line(error)}): the file is truncated or damaged. Get it again.",
+                )
+            ) from error
+        found = found[place.reshape(-1)]
+        return found[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else found
+
+
+def _spans(numbers: NDArray[np.int64], step: int) -> Iterator[slice]:
+    """Runs of increasing frame numbers that are contiguous or lie in one chunk of `step` frames."""
+    start = 0
+    for k in range(1, len(numbers) + 1):
+        if k < len(numbers) and (
+            numbers[k] == numbers[k - 1] + 1 or numbers[k] // step == numbers[k - 1] // step
+        ):
+            continue
+        yield slice(start, k)
+        start = k
+
+
+_LOCK = threading.RLock()
+_FILES: OrderedDict[tuple[int, str], Any] = OrderedDict()
+
+
+def _open(path: str) -> Any:
+    """An open file of this process; a forked process does not touch its parent's."""
+    import h5py
+
+    key = (os.getpid(), os.path.abspath(path))
+    if key in _FILES:
+        _FILES.move_to_end(key)
+        return _FILES[key]
+    file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=10007)
+    _FILES[key] = file
+    mine = [k for k in _FILES if k[0] == key[0]]
+    for old in mine[:-OPEN_FILES]:
+        _FILES.pop(old).close()
+    return file
+
+
+def close_files() -> None:
+    """Close the files that this process keeps open; they are opened again when needed."""
+    with _LOCK:
+        for key in [k for k in _FILES if k[0] == os.getpid()]:
+            _FILES.pop(key).close()
+
+
+def _read(request: tuple[FrameSource, Any]) -> NDArray[np.float32]:
+    source, frames = request
+    return source.read(frames)
+
+
+def read_parallel(
+    requests: Iterable[tuple[FrameSource, slice | int | ArrayLike]],
+    workers: int = 2,
+    ahead: int = 8,
+) -> Iterator[NDArray[np.float32]]:
+    """Read frames in several processes, in the order in which they are asked for.
+
+    HDF5 lets one thread of a process read at a time, decompression included, hence processes.
+    They are started afresh (not forked), so a script that calls this needs the usual
+    ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    requests: iterable of (FrameSource, frames)
+        Taken lazily.
+    workers: int
+        Processes; 0 reads in this one.
+    ahead: int
+        Requests that may be under way or waiting to be taken; bounds the memory.
+
+    Yields
+    ------
+    ndarray, shape (F, A, 3) or (A, 3), float32, nm
+
+    Raises
+    ------
+    DataFileError
+        At the place of the request that failed.
+    """
+    if workers < 0 or ahead < 1:
+        raise ValueError(f"workers is {workers} and ahead {ahead}; expected at least 0 and 1.")
+    if workers == 0:
+        yield from map(_read, requests)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending: deque[Future[NDArray[np.float32]]] = deque()
+        try:
+            for request in requests:
+                pending.append(pool.submit(_read, request))
+                if len(pending) >= ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
