@@ -95,9 +95,7 @@ def test_residue_has_its_formula_charge_bonds_and_hand(name):
     formula, charge, labels = RESIDUES[name]
     middle = features.atom_to_token == 1
     counts = Counter(ELEMENTS[z] for z in features.ref_element[middle].tolist())
-    text = "".join(
-        f"{e}{n if n > 1 else ''}" for e in "CHNOS" if (n := counts.get(e, 0))
-    )
+    text = "".join(f"{e}{n if n > 1 else ''}" for e in "CHNOS" if (n := counts.get(e, 0)))
     assert text == formula
     assert features.num_tokens == 3
     assert features.ref_charge[middle].sum() == charge == features.ref_charge.sum()
@@ -126,13 +124,11 @@ def test_alpha_carbon_follows_the_corn_rule():
 def test_reference_conformers_have_chemical_bond_lengths_and_are_centred():
     topology, _ = build_peptide("GYDPETGTWGHKRC")
     features = features_from_topology(topology)
-    same = features.ref_space_uid[features.bonds[:, 0]] == features.ref_space_uid[
-        features.bonds[:, 1]
-    ]
-    pairs = features.bonds[same]
-    lengths = np.linalg.norm(
-        features.ref_pos[pairs[:, 0]] - features.ref_pos[pairs[:, 1]], axis=1
+    same = (
+        features.ref_space_uid[features.bonds[:, 0]] == features.ref_space_uid[features.bonds[:, 1]]
     )
+    pairs = features.bonds[same]
+    lengths = np.linalg.norm(features.ref_pos[pairs[:, 0]] - features.ref_pos[pairs[:, 1]], axis=1)
     light = (features.ref_element[pairs] == 1).any(axis=1)
     # X-H bonds are 0.96 (O-H) to 1.34 A (S-H), heavy ones 1.23 (C=O) to 1.82 A (C-S); the bounds
     # of distance geometry leave them about 0.1 A.
@@ -573,9 +569,7 @@ def test_arguments_are_checked():
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
-@pytest.mark.parametrize(
-    ("name", "atoms", "charge"), [("1l2y", 304, 1), ("1fme", 504, 4)]
-)
+@pytest.mark.parametrize(("name", "atoms", "charge"), [("1l2y", 304, 1), ("1fme", 504, 4)])
 def test_nmr_structures_agree_with_their_own_coordinates(name, atoms, charge):
     pdb = app.PDBFile(str(SHARED / "structures" / f"{name}.pdb"))
     plain = features_from_topology(pdb.topology)

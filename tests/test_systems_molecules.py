@@ -22,6 +22,7 @@ from atmos_openmm.systems.inputs import read_molecule
 from atmos_openmm.systems.modified import known_names, modified_molecule
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.systems.residues import RESTYPES
+from atmos_openmm.systems.screening import build_screen, screen
 
 PHOSPHATE = [("P", "P"), ("O1P", "O"), ("O2P", "O"), ("O3P", "O")]
 PHOSPHATE_BONDS = [("P", "O1P"), ("P", "O2P"), ("P", "O3P")]
@@ -53,6 +54,12 @@ def assert_partition(features, topology, residues):
     # never leave their residue's block.
     blocks = [owners[t].copy().pop() for t in range(features.num_tokens)]
     assert blocks == sorted(blocks)
+
+
+def residues_of(features, topology):
+    """Residues of the Topology that have atoms in the model."""
+    model = set(features.atom_indices.tolist())
+    return {a.residue.index for a in topology.atoms() if a.index in model}
 
 
 # --- modified residues --------------------------------------------------------------------------
@@ -359,25 +366,28 @@ def crystal(name, tmp_path):
         folder = COMPLEXES / "plb" / "tyk2"
         files = [folder / "01_protein/crd/protein.pdb", folder / "02_ligands/ligands.sdf"]
         return read_molecule(files, records=["lig_ejm_47"]), 290, 24
+    if name == "smn":
+        # In 5,734 waters, chain ends with Amber's names, and a ligand without CONECT records.
+        mol = embedded("CN1C2=C(CCC2)C(=N)C2=C1CCC2")
+        sdf = write_sdf(tmp_path / "36x.sdf", mol)
+        return read_molecule([COMPLEXES / "smn_tudor_36x" / "com.pdb", sdf]), 58, 14
     sdf = write_sdf(tmp_path / "pxylene.sdf", embedded("Cc1ccc(C)cc1"))
     return read_molecule([COMPLEXES / "t4l_pxylene" / "complex.pdb", sdf]), 162, 8
 
 
 @real
-@pytest.mark.parametrize("name", ["5awl", "3ptb", "tyk2", "t4l"])
+@pytest.mark.parametrize("name", ["5awl", "3ptb", "tyk2", "t4l", "smn"])
 def test_real_structures_agree_with_their_features(name, tmp_path):
     molecule, residues, ligand_atoms = crystal(name, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no residue has the wrong hand
         features = molecule.features("heavy")
     assert features.num_tokens == residues + ligand_atoms
-    inside = {
-        a.residue.index
-        for a in molecule.topology.atoms()
-        if a.index in set(features.atom_indices.tolist())
-    }
+    inside = residues_of(features, molecule.topology)
     assert_partition(features, molecule.topology, inside)
     frame = molecule.positions_nm[features.atom_indices] * 10.0
+    # Nature's frames pass the tests that jumps have to pass.
+    assert screen(build_screen(features, molecule.topology), frame * 0.1) == "accepted"
 
     # Every stereocentre: one CA for each residue but glycine and caps, CB of THR and ILE.
     kinds = features.restype.tolist()
@@ -403,12 +413,13 @@ def test_real_structures_agree_with_their_features(name, tmp_path):
 
 
 @real
-@pytest.mark.parametrize("name", ["tyk2", "t4l"])
+@pytest.mark.parametrize("name", ["t4l", "smn"])
 def test_heavy_features_are_the_heavy_part_of_all(name, tmp_path):
     molecule, _, _ = crystal(name, tmp_path)
     full, heavy = molecule.features("all"), molecule.features("heavy")
     keep = np.flatnonzero(full.ref_element > 1)
     number = {int(k): n for n, k in enumerate(keep)}
+    assert_partition(full, molecule.topology, residues_of(full, molecule.topology))
     np.testing.assert_array_equal(heavy.atom_indices, full.atom_indices[keep])
     for field in ("restype", "residue_index", "asym_id", "entity_id", "sym_id", "token_bonds"):
         np.testing.assert_array_equal(getattr(heavy, field), getattr(full, field))
@@ -462,6 +473,31 @@ def test_ligand_of_a_real_complex_has_the_bonds_of_its_sdf(tmp_path):
     )
     heavy = Chem.RemoveHs(mol)
     assert features.token_bonds.sum() / 2 == heavy.GetNumBonds() and count == heavy.GetNumAtoms()
+
+
+@real
+@pytest.mark.parametrize(("target", "count"), [("tyk2", 13), ("mcl1", 25)])
+def test_drug_like_ligands_agree_with_rdkit_and_their_coordinates(target, count):
+    from rdkit import Chem
+
+    path = COMPLEXES / "plb" / target / "02_ligands" / "ligands.sdf"
+    for record in range(count):
+        molecule = read_molecule(path, records=[record])
+        mol = molecule.molecules["LIG"]
+        features = molecule.features("heavy")
+        heavy = Chem.RemoveHs(mol)
+        assert features.num_tokens == features.num_atoms == heavy.GetNumAtoms()
+        assert features.token_bonds.sum() / 2 == len(features.bonds) == heavy.GetNumBonds()
+        assert features.ref_charge.sum() == Chem.GetFormalCharge(mol)
+        centres = Chem.FindMolChiralCenters(heavy, useLegacyImplementation=False)
+        assert features.chiral_centers[:, 0].tolist() == [i for i, _ in centres]
+        frame = molecule.positions_nm[features.atom_indices]
+        volumes = chiral_volumes(frame[None], features.chiral_centers)[0]
+        assert (volumes * features.chiral_signs > 0.3).all()
+        # The molecule gives the same hand as the coordinates it came with.
+        plain = features_from_topology(molecule.topology, "heavy", molecules={"LIG": mol})
+        np.testing.assert_array_equal(plain.chiral_signs, features.chiral_signs)
+        assert screen(build_screen(features, molecule.topology), frame) == "accepted"
 
 
 @real

@@ -157,6 +157,8 @@ def _create_sampler(
     else:
         assert structure is not None
         molecule = read_structure(structure)
+        for note in molecule.notes:
+            click.echo(note, err=True)
     propagator = AtmosPropagator(
         options["model"],
         molecule.topology,

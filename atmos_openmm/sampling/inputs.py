@@ -20,11 +20,15 @@ HYDROGEN_MASS_DA = 1.5
 
 @dataclass(frozen=True)
 class Structure:
-    """A molecule as it was read or built: Topology, positions [P, 3] in nm, and a name."""
+    """A molecule as it was read or built.
+
+    Topology, positions [P, 3] in nm, a name, and what was chosen while reading.
+    """
 
     topology: Topology
     positions_nm: NDArray[np.float64]
     name: str
+    notes: tuple[str, ...] = ()
 
 
 def read_structure(path: Path) -> Structure:
@@ -43,7 +47,7 @@ def read_structure(path: Path) -> Structure:
     faults = bond_faults(file.topology, file.positions_nm)
     # Whatever else is wrong shows in the energy; missing residues may not.
     raise_all([fault for fault in faults if isinstance(fault, MissingAtomsError)])
-    return Structure(file.topology, file.positions_nm, path.stem)
+    return Structure(file.topology, file.positions_nm, path.stem, file.notes)
 
 
 def build_sequence(sequence: str) -> Structure:

@@ -34,30 +34,30 @@ def read_ligands(path: str | Path) -> list[Any]:
         for a file that does not exist or holds no molecules, and for molecules that RDKit cannot
         read or finds impossible; all of these are named
     """
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
 
     path = Path(path)
     if not path.exists():
         raise FeatureError(f"There is no file {path}; check the path.")
     mols: list[Any] = []
     wrong: list[str] = []
-    with Chem.SDMolSupplier(str(path), sanitize=False, removeHs=False) as supplier:
-        RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-        try:
-            for number, mol in enumerate(supplier):
-                if mol is None or not mol.GetNumAtoms():
-                    wrong.append(f"molecule {number} cannot be parsed")
-                    continue
-                try:
-                    Chem.SanitizeMol(mol)
-                except Exception as error:  # RDKit raises several unrelated types here
-                    wrong.append(f"molecule {number} ({title(mol) or 'no title'}): {error}")
-                    continue
-                if mol.GetConformer().Is3D():
-                    Chem.AssignStereochemistryFrom3D(mol)
-                mols.append(mol)
-        finally:
-            RDLogger.EnableLog("rdApp.*")  # type: ignore[attr-defined]
+    # What RDKit has to say goes into the error.
+    with (
+        rdBase.BlockLogs(),
+        Chem.SDMolSupplier(str(path), sanitize=False, removeHs=False) as supplier,
+    ):
+        for number, mol in enumerate(supplier):
+            if mol is None or not mol.GetNumAtoms():
+                wrong.append(f"molecule {number} cannot be parsed")
+                continue
+            try:
+                Chem.SanitizeMol(mol)
+            except Exception as error:  # RDKit raises several unrelated types here
+                wrong.append(f"molecule {number} ({title(mol) or 'no title'}): {error}")
+                continue
+            if mol.GetConformer().Is3D():
+                Chem.AssignStereochemistryFrom3D(mol)
+            mols.append(mol)
     if wrong:
         raise FeatureError(
             f"{path} holds molecules that make no sense: {'; '.join(wrong[:10])}. Mend their "
