@@ -262,6 +262,36 @@ def test_ligand_bonded_to_a_chain_is_a_chain_of_its_own_whose_bonds_are_told():
     np.testing.assert_array_equal(features.token_bonds, expected)
 
 
+def test_ligands_bonded_to_each_other_are_one_chain():
+    # Methoxymethane in two residues, twice, as glycans come; and a lone ligand between them.
+    topology = app.Topology()
+    kinds = {"C": app.element.carbon, "O": app.element.oxygen, "H": app.element.hydrogen}
+
+    def residue(name, heavy, hydrogens):
+        here = topology.addResidue(name, chain)
+        atoms = [topology.addAtom(f"{e}{k}", kinds[e], here) for k, e in enumerate(heavy)]
+        for one, two in zip(atoms, atoms[1:], strict=False):
+            topology.addBond(one, two)
+        for atom, count in zip(atoms, hydrogens, strict=True):
+            for k in range(count):
+                topology.addBond(atom, topology.addAtom(f"H{atom.name}{k}", kinds["H"], here))
+        return atoms
+
+    chain = topology.addChain()
+    for k in range(2):
+        methyl, ether = residue("MET1", "C", [3]), residue("MEO", "OC", [0, 3])
+        topology.addBond(methyl[0], ether[0])
+        if k == 0:
+            residue("ETH", "CC", [3, 3])
+    features = features_from_topology(topology)
+    assert features.asym_id.tolist() == [0] * 3 + [1] * 2 + [2] * 3
+    assert features.residue_index.tolist() == [1, 2, 2, 1, 1, 1, 2, 2]
+    assert features.entity_id.tolist() == [0] * 3 + [1] * 2 + [0] * 3
+    assert features.sym_id.tolist() == [0] * 5 + [1] * 3
+    told = np.argwhere(np.triu(features.token_bonds)).tolist()
+    assert told == [[0, 1], [1, 2], [3, 4], [5, 6], [6, 7]]
+
+
 def test_token_bonds_of_chains_are_those_that_the_sequence_does_not_tell():
     # Protenix's rule: a bond of residues that are neighbours in a chain is not told, whatever
     # bond it is; the bond that closes a ring is.
@@ -337,6 +367,21 @@ def test_molecule_that_does_not_fit_is_compared_atom_by_atom():
         topology.addBond(atoms[b.GetBeginAtomIdx()], atoms[b.GetEndAtomIdx()])
     with pytest.raises(FeatureError, match="of the residue without counterpart: X0; of the mol"):
         features_from_topology(topology, molecules={"LIG": Chem.MolFromSmiles("NCc1ccccc1")})
+
+
+def test_positions_that_are_not_finite_are_named():
+    topology, positions = build_peptide("ACE-ALA-NME")
+    positions[8, 1] = np.nan
+    with pytest.raises(FeatureError, match=r"at 1 atoms: 8 \(CA of ALA 2\)"):
+        features_from_topology(topology, positions=positions)
+
+
+def test_missing_atom_of_a_chain_end_is_told_apart_from_a_missing_bond():
+    topology, _ = build_peptide("GLY-SER")
+    light = {a.index for a in topology.atoms() if a.element.symbol == "H"}
+    broken, _ = rebuild(topology, drop=light | {index_of(topology, 1, "OG")})
+    with pytest.raises(MissingAtomsError, match=r"SER 2.*lacks 1 of its 7 heavy atoms \(OG not"):
+        features_from_topology(broken, "heavy")
 
 
 def test_nucleic_acids_are_refused_by_name():

@@ -194,7 +194,14 @@ def features_from_topology(
         except ValueError as error:
             raise FeatureError(str(error)) from error
         if not np.isfinite(coordinates).all():
-            raise FeatureError("positions hold values that are not finite.")
+            bad = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
+            atoms_there = list(topology.atoms())
+            named = ", ".join(f"{i} ({atoms_there[i].name} of {atoms_there[i].residue.name} "
+                              f"{atoms_there[i].residue.id})" for i in bad[:10])  # fmt: skip
+            raise FeatureError(
+                f"positions hold values that are not finite, at {len(bad)} atoms: {named}"
+                f"{', ...' if len(bad) > 10 else ''}. Give another frame."
+            )
     graphs = residue_graphs(topology, select_solute(topology, solute))
     fits = fit_residues(graphs, molecules, atoms == "all")
     residues = [BuiltResidue(g, f, coordinates) for g, f in zip(graphs, fits, strict=True)]

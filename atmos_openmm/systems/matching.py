@@ -100,6 +100,8 @@ def match_graph(skeleton: Skeleton, graph: ResidueGraph) -> list[list[int]]:
 def _explain_mismatch(graph: ResidueGraph, template: ResidueTemplate) -> FeatureError:
     """Say why heavy atoms do not fit a standard residue."""
     names = {graph.names[i] for i in graph.heavy}
+    if template.is_amino_acid and "OXT" in names - set(template.names):
+        template = template.with_terminal_oxygen()
     missing = [n for n in template.names if n not in names]
     extra = sorted(names - set(template.names) - {"OXT"})
     if len(graph.heavy) < len(template.names):

@@ -79,7 +79,8 @@ def read_structure_file(path: str | Path) -> StructureFile:
         )
     notes: list[str] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Remarks may be in any encoding; what is read here is ASCII.
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         if suffix in PDB_SUFFIXES:
             lines, records = _first_pdb_model(lines, notes)
         else:
