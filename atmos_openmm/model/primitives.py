@@ -7,21 +7,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def column_major(layer: nn.Linear) -> None:
+    """Lay the weight [c_out, c_in] of a linear layer out anew, its columns contiguous.
+
+    To be called before the weights are set. Only the strides differ: names, shapes and gradients
+    stay, and ``load_state_dict``, ``.to()``, copies and TorchScript keep the layout. For a few
+    dozen rows, as many as a small molecule has tokens, a matrix product reads such weights as
+    they are; the usual layout it repacks first, which takes a third of its time (MKL, one thread).
+    """
+    weight = layer.weight
+    if not weight.mT.is_contiguous():
+        weight.data = torch.empty_like(weight.mT, memory_format=torch.contiguous_format).mT
+
+
 class Linear(nn.Linear):
-    """A linear layer with LeCun-normal weights and an offset of zero.
+    """A linear layer with LeCun-normal weights, columns contiguous, and an offset of zero.
 
     PyTorch's own draw of the weights, which would be thrown away, takes seconds at full width.
     """
 
     def reset_parameters(self) -> None:
         """Draw the weights afresh."""
-        nn.init.normal_(self.weight, std=1.0 / math.sqrt(self.in_features))
+        column_major(self)
+        # Along the columns: filling a strided tensor takes seven times as long.
+        nn.init.normal_(self.weight.mT, std=1.0 / math.sqrt(self.in_features))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
 
 class ZeroLinear(nn.Linear):
-    """A linear layer that starts at zero weights and an offset of ``start``."""
+    """A linear layer that starts at zero weights, columns contiguous, and an offset of `start`."""
 
     def __init__(self, c_in: int, c_out: int, bias: bool, start: float = 0.0) -> None:
         self.start = start
@@ -29,6 +44,7 @@ class ZeroLinear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Set the weights to their start."""
+        column_major(self)
         nn.init.zeros_(self.weight)
         if self.bias is not None:
             nn.init.constant_(self.bias, self.start)

@@ -97,12 +97,25 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
 
 
+def laid_out_like(value: Tensor, like: Tensor) -> Tensor:
+    """Return a copy of a tensor with the layout in memory and the device of another.
+
+    A file holds rows; PyTorch's updates of many tensors at once take another path, with other
+    last bits, where a parameter and its moments differ in layout.
+    """
+    return torch.empty_like(like, dtype=value.dtype).copy_(value)
+
+
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put an optimizer's moments back."""
     state = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     values: dict[int, dict[str, Tensor]] = {}
     for key, value in part(tensors, "optimizer").items():
         index, name = key.split(".", 1)
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            value = laid_out_like(value, parameter)
         values.setdefault(int(index), {})[name] = value
     state["state"] = values
     optimizer.load_state_dict(state)

@@ -18,7 +18,13 @@ from torch import Tensor
 from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
 from ..model.features import ModelFeatures, model_features
-from .checkpoint import load_checkpoint, part, restore_optimizer, save_checkpoint
+from .checkpoint import (
+    laid_out_like,
+    load_checkpoint,
+    part,
+    restore_optimizer,
+    save_checkpoint,
+)
 from .dataset import Molecule, RolloutSampler, load_molecules
 from .losses import rollout_loss
 
@@ -216,7 +222,8 @@ class Trainer:
             )
         self.model.load_state_dict(part(tensors, "model"))
         ema = part(tensors, "ema")
-        self.ema = {name: ema[name].to(self.device) for name in self.model.state_dict()}
+        own = self.model.state_dict()
+        self.ema = {name: laid_out_like(ema[name], value) for name, value in own.items()}
         restore_optimizer(self.optimizer, tensors)
         self.step = int(state["step"])
         self.best = float(state["best"])
