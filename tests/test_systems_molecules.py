@@ -17,7 +17,7 @@ from atmos_openmm.systems.errors import (
     UnknownResidueError,
 )
 from atmos_openmm.systems.features import features_from_topology
-from atmos_openmm.systems.geometry import chiral_volumes
+from atmos_openmm.systems.geometry import chiral_volumes, torsion_cosines
 from atmos_openmm.systems.inputs import read_molecule
 from atmos_openmm.systems.modified import known_names, modified_molecule
 from atmos_openmm.systems.peptides import build_peptide
@@ -327,6 +327,38 @@ def test_caps_by_atoms_are_ligands_in_the_chain():
     assert_partition(many, topology, {0, 1, 2})
     with pytest.raises(FeatureError, match="caps is 'none'"):
         features_from_topology(topology, caps="none")
+
+
+# --- ligands ------------------------------------------------------------------------------------
+
+
+ISOMERS = [("C/C=C/CO", "C/C=C\\CO"), ("O/N=C(/C)CC", "O/N=C(\\C)CC")]
+
+
+@pytest.mark.parametrize(("smiles", "other"), [*ISOMERS, *(pair[::-1] for pair in ISOMERS)])
+def test_double_bonds_of_ligands_are_as_in_the_positions(smiles, other, tmp_path):
+    mol = embedded(smiles)
+    molecule = read_molecule(write_sdf(tmp_path / "ligand.sdf", mol))
+    bond = next(b for b in mol.GetBonds() if b.GetBondTypeAsDouble() == 2)
+    middle = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    outer = [
+        next(n.GetIdx() for n in mol.GetAtomWithIdx(k).GetNeighbors() if n.GetIdx() not in middle)
+        for k in middle
+    ]
+    torsion = np.array([[outer[0], *middle, outer[1]]])
+    wanted = np.sign(torsion_cosines(molecule.positions_nm[None], torsion)[0, 0])
+    contrary = {"LIG": embedded(other)}
+    # From the molecule, from the orders of the Topology's bonds, and against the other isomer.
+    for chemistry in (molecule.molecules, None, contrary):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            features = features_from_topology(
+                molecule.topology, positions=molecule.positions_nm, molecules=chemistry
+            )
+        found = torsion_cosines(features.ref_pos.astype(float)[None], torsion)[0, 0]
+        assert np.sign(found) == wanted
+        told = ["another isomer" in str(w.message) for w in caught]
+        assert told == ([True] if chemistry is contrary else [])
 
 
 # --- errors -------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from .chemistry import (
     ResidueChemistry,
     build_chemistry,
     cis_sign,
-    labelled_order,
     triple_product_sign,
 )
 from .errors import FeatureError
+from .labels import labelled_order
 from .matching import Fit
 from .residue_graph import ResidueGraph
 
@@ -54,9 +54,11 @@ class BuiltResidue:
         # Where each atom of the naming convention is found under the labels in use.
         self.conventional = np.argsort(order)[labelled_order(self.chemistry)]
 
-    def _build(self, flips: frozenset[int]) -> ResidueChemistry:
+    def _build(
+        self, flips: frozenset[int], turns: frozenset[tuple[int, int]] = frozenset()
+    ) -> ResidueChemistry:
         try:
-            return build_chemistry(*self.arguments, flips)
+            return build_chemistry(*self.arguments, flips, turns)
         except FeatureError as error:
             raise FeatureError(f"{self.graph.label()}: {error}") from error
 
@@ -89,15 +91,23 @@ class BuiltResidue:
                 f"{self.graph.label()}: the positions given are flat at {names}, so that its hand "
                 "cannot be told. Minimise the structure first."
             )
+        chemistry = self.chemistry
+        turns = {
+            (entry[1], entry[2]): entry[4]
+            for entry, sign in zip(chemistry.double, chemistry.double_signs, strict=True)
+            if self._sign(entry[:4], coordinates, cis_sign) == -sign
+        }
         # A centre whose hand nobody gave has that of the positions, which is no news.
-        told = flips.difference(self.chemistry.undefined)
+        told = sorted(flips.difference(chemistry.undefined))
+        told += [k for bond, known in turns.items() if known for k in bond]
         if told:
-            names = ", ".join(self.graph.names[self.fit.atoms[k]] for k in sorted(told))
+            names = ", ".join(self.graph.names[self.fit.atoms[k]] for k in told)
             known = "standard residue" if self.fit.template is not None else "molecule known for it"
             warnings.warn(
                 f"{self.graph.label()} has the opposite hand of the {known} at {names} in "
-                "the positions given (a D residue or an epimer); the positions' hand is used.",
+                "the positions given (a D residue, an epimer or another isomer); the positions' "
+                "hand is used.",
                 stacklevel=4,
             )
-        if flips:
-            self.chemistry = self._build(flips)
+        if flips or turns:
+            self.chemistry = self._build(flips, frozenset(turns))

@@ -61,6 +61,11 @@ class ResidueChemistry:
         flat groups whose two ends are told apart by cis and trans (the hydrogens of an amide's
         NH2, arginine's NH1 and NH2): (reference, middle, centre, end, swap); the end is cis or
         trans to the reference about the bond middle-centre
+    double: tuple of (int, int, int, int, bool)
+        double bonds that have a cis and a trans form: a neighbour, the two atoms, a neighbour of
+        the second; and whether the skeleton says which it is
+    double_signs: tuple of int
+        +1 where these neighbours are cis in the conformer, -1 where they are trans
     """
 
     num_heavy: int
@@ -73,6 +78,8 @@ class ResidueChemistry:
     undefined: tuple[int, ...]
     alike: tuple[tuple[int, int, int, int, tuple[tuple[int, int], ...]], ...]
     planar: tuple[tuple[int, int, int, int, tuple[tuple[int, int], ...]], ...]
+    double: tuple[tuple[int, int, int, int, bool], ...]
+    double_signs: tuple[int, ...]
 
 
 def cis_sign(a: Vector, b: Vector, c: Vector, d: Vector) -> int:
@@ -196,6 +203,25 @@ def _flat_ends(mol: Any, centre: int, neighbours: list[int]) -> tuple[list[int],
     return ends, next(n for n in neighbours if n not in ends)
 
 
+def _double_bonds(mol: Any) -> list[tuple[int, int, int, int, bool]]:
+    """Return double bonds with a cis and a trans form, see `ResidueChemistry.double`."""
+    from rdkit import Chem
+
+    found = []
+    for info in Chem.FindPotentialStereo(mol, cleanIt=False):
+        if info.type != Chem.StereoType.Bond_Double:
+            continue
+        bond = mol.GetBondWithIdx(info.centeredOn)
+        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        sides = [[n.GetIdx() for n in mol.GetAtomWithIdx(k).GetNeighbors() if n.GetIdx() != other]
+                 for k, other in ((i, j), (j, i))]  # fmt: skip
+        if bond.IsInRing() or not all(sides):
+            continue
+        told = info.specified == Chem.StereoSpecified.Specified
+        found.append((min(sides[0]), i, j, min(sides[1]), told))
+    return found
+
+
 def _resonant_ends(mol: Any) -> list[list[int]]:
     """Return groups of oxygens that differ only in which of them is drawn with the double bond.
 
@@ -220,6 +246,7 @@ def build_chemistry(
     partners: tuple[tuple[int, int], ...],
     outer: tuple[int, ...] = (),
     flips: frozenset[int] = frozenset(),
+    turns: frozenset[tuple[int, int]] = frozenset(),
 ) -> ResidueChemistry:
     """Build a residue's chemistry and reference conformer.
 
@@ -236,6 +263,8 @@ def build_chemistry(
         order (proline's N, seen from CD)
     flips: frozenset of int
         stereocentres that have the hand opposite to that of the residue built without flips
+    turns: frozenset of (int, int)
+        double bonds that are cis where the residue built without turns has trans, or the reverse
 
     Raises
     ------
@@ -273,11 +302,18 @@ def build_chemistry(
              or not any(mol.GetBondBetweenAtoms(i, g[0]) for g in resonant)]  # fmt: skip
     undefined = tuple(sorted(i for i, code in found if i in heavy and code == "?"))
     positions = _embed(mol)
-    if flips:
+    quartets = _double_bonds(mol)
+    if flips or turns:
         # Tags from the first conformer: they exist at centres that the skeleton leaves open too.
         Chem.AssignStereochemistryFrom3D(mol)
         for k in flips:
             mol.GetAtomWithIdx(k).InvertChirality()
+        for a, i, j, d, _ in quartets:
+            bond = mol.GetBondBetweenAtoms(i, j)
+            cis = cis_sign(*(positions[k] for k in (a, i, j, d))) > 0
+            bond.SetStereoAtoms(a, d)
+            kinds = Chem.BondStereo.STEREOTRANS, Chem.BondStereo.STEREOCIS
+            bond.SetStereo(kinds[cis != ((i, j) in turns)])
         positions = _embed(mol)
     keep = sorted(local, key=lambda k: local[k])
     conformer = positions[keep]
@@ -340,57 +376,17 @@ def build_chemistry(
         if reference is not None and swap is not None:
             pairs = tuple((local[i], local[j]) for i, j in swap)
             planar.append((reference, rest, c, local[ends[0]], pairs))
+    double = [
+        (local[a], i, j, local[d], told)
+        for a, i, j, d, told in quartets
+        if all(k in local for k in (a, i, j, d)) and max(i, j) < n_heavy
+    ]
+    sides = tuple(cis_sign(*(conformer[k] for k in entry[:4])) for entry in double)
     # Large branches first: exchanging them carries the smaller ones along.
     alike.sort(key=lambda entry: -len(entry[4]))
     planar.sort(key=lambda entry: -len(entry[4]))
     formal = tuple(mol.GetAtomWithIdx(k).GetFormalCharge() for k in keep)
     return ResidueChemistry(
         n_heavy, tuple(parents), formal, tuple(bonds), conformer,
-        tuple(chiral), tuple(signs), undefined, tuple(alike), tuple(planar),
+        tuple(chiral), tuple(signs), undefined, tuple(alike), tuple(planar), tuple(double), sides,
     )  # fmt: skip
-
-
-def labelled_order(
-    chemistry: ResidueChemistry,
-    alike: tuple[int, ...] | None = None,
-    planar: tuple[int, ...] | None = None,
-) -> IntArray:
-    """Return which atom of the conformer each atom is, for like atoms labelled in a given hand.
-
-    Which of a methylene's hydrogens is called HB2 is a matter of labels, yet a molecule keeps it
-    for ever. By default every tetrahedral centre has the sign -1 of its triple product, which for
-    methylenes (inner neighbour, outer neighbour, hydrogen of the lower number), VAL CB and LEU CG
-    is the wwPDB's naming (Markley et al., J. Biomol. NMR 12, 1, 1998); for methyls, whose naming
-    has no hand, it is this package's choice. In flat groups the lower number is cis to the
-    backbone's side.
-
-    Parameters
-    ----------
-    chemistry: ResidueChemistry
-        the residue
-    alike: tuple of int, optional
-        wanted sign for each entry of `chemistry.alike`; 0 keeps the convention
-    planar: tuple of int, optional
-        for each entry of `chemistry.planar`: 1 for cis, -1 for trans, 0 for the convention
-
-    Returns
-    -------
-    int64 [L]
-        `chemistry.conformer[order]` is the conformer so labelled
-    """
-    order = np.arange(len(chemistry.conformer))
-    for k, (r, m, c, end, swap) in enumerate(chemistry.planar):
-        want = (planar[k] if planar is not None else 0) or 1
-        if cis_sign(*chemistry.conformer[order[[r, m, c, end]]]) != want:
-            _exchange(order, swap)
-    for k, (c, a, b, d, swap) in enumerate(chemistry.alike):
-        want = (alike[k] if alike is not None else 0) or -1
-        if triple_product_sign(*chemistry.conformer[order[[c, a, b, d]]]) != want:
-            _exchange(order, swap)
-    return order
-
-
-def _exchange(order: IntArray, swap: tuple[tuple[int, int], ...]) -> None:
-    """Exchange pairs of atoms in place."""
-    for i, j in swap:
-        order[[i, j]] = order[[j, i]]
