@@ -22,6 +22,7 @@ import click
 COMMANDS = {
     "demo": "Sample alanine dipeptide with the bundled model beside plain MD; make a report.",
     "run": "Hybrid sampling of a PDB file or a sequence: learned jumps and short MD in turn.",
+    "rollout": "A trajectory by the model alone, frame after frame, without MD between.",
     "validate": "Check every frame of a trajectory against its force field and geometry.",
     "simulate": "Make training trajectories of peptides with OpenMM.",
     "train": "Train a propagator from trajectory files.",

@@ -71,6 +71,29 @@ def bound(kind: str) -> torch.jit.ScriptModule:
     return bind_network(network(), features.tensors(), TINY)
 
 
+def model_file(folder: Path, **changes) -> Path:
+    """A model file with random weights, for the dipeptide."""
+    from atmos_openmm.model.export import Capabilities, save_model
+
+    declared = {
+        "name": "tiny",
+        "atoms": "all",
+        "elements": [1, 6, 7, 8],
+        "residues": ["ACE", "ALA", "NME"],
+        "max_tokens": 3,
+        "max_atoms": 30,
+        "lag_range_ps": (1.0, 100.0),
+        "temperature_range_kelvin": (280.0, 400.0),
+        "denoising_steps": 12,
+        "trained_on": "nothing: random weights",
+        "licence": "MIT",
+        "config": TINY.to_dict(),
+    }
+    path = folder / "tiny.atmos"
+    save_model(path, network(), Capabilities(**{**declared, **changes}))
+    return path
+
+
 def rollout(folder: str | Path, module=None, kind: str = "torsion", **changes):
     """A small rollout of the dipeptide with two walkers; "network" keeps frames that fail."""
     from atmos_openmm.sampling import Rollout

@@ -7,12 +7,10 @@ import signal
 import numpy as np
 import pytest
 import sampling_cases as cases
-from model_support import TINY, network
 from openmm import unit
-from rollout_cases import bound, rollout
+from rollout_cases import bound, model_file, rollout
 
 from atmos_openmm import AtmosPropagator
-from atmos_openmm.model.export import Capabilities, load_model, save_model
 from atmos_openmm.sampling import Rollout, read_rollout
 from atmos_openmm.sampling.files import StorageError
 from atmos_openmm.sampling.growing_table import GrowingTable, read_table
@@ -21,24 +19,9 @@ from atmos_openmm.sampling.growing_table import GrowingTable, read_table
 @pytest.fixture(scope="module")
 def propagator(tmp_path_factory):
     """A real model with random weights, for lags of 1 to 100 ps."""
-    path = tmp_path_factory.mktemp("model") / "tiny.atmos"
-    declared = Capabilities(
-        name="tiny",
-        atoms="all",
-        elements=[1, 6, 7, 8],
-        residues=["ACE", "ALA", "NME"],
-        max_tokens=3,
-        max_atoms=30,
-        lag_range_ps=(1.0, 100.0),
-        temperature_range_kelvin=(280.0, 400.0),
-        denoising_steps=12,
-        trained_on="nothing: random weights",
-        licence="MIT",
-        config=TINY.to_dict(),
-    )
-    save_model(path, network(), declared)
+    path = model_file(tmp_path_factory.mktemp("model"))
     topology, _, positions = cases.dipeptide()
-    return AtmosPropagator(load_model(path), topology, positions=positions)
+    return AtmosPropagator(path, topology, positions=positions)
 
 
 def test_values_outside_the_model(propagator, tmp_path):
@@ -55,6 +38,10 @@ def test_values_outside_the_model(propagator, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             Rollout(topology, positions, propagator, tmp_path / "run", **arguments)
+    for device, message in (("abacus", "abacus"), ("meta", "'meta'"), ("cuda:99", "'cuda:99'")):
+        other = AtmosPropagator(bound("torsion"), topology, lag=10.0, device=device)
+        with pytest.raises(ValueError, match=f"cannot compute on the device.*{message}"):
+            Rollout(topology, positions, other, tmp_path / "run")
     # What is refused leaves no folder behind that would stand in the way.
     assert not (tmp_path / "run").exists()
     with Rollout(topology, positions, propagator, tmp_path / "run") as made:

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._terminal import Integers, ProgressLine, stopping_on_signals
+
 if TYPE_CHECKING:
     from ..sampling.hybrid import HybridSampler
-    from ..sampling.progress import Progress
-
-
-class _Integers(click.ParamType):
-    """Whole numbers separated by commas: 10,20 or 0-21 (ranges include both ends)."""
-
-    name = "numbers"
-
-    def __init__(self, ranges: bool = False) -> None:
-        self._ranges = ranges
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        numbers: list[int] = []
-        try:
-            for part in filter(None, str(value).split(",")):
-                first, _, last = part.partition("-") if self._ranges else (part, "", "")
-                numbers += range(int(first), int(last or first) + 1)
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 10,20.", param, ctx)
-        return tuple(numbers)
 
 
 @click.command("run")
@@ -70,14 +48,14 @@ class _Integers(click.ParamType):
               help="Width of the energy window, in standard deviations above the mean.")
 @click.option("--window-samples", type=click.IntRange(2), default=20, show_default=True,
               help="MD energies that the window has to know before the first jump.")
-@click.option("--relax", type=_Integers(), default="", metavar="N,N,...",
+@click.option("--relax", type=Integers(), default="", metavar="N,N,...",
               help="Minimiser iterations of each relaxation stage, e.g. 10,20. None by default.")
 @click.option("--forcefield", multiple=True,
               default=("amber14-all.xml", "implicit/gbn2.xml"), show_default=True,
               help="OpenMM force field file; give the option again for each.")
 @click.option("--hydrogen-mass", type=float, default=1.5, show_default=True,
               help="Mass of hydrogens, dalton; 0 leaves the force field's.")
-@click.option("--solute", type=_Integers(ranges=True), metavar="I,I-I,...",
+@click.option("--solute", type=Integers(ranges=True), metavar="I,I-I,...",
               help="Atoms that the model moves, as indices from 0; everything but water and ions "
               "by default.")
 @click.option("--platform", help="OpenMM platform; the fastest by default.")
@@ -119,8 +97,8 @@ def command(structure: Path | None, sequence: str | None, output: Path, **option
     with sampler:
         if sampler.cycle:
             click.echo(f"Going on in {output} after cycle {sampler.cycle}.", err=True)
-        show = _ProgressLine()
-        with _stopping_on_signals(sampler):
+        show = ProgressLine()
+        with stopping_on_signals(sampler, "this cycle"):
             if options["valid_frames"] is not None:
                 summary = sampler.run(
                     valid_frames=options["valid_frames"],
@@ -195,50 +173,3 @@ def _create_sampler(
         settings={"molecule": molecule.name, "forcefield": list(options["forcefield"])},
         notes={"command": " ".join(sys.argv)},
     )
-
-
-class _ProgressLine:
-    """Shows progress on stderr: in place on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._interval_s = 0.5 if self._terminal else 30.0
-        self._last = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._last < self._interval_s:
-            return
-        self._last = now
-        line = progress.line()
-        click.echo(f"\r\033[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
-
-    def finish(self) -> None:
-        """Leave the line."""
-        if self._terminal:
-            click.echo("", err=True)
-
-
-class _stopping_on_signals:
-    """Within the block, Ctrl-C or SIGTERM ends the run after its cycle, a second one at once."""
-
-    def __init__(self, sampler: HybridSampler) -> None:
-        self._sampler = sampler
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._handle)
-            except ValueError:  # not the main thread: signals are somebody else's
-                return
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if self._sampler.stopped:
-            raise KeyboardInterrupt
-        self._sampler.stop()
-        click.echo("\nStopping after this cycle; once more to stop at once.", err=True)

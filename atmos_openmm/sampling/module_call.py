@@ -149,6 +149,26 @@ def call_module(
     return arrays[0], arrays[1], arrays[2]
 
 
+def check_device(device: str) -> None:
+    """Refuse a torch device that is not there.
+
+    Raises
+    ------
+    ValueError
+        if torch does not know the name, or finds no such device
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"Torch {torch.__version__} cannot compute on the device {device!r}: {cause} Use "
+            "'cpu', or a torch and a driver that know the device."
+        ) from None
+
+
 def module_digest(module: torch.jit.ScriptModule) -> str:
     """Hash of a scripted module: code, constants, attributes and tensors of every submodule.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .module_call import call_module, module_sizes
+from .module_call import call_module, check_device, module_sizes
 from .noise import proposal_noise, walker_seed
 from .rollout_attempt import Attempt
 from .superposition import centroid, superpose
@@ -38,6 +38,11 @@ class Proposer:
     ----------
     state_size: int
         numbers in the latent of one walker, S
+
+    Raises
+    ------
+    ValueError
+        if the propagator's device is not there
     """
 
     def __init__(
@@ -48,12 +53,14 @@ class Proposer:
         temperature_k: float,
         threads: int = 1,
     ) -> None:
+        device = propagator.info()["device"]
+        check_device(device)
         sizes = module_sizes(propagator.bind())
         self.state_size = sizes.state_size
         self._noise_size = sizes.noise_size
         self._propagator = propagator
         self._screen = propagator.getScreen()
-        self._device = propagator.info()["device"]
+        self._device = device
         self._seed = seed
         self._lag_ps = lag_ps
         self._temperature_k = temperature_k

@@ -1,0 +1,107 @@
+"""What commands that run for long share: lists of numbers, a progress line, stopping on signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import Any, Protocol
+
+import click
+
+
+class Integers(click.ParamType):
+    """Whole numbers separated by commas: 10,20 or 0-21 (ranges include both ends)."""
+
+    name = "numbers"
+
+    def __init__(self, ranges: bool = False) -> None:
+        self._ranges = ranges
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        numbers: list[int] = []
+        try:
+            for part in filter(None, str(value).split(",")):
+                first, _, last = part.partition("-") if self._ranges else (part, "", "")
+                numbers += range(int(first), int(last or first) + 1)
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 10,20.", param, ctx)
+        return tuple(numbers)
+
+
+class HasLine(Protocol):
+    """Progress of any run."""
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        ...
+
+
+class Stoppable(Protocol):
+    """A run that can be asked to stop."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it."""
+        ...
+
+
+class ProgressLine:
+    """Shows progress on stderr: in place on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._interval_s = 0.5 if self._terminal else 30.0
+        self._last = 0.0
+
+    def __call__(self, progress: HasLine) -> None:
+        now = time.monotonic()
+        if now - self._last < self._interval_s:
+            return
+        self._last = now
+        line = progress.line()
+        click.echo(f"\r\033[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
+
+    def finish(self) -> None:
+        """Leave the line."""
+        if self._terminal:
+            click.echo("", err=True)
+
+
+class stopping_on_signals:
+    """Within the block, Ctrl-C or SIGTERM ends a run at its next stop, a second one at once.
+
+    Parameters
+    ----------
+    run: Stoppable
+    after: str
+        what is still completed, for the message
+    """
+
+    def __init__(self, run: Stoppable, after: str) -> None:
+        self._run = run
+        self._after = after
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._handle)
+            except ValueError:  # not the main thread: signals are somebody else's
+                return
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._run.stopped:
+            raise KeyboardInterrupt
+        self._run.stop()
+        click.echo(f"\nStopping after {self._after}; once more to stop at once.", err=True)

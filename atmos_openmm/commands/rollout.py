@@ -1,0 +1,134 @@
+"""`atmos-openmm rollout`: a trajectory of the learned propagator alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._terminal import Integers, ProgressLine, stopping_on_signals
+
+if TYPE_CHECKING:
+    from ..sampling.rollout import Rollout
+
+
+@click.command("rollout")
+@click.argument("structure", required=False, type=click.Path(path_type=Path))
+@click.option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME.")
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for everything that is written. If it holds a rollout with the same settings, "
+    "that one goes on.",
+)
+@click.option("--model", default="capped-amino-acids", show_default=True,
+              help="Name of a bundled model or path of an .atmos file.")
+@click.option("--frames", type=click.IntRange(0), default=1000, show_default=True,
+              help="Frames of each walker in total.")
+@click.option("--walkers", type=click.IntRange(1), default=1, show_default=True,
+              help="Trajectories from the same start; they go through the network together.")
+@click.option("--lag", type=float, help="Time between frames, ps; the model's longest by default.")
+@click.option("--temperature", type=float, default=300.0, show_default=True,
+              help="Asked of the model, K.")
+@click.option("--on-invalid", type=click.Choice(["retry", "keep", "stop"]), default="retry",
+              show_default=True,
+              help="What becomes of a frame that fails the screen. retry: it is drawn again from "
+              "the last valid frame. keep: it is written and gone on from. stop: the rollout ends. "
+              "Each has a row in frames.csv, with the reason.")
+@click.option("--max-attempts", type=click.IntRange(1), default=20, show_default=True,
+              help="With retry: how often a frame is drawn before the rollout ends.")
+@click.option("--solute", type=Integers(ranges=True), metavar="I,I-I,...",
+              help="Atoms that the model moves, as indices from 0; everything but water and ions "
+              "by default. Only these are written.")
+@click.option("--format", "trajectory_format", type=click.Choice(["dcd", "xtc"]), default="dcd",
+              show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of the noise; 0 draws one (it is kept in run.json).")
+@click.option("--device", default="cpu", show_default=True,
+              help="Where the network runs: cpu, cuda, cuda:1.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True,
+              help="Threads of the network on the CPU; more than 1 pays for large molecules only.")
+@click.option("--commit", type=float, default=30.0, show_default=True,
+              help="Seconds between commits; work since the last one is repeated after a kill.")
+def command(structure: Path | None, sequence: str | None, output: Path, **options: Any) -> None:
+    """Let the model generate a trajectory of STRUCTURE (a PDB or mmCIF file) by itself.
+
+    Each frame comes from the one before and from the model's latent state, one lag later; there is
+    no molecular dynamics between them and no force field. The folder gets topology.pdb, a
+    trajectory for each walker, frames.csv with a row for every frame and every attempt that failed
+    the screen, and run.json. Energies are judged by `atmos-openmm validate`.
+
+    The same command again goes on where it was stopped or killed, with the same frames as if it
+    had not been. With more --frames it makes the trajectory longer. Ctrl-C ends it after the
+    current frame.
+
+    \b
+    atmos-openmm rollout --sequence ACE-VAL-NME -o valine --frames 500 --walkers 4
+    atmos-openmm rollout protein.pdb -o frames --model mine.atmos --lag 1000 --device cuda
+    """
+    if (structure is None) == (sequence is None):
+        raise click.UsageError("Give either a structure file or --sequence.")
+    rollout = _create_rollout(structure, sequence, output, options)
+    with rollout:
+        if rollout.frame:
+            click.echo(f"Going on in {output} after frame {rollout.frame}.", err=True)
+        show = ProgressLine()
+        with stopping_on_signals(rollout, "this frame"):
+            try:
+                summary = rollout.run(options["frames"], progress=show)
+            except RuntimeError as error:
+                raise click.ClickException(
+                    f"{error} What was generated before is in {output}."
+                ) from error
+            finally:
+                show.finish()
+    click.echo(str(summary))
+    click.echo(f"Everything is in {output}. Populations are the model's.")
+    if not summary.complete:
+        click.get_current_context().exit(130 if rollout.stopped else 1)
+
+
+def _create_rollout(
+    structure: Path | None, sequence: str | None, output: Path, options: dict[str, Any]
+) -> Rollout:
+    """Everything from the input file to the rollout."""
+    # Before anything slow: an unwritable folder should not cost the user a minute.
+    from ..sampling.files import check_writable
+
+    check_writable(output)
+    from ..propagator import AtmosPropagator
+    from ..sampling.inputs import build_sequence, read_structure
+    from ..sampling.rollout import Rollout
+
+    if sequence is not None:
+        molecule = build_sequence(sequence)
+    else:
+        assert structure is not None
+        molecule = read_structure(structure)
+    for note in molecule.notes:
+        click.echo(note, err=True)
+    propagator = AtmosPropagator(
+        options["model"],
+        molecule.topology,
+        solute=options["solute"] or None,
+        positions=molecule.positions_nm,
+        lag=options["lag"],
+        temperature=options["temperature"],
+        device=options["device"],
+    )
+    return Rollout(
+        molecule.topology,
+        molecule.positions_nm,
+        propagator,
+        output,
+        walkers=options["walkers"],
+        seed=options["seed"],
+        onInvalid=options["on_invalid"],
+        maxAttempts=options["max_attempts"],
+        trajectoryFormat=options["trajectory_format"],
+        threads=options["threads"],
+        commitSeconds=options["commit"],
+        settings={"molecule": molecule.name},
+        notes={"command": " ".join(sys.argv)},
+    )
