@@ -9,6 +9,8 @@ import numpy as np
 import openmm.app as app
 import openmm.unit as unit
 
+from atmos_openmm.systems.peptides import build_peptide
+
 SHARED = Path(
     os.environ.get("ATMOS_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
 )
@@ -110,3 +112,32 @@ def displaced(mol, vector_nm):
     for k, point in enumerate(np.array(conformer.GetPositions()) + 10.0 * np.array(vector_nm)):
         conformer.SetAtomPosition(k, point.tolist())
     return copy
+
+
+PHOSPHATE = [("P", "P"), ("O1P", "O"), ("O2P", "O"), ("O3P", "O")]
+PHOSPHATE_BONDS = [("P", "O1P"), ("P", "O2P"), ("P", "O3P")]
+
+
+def phosphoserine(extra=(), extra_bonds=()):
+    """ACE-SEP-NME, and atoms more if wanted."""
+    topology, _ = build_peptide("ACE-SER-NME")
+    bare, _ = rebuild(topology, drop={index_of(topology, 1, "HG")}, rename={"SER": "SEP"})
+    bonds = [("OG", "P"), *PHOSPHATE_BONDS, *extra_bonds]
+    return add_atoms(bare, 1, [*PHOSPHATE, *extra], bonds)
+
+
+def joined(*parts, same_chain=False, numbers=None):
+    """Put peptides into one Topology, each a chain or all in one; residues numbered as told."""
+    topology = app.Topology()
+    chain, numbers = None, iter(numbers or range(1, 10**6))
+    for part, _ in parts:
+        if chain is None or not same_chain:
+            chain = topology.addChain()
+        new = {}
+        for r in part.residues():
+            here = topology.addResidue(r.name, chain, str(next(numbers)))
+            for a in r.atoms():
+                new[a] = topology.addAtom(a.name, a.element, here)
+        for b in part.bonds():
+            topology.addBond(new[b[0]], new[b[1]])
+    return topology

@@ -8,7 +8,18 @@ import numpy as np
 import openmm.app as app
 import openmm.unit as unit
 import pytest
-from systems_support import SHARED, add_atoms, embedded, index_of, rebuild, write_sdf
+from systems_support import (
+    PHOSPHATE,
+    PHOSPHATE_BONDS,
+    SHARED,
+    add_atoms,
+    embedded,
+    index_of,
+    joined,
+    phosphoserine,
+    rebuild,
+    write_sdf,
+)
 
 from atmos_openmm.systems.errors import (
     FeatureError,
@@ -23,17 +34,6 @@ from atmos_openmm.systems.modified import known_names, modified_molecule
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.systems.residues import RESTYPES
 from atmos_openmm.systems.screening import build_screen, screen
-
-PHOSPHATE = [("P", "P"), ("O1P", "O"), ("O2P", "O"), ("O3P", "O")]
-PHOSPHATE_BONDS = [("P", "O1P"), ("P", "O2P"), ("P", "O3P")]
-
-
-def phosphoserine(extra=(), extra_bonds=()):
-    """ACE-SEP-NME, and atoms more if wanted."""
-    topology, _ = build_peptide("ACE-SER-NME")
-    bare, _ = rebuild(topology, drop={index_of(topology, 1, "HG")}, rename={"SER": "SEP"})
-    bonds = [("OG", "P"), *PHOSPHATE_BONDS, *extra_bonds]
-    return add_atoms(bare, 1, [*PHOSPHATE, *extra], bonds)
 
 
 def assert_partition(features, topology, residues):
@@ -187,23 +187,6 @@ def test_known_modified_residues_are_of_the_hand_that_their_name_says(name):
 
 
 # --- chains -------------------------------------------------------------------------------------
-
-
-def joined(*parts, same_chain=False, numbers=None):
-    """Put peptides into one Topology, each a chain or all in one; residues numbered as told."""
-    topology = app.Topology()
-    chain, numbers = None, iter(numbers or range(1, 10**6))
-    for part, _ in parts:
-        if chain is None or not same_chain:
-            chain = topology.addChain()
-        new = {}
-        for r in part.residues():
-            here = topology.addResidue(r.name, chain, str(next(numbers)))
-            for a in r.atoms():
-                new[a] = topology.addAtom(a.name, a.element, here)
-        for b in part.bonds():
-            topology.addBond(new[b[0]], new[b[1]])
-    return topology
 
 
 def test_homodimer_shares_its_entity_whatever_its_protonation():
