@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/using-in-a-script.md", "docs/molecules.md")
 INSTALLATION = ("pip install . && atmos-openmm demo", 'pip install ".[test]" && pytest')
 SHORTER = {
+    "--frames 200": "--frames 4",
+    "frames=100": "frames=3",
     "--cycles 1000": "--cycles 21 --interval 100",
     "--steps 20000": "--steps 2",
     "valid_frames=20": "valid_frames=3",
