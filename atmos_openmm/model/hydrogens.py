@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 TURNS = 24
-"""Orientations tried for a free group: turns of 15 degrees, or the rotations of a cube."""
+"""Orientations tried for a free group in a round."""
 
 TORSION, FLIP, ORIENTATION = 0, 1, 2
 """What is free in a group, as the plan numbers it."""
@@ -24,17 +24,22 @@ def turns_about_z() -> Tensor:
     return turns
 
 
-def turns_of_cube() -> Tensor:
-    """Return the rotations [TURNS, 3, 3] that map a cube onto itself, the identity first."""
-    found = []
-    for axes in ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2)):
-        for bits in range(8):
-            turn = torch.zeros(3, 3, dtype=torch.float64)
-            for row, axis in enumerate(axes):
-                turn[row, axis] = -1.0 if bits >> row & 1 else 1.0
-            if float(torch.linalg.det(turn)) > 0:
-                found.append(turn)
-    return torch.stack(found)
+def turns_of_orientation() -> Tensor:
+    """Return rotations [TURNS, 3, 3] about x, y and z, the identity first (and last, as filling).
+
+    Large ones find a hydrogen bond and small ones better it, as one round follows another.
+    """
+    turns = torch.eye(3, dtype=torch.float64).repeat(TURNS, 1, 1)
+    number = 1
+    for axis in range(3):
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        for degrees in (20, -20, 60, -60, 110, -110, 180):
+            angle = torch.tensor(degrees * torch.pi / 180.0, dtype=torch.float64)
+            turns[number, i, i] = turns[number, j, j] = torch.cos(angle)
+            turns[number, j, i] = torch.sin(angle)
+            turns[number, i, j] = -torch.sin(angle)
+            number += 1
+    return turns
 
 
 class HydrogenPlacer(nn.Module):
@@ -48,8 +53,8 @@ class HydrogenPlacer(nn.Module):
     free group.
 
     A turn is the best of 24 (15 degrees apart about the bond; for a group without heavy neighbour,
-    the rotations of a cube) in an energy of torsion, Lennard-Jones contacts and charges screened
-    by a distance-dependent dielectric of 4 r. Groups turn in rounds; in one round only those gain
+    about three axes) in an energy of torsion, Lennard-Jones contacts and charges screened by a
+    distance-dependent dielectric of 4 r. Groups turn in rounds; in one round only those gain
     that gain more than every group near them, so that no two groups turn into each other, and the
     energy falls with each round. No random numbers; frames of a batch do not know of each other.
 
@@ -113,7 +118,7 @@ class HydrogenPlacer(nn.Module):
                 allowed[f, [0, TURNS // 2]] = True
             elif motion == ORIENTATION:
                 allowed[f] = True
-                turns[f] = turns_of_cube()
+                turns[f] = turns_of_orientation()
             else:
                 like_triple = float(slot_mask[f].sum()) == 3
                 allowed[f, : TURNS // 3 if like_triple else TURNS] = True
@@ -283,7 +288,7 @@ class HydrogenPlacer(nn.Module):
                 place.index_select(0, kept),
                 x,
             )
-            energy = energy + self.torsion_energy(turned[:, :, 0], groups)
+            energy = energy + self.torsion_energy(turned, groups)
             energy = energy + self.turn_cost.index_select(0, groups).to(x.dtype)
             best = energy.argmin(dim=1, keepdim=True)
             gained = energy[:, 0] - energy.gather(1, best)[:, 0]
@@ -357,11 +362,13 @@ class HydrogenPlacer(nn.Module):
         return total.index_add(0, out_row, energy)
 
     def torsion_energy(self, local: Tensor, groups: Tensor) -> Tensor:
-        """Return torsion energies (kJ/mol) [R, K] of a hydrogen's places [R, K, 3] in frames."""
+        """Return torsion energies (kJ/mol) [R, K] of places [R, K, 4, 3] in the groups' frames."""
         torsion = torch.atan2(local[..., 0], local[..., 1])
-        c = self.cosines.index_select(0, groups).to(local.dtype)
-        return (
-            c[:, 0:1] * torch.cos(torsion)
-            + c[:, 1:2] * torch.cos(2.0 * torsion)
-            + c[:, 2:3] * torch.cos(3.0 * torsion)
+        c = self.cosines.index_select(0, groups).reshape(-1, 3, 1, 1)
+        energy = (
+            c[:, 0] * torch.cos(torsion)
+            + c[:, 1] * torch.cos(2.0 * torsion)
+            + c[:, 2] * torch.cos(3.0 * torsion)
         )
+        mask = self.slot_mask.index_select(0, groups).unsqueeze(1)
+        return (energy * mask).sum(-1) / mask.sum(-1)

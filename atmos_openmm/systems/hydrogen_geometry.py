@@ -101,28 +101,55 @@ def contact_parameters(element: int, parent: int | None = None) -> tuple[float, 
     return (*_CONTACT_HYDROGEN, 0.0)
 
 
-def torsion_cosines(element: int, beside_planar: bool, acid: bool) -> tuple[float, float, float]:
+# By the surroundings of the atom that a rotor is bonded to, and the element that turns (0: any).
+_COSINES = {
+    "tetrahedral": {8: (0.0, 0.0, 2.1), 16: (0.0, 0.0, 3.1), 0: (0.0, 0.0, 6.0)},
+    # Phenols are flat; a methyl or ammonium on an aromatic ring turns nearly freely.
+    "flat": {8: (0.0, -7.5, 0.0), 16: (0.0, -2.0, 0.0), 0: (0.0, 0.0, 0.0)},
+    # A methyl's hydrogen eclipses the double bond beside it.
+    "alkene": {8: (0.0, -7.5, 0.0), 16: (0.0, -2.0, 0.0), 0: (0.0, 0.0, -4.0)},
+    # Carboxylic acids: syn is about 20 kJ/mol below anti, with a barrier between.
+    "carbonyl": {8: (-10.0, -15.0, 0.0), 16: (-5.0, -7.5, 0.0), 0: (0.0, 0.0, -1.5)},
+    # Oximes and hydroxamic acids: anti.
+    "nitrogen": {8: (10.0, -7.5, 0.0), 0: (0.0, 0.0, 0.0)},
+    # Phosphates and sulfates: the hydroxyl turns to an oxygen.
+    "oxide": {8: (-8.0, 0.0, 0.0), 0: (0.0, 0.0, 3.0)},
+    # Sulfonamides: hydrogens eclipse the oxygens.
+    "sulfonyl": {7: (8.0, 0.0, -4.0), 0: (0.0, 0.0, 3.0)},
+}
+
+
+def torsion_cosines(element: int, surroundings: str) -> tuple[float, float, float]:
     """Return c1, c2, c3 (kJ/mol) of the energy c1 cos t + c2 cos 2t + c3 cos 3t of a rotor.
 
-    t is the torsion of a hydrogen about the bond to the heavy neighbour, relative to one of that
-    neighbour's other neighbours.
+    t is the torsion of a hydrogen about the bond to the heavy neighbour, relative to the reference
+    atom; the energy of a group is the mean over its hydrogens.
 
     Parameters
     ----------
     element: int
         atomic number of the atom that turns
-    beside_planar: bool
-        whether its neighbour is flat (phenol, toluene, acetyl)
-    acid: bool
-        whether it is the hydroxyl of a carboxylic acid; t is then measured from the carbonyl
+    surroundings: str
+        what it is bonded to: "tetrahedral", "flat" (aromatic, or flat without a double bond of its
+        own), and, with the reference at the double bond, "alkene", "carbonyl", "nitrogen" (a flat
+        one), "oxide" (P or S with a double bond to O); or "sulfonyl", with the reference at the
+        third substituent
     """
-    if acid:
-        # Syn (0) is about 20 kJ/mol below anti (180), with a barrier between.
-        return -10.0, -15.0, 0.0
-    if beside_planar:
-        # Phenols are flat; a methyl or ammonium beside a flat group turns nearly freely.
-        return 0.0, {8: -7.5, 16: -2.0}.get(element, 0.0), 0.0
-    return 0.0, 0.0, {8: 2.1, 16: 3.1}.get(element, 6.0)
+    table = _COSINES[surroundings]
+    return table.get(element, table[0])
+
+
+def rotor_start(cosines: tuple[float, float, float], count: int, step: float) -> float:
+    """Return the torsion of the first of `count` hydrogens, `step` apart, of lowest energy."""
+    grid = [math.pi, 0.0, *(math.radians(15.0 * k) for k in range(1, 24))]
+
+    def energy(start: float) -> float:
+        torsions = [start + step * k for k in range(count)]
+        total = sum(c * math.cos((n + 1) * t) for t in torsions for n, c in enumerate(cosines))
+        # Rounded, so that of equal minima the first in the grid is taken everywhere.
+        return round(total / count, 6)
+
+    return min(grid, key=energy)
 
 
 def on_cone(length: float, angle: float, azimuth: float) -> FloatArray:

@@ -14,6 +14,7 @@ from .hydrogen_geometry import (
     contact_parameters,
     lone_hydrogens,
     on_cone,
+    rotor_start,
     torsion_cosines,
 )
 
@@ -83,16 +84,28 @@ class Chemistry:
             and any(self.element[n] in (6, 7) and self.has_multiple(n) for n in self.near[atom])
         )
 
-    def is_acid(self, oxygen: int, carbon: int) -> bool:
-        return (
-            self.element[oxygen] == 8
-            and self.element[carbon] == 6
-            and bool(self.carbonyl_oxygens(carbon))
-        )
-
-    def carbonyl_oxygens(self, carbon: int) -> list[int]:
-        near = self.heavy_neighbours(carbon)
-        return [n for n in near if self.element[n] == 8 and self.order[carbon, n] == 2]
+    def surroundings(self, parent: int, neighbour: int) -> tuple[str, int]:
+        """Say what a rotor is bonded to, and which atom its torsion is measured from."""
+        reference = self.reference_for(parent, neighbour)
+        element = self.element[neighbour]
+        doubles = [
+            n
+            for n in self.heavy_neighbours(neighbour)
+            if n != parent and self.order[neighbour, n] == 2
+        ]
+        if element in (15, 16) and doubles:
+            others = [
+                n for n in self.heavy_neighbours(neighbour) if n != parent and n not in doubles
+            ]
+            if self.element[parent] == 7 and len(others) == 1:
+                return "sulfonyl", others[0]
+            return "oxide", doubles[0]
+        if element == 7 and self.element[parent] == 8 and self.is_planar(neighbour):
+            return "nitrogen", (doubles or [reference])[0]
+        if element == 6 and len(doubles) == 1 and not self.is_linear(neighbour):
+            name = "carbonyl" if self.element[doubles[0]] == 8 else "alkene"
+            return name, doubles[0]
+        return ("flat" if self.is_planar(neighbour) else "tetrahedral"), reference
 
     def reference_for(self, parent: int, neighbour: int) -> int:
         """Return the atom that torsions about neighbour-parent are measured from.
@@ -121,11 +134,17 @@ class Chemistry:
                 return [first, following[0]]
         return others[:2]
 
-    def within_two_bonds(self, atom: int) -> list[int]:
-        shell = {atom}
-        for _ in range(2):
-            shell |= {n for a in shell for n in self.near[a]}
-        return sorted(shell)
+    def excluded(self, group: Group) -> list[int]:
+        """Return the atoms whose contacts with a group's hydrogens the torsion energy stands for.
+
+        Within three bonds of the hydrogens; within two where the torsion has no reference atom, so
+        that the hydrogens at the two ends of ethane see each other.
+        """
+        found = {group.parent}
+        bare = group.kind == "rotor" and group.reference == group.neighbours[0]
+        for _ in range(1 if bare else 2):
+            found |= {n for a in found for n in self.near[a]}
+        return sorted(found)
 
     def contact(self, atom: int) -> tuple[float, float, float]:
         parent = self.element[self.near[atom][0]] if self.element[atom] == 1 else None
@@ -184,16 +203,19 @@ class Group:
             azimuths = self._flat_azimuths()
         else:
             self.kind = "rotor"
-            flat = chemistry.has_multiple(neighbour) and chemistry.element[neighbour] in (6, 7)
-            acid = chemistry.is_acid(self.parent, neighbour)
-            if acid:
-                self.reference = chemistry.carbonyl_oxygens(neighbour)[0]
-            self.cosines = torsion_cosines(element, flat, acid)
+            surroundings, self.reference = chemistry.surroundings(self.parent, neighbour)
+            has_reference = self.reference != neighbour
+            if has_reference:
+                self.cosines = torsion_cosines(element, surroundings)
             bent = len(self.hydrogens) == 1
+            flat = chemistry.is_planar(neighbour)
             angle = bend_angle(element, ("conjugated" if flat else "bent") if bent else "")
-            start = 0.0 if flat else math.pi
             # The hand of the labels: sign of neighbour . (first x second) about the parent.
             step = sign * math.radians(120.0)
+            start = rotor_start(self.cosines, len(self.hydrogens), step)
+            if not has_reference and self.parent > neighbour:
+                # Two heavy atoms alone share their frames' y axis: this staggers the two ends.
+                start = 0.0
             azimuths = [start + step * k for k in range(len(self.hydrogens))]
         self.local_nm = np.array(
             [on_cone(length, angle, t) for length, t in zip(self._lengths, azimuths, strict=True)]

@@ -61,9 +61,10 @@ class HydrogenPlan:
     free_bond: int64 [F, 2]
         the bond that a rotor turns about, neighbour and parent; -1 for other kinds
     free_cosines: float64 [F, 3]
-        energy of the torsion, c1 cos t + c2 cos 2t + c3 cos 3t, kJ/mol
+        energy of the torsion, c1 cos t + c2 cos 2t + c3 cos 3t, kJ/mol, mean over the hydrogens
     excluded: int64 [X, 2]
-        number of a free group (0 to F - 1) and an atom within three bonds of its hydrogens
+        number of a free group (0 to F - 1) and an atom whose contacts do not count, being within
+        three bonds of its hydrogens
     radius_nm, depth_kj_per_mol, charge: float64 [A]
         Lennard-Jones half distance and depth, and charge, for the search of free torsions
     """
@@ -133,9 +134,7 @@ def plan_hydrogens(features: MoleculeFeatures, system: Any = None) -> HydrogenPl
                 lengths[i, j] = lengths[j, i] = known[a, b]
     groups = [Group(chemistry, parent, lengths) for parent in sorted(chemistry.hydrogens_of)]
     free = [g for g, group in enumerate(groups) if group.kind in FREE_KINDS]
-    excluded = [
-        (f, a) for f, g in enumerate(free) for a in chemistry.within_two_bonds(groups[g].parent)
-    ]
+    excluded = [(f, a) for f, g in enumerate(free) for a in chemistry.excluded(groups[g])]
     contacts = np.array([chemistry.contact(a) for a in range(features.num_atoms)])
     return HydrogenPlan(
         heavy=np.flatnonzero(features.ref_element > 1).astype(np.int64),
