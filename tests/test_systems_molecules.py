@@ -399,6 +399,18 @@ def test_missing_atom_of_a_chain_end_is_told_apart_from_a_missing_bond():
         features_from_topology(broken, "heavy")
 
 
+def test_atoms_of_one_name_are_told():
+    topology, _ = build_peptide("ACE-LEU-NME")
+    twice, _ = rebuild(topology, rename={("LEU", "CD2"): "CD1"})
+    # The graph tells which is which as long as all atoms and bonds are there.
+    assert features_from_topology(twice).num_atoms == topology.getNumAtoms()
+    pair = index_of(topology, 1, "CG"), index_of(topology, 1, "CD2")
+    light = {index_of(topology, 1, f"HD2{k}") for k in (1, 2, 3)}
+    broken, _ = rebuild(topology, drop=light, rename={("LEU", "CD2"): "CD1"}, skip_bonds={pair})
+    with pytest.raises(FeatureError, match="LEU 2.*several atoms named CD1"):
+        features_from_topology(broken, "heavy")
+
+
 def test_nucleic_acids_are_refused_by_name():
     topology, positions = build_peptide("ACE-ALA-NME")
     residue = topology.addResidue("DA", topology.addChain())

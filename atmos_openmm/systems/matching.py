@@ -99,7 +99,14 @@ def match_graph(skeleton: Skeleton, graph: ResidueGraph) -> list[list[int]]:
 
 def _explain_mismatch(graph: ResidueGraph, template: ResidueTemplate) -> FeatureError:
     """Say why heavy atoms do not fit a standard residue."""
-    names = {graph.names[i] for i in graph.heavy}
+    listed = [graph.names[i] for i in graph.heavy]
+    names = set(listed)
+    twice = sorted(n for n in names if listed.count(n) > 1)
+    if twice:
+        return FeatureError(
+            f"{graph.label()} has several atoms named {', '.join(twice)}. Give each a name of its "
+            f"own, those of {template.name}."
+        )
     if template.is_amino_acid and "OXT" in names - set(template.names):
         template = template.with_terminal_oxygen()
     missing = [n for n in template.names if n not in names]
