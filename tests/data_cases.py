@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from atmos_openmm.data.amber_residues import library, split_residues
 from atmos_openmm.data.fluctuations import gyration_radius, rmsf
 from atmos_openmm.systems.peptides import build_peptide
 
@@ -95,3 +96,74 @@ def _psf(names: list[str], topology: Any) -> str:
     numbers = [n for pair in pairs for n in pair]
     lines += ["".join(f"{n:10d}" for n in numbers[k : k + 8]) for k in range(0, len(numbers), 8)]
     return "\n".join([*lines, ""])
+
+
+LIGAND_SMILES = "[NH3+][C@@H](CC(=O)[O-])C(=O)Nc1ccc(Cl)cc1"
+"""A zwitterion with an amide and an aromatic ring."""
+MISATO_CODES = {
+    name: k
+    for k, name in enumerate(
+        "MOL ACE ALA ARG ASN ASP CYS CYX GLN GLU GLY HIE ILE LEU LYS MET PHE PRO SER THR TRP TYR "
+        "VAL".split()
+    )
+}
+
+
+def amber_peptide(sequence: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Elements, residue codes and positions (nm) of a free peptide in Amber's order."""
+    topology, x = build_peptide(sequence)
+    residues = list(topology.residues())
+    names, elements, rows = [], [], []
+    for k, residue in enumerate(residues):
+        end = "N" if k == 0 else "C" if k == len(residues) - 1 else ""
+        name = "HIE" if residue.name == "HIS" else residue.name
+        index = {a.name: a.index for a in residue.atoms()}
+        index.setdefault("H1", index.get("H", -1))
+        want = library(True)[end + name]
+        rows += [index[n] for n in want.atom_names]
+        names += [name] * len(want.atom_names)
+        elements += list(want.elements)
+    assert len(split_residues(elements, names)) == len(residues)
+    codes = np.array([MISATO_CODES[n] for n in names])
+    return np.array(elements), codes, np.asarray(x)[rows]
+
+
+def ligand_mol(smiles: str = LIGAND_SMILES) -> Any:
+    """A molecule with hydrogens and coordinates, the same each time."""
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMolecule(mol, randomSeed=11)
+    AllChem.MMFFOptimizeMolecule(mol)
+    return mol
+
+
+def write_misato(path: Path, leaves_at: int | None = None, frames: int = 8) -> Path:
+    """Two chains and a ligand in MISATO's layout, entry 1ABC."""
+    parts = [amber_peptide("ALA-HIS-GLY"), amber_peptide("PRO-SER-LYS")]
+    mol = ligand_mol()
+    z = np.array([a.GetAtomicNum() for a in mol.GetAtoms()])
+    x = mol.GetConformer().GetPositions() * 0.1
+    parts.append((z, np.zeros(len(z), int), x))
+    rng = np.random.default_rng(3)
+    moved = []
+    for k, (_, _, p) in enumerate(parts):
+        moved.append(p - p.mean(axis=0) + np.array([0.0, 0.9 * k, 0.0]))
+    positions = np.concatenate(moved)
+    starts = np.cumsum([0, *(len(p[0]) for p in parts)])[:-1]
+    run = positions + rng.normal(0.0, 1e-3, (frames, *positions.shape))
+    if leaves_at is not None:
+        run[leaves_at:, starts[-1] :, 1] += 3.0
+    with h5py.File(path, "w") as file:
+        group = file.create_group("1ABC")
+        group["atoms_number"] = np.concatenate([p[0] for p in parts])
+        group["atoms_residue"] = np.concatenate([p[1] for p in parts])
+        group["atoms_element"] = np.zeros(len(positions), int)
+        group["atoms_type"] = np.zeros(len(positions), int)
+        group["atoms_coordinates_ref"] = positions * 10
+        group["molecules_begin_atom_index"] = starts
+        group["trajectory_coordinates"] = run * 10
+        for name in ("frames_rmsd_ligand", "frames_distance", "frames_bSASA"):
+            group[name] = np.zeros(frames)
+    return path

@@ -119,7 +119,7 @@ class ArrayFrames(FrameSource):
 
 @dataclass(frozen=True)
 class HDF5Frames(FrameSource):
-    """Frames in a dataset [F, A, 3] of an HDF5 file.
+    """Frames in a dataset [F, A, 3] of an HDF5 file; [A, 3] is one frame.
 
     Attributes
     ----------
@@ -144,8 +144,11 @@ class HDF5Frames(FrameSource):
         try:
             with _LOCK:
                 dataset = _open(self.path)[self.dataset]
+                if dataset.ndim == 2:  # a single structure
+                    dataset = dataset[...][None]
                 # h5py selects scattered rows slowly; a span within one chunk costs no more reading.
-                step = dataset.chunks[0] if dataset.chunks else 1
+                chunks = getattr(dataset, "chunks", None)
+                step = chunks[0] if chunks else 1
                 for span in _spans(wanted, step):
                     first, last = wanted[span.start], wanted[span.stop - 1]
                     block = dataset[int(first) : int(last) + 1]

@@ -1,0 +1,347 @@
+"""MISATO's MD files: protein-ligand complexes, 100 frames each.
+
+Siebenmorgen et al., Nature Computational Science 4, 367 (2024). One HDF5 file with a group for each
+PDB id; the layout is in ``docs/data.md``. ff14SB, GAFF2, TIP3P, 300 K, 8 ns after equilibration:
+frames are nominally 80 ps apart, the file has no times. Coordinates are in angstrom there, all that
+leaves this module is in nm.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .faults import DataFileError, Fault, first_line
+from .frames import HDF5Frames
+from .ligand_perception import PerceptionError
+from .misato_topology import LIGAND, MoleculeFault, build_complex
+from .sample import Entry, Provenance, Sample
+
+if TYPE_CHECKING:
+    from ..systems.inputs import Molecule
+
+__all__ = [
+    "MisatoMolecule",
+    "inspect",
+    "is_misato",
+    "ligand_atoms",
+    "read_charges",
+    "read_split",
+]
+
+SPACING_PS = 80.0
+TEMPERATURE_KELVIN = 300.0
+NM_PER_ANGSTROM = 0.1
+FORCE_FIELD = "ff14SB, GAFF2, TIP3P"
+STATIC_KEYS = (
+    "atoms_coordinates_ref",
+    "atoms_number",
+    "atoms_residue",
+    "molecules_begin_atom_index",
+)
+TRAJECTORY = "trajectory_coordinates"
+FRAME_KEYS = (
+    "frames_rmsd_ligand",
+    "frames_distance",
+    "frames_interaction_energy",
+    "frames_bSASA",
+)
+
+
+def is_misato(file: Any) -> bool:
+    """Whether an open HDF5 file has a group of MISATO's MD layout."""
+    groups = (file[key] for key in file)
+    first = next((g for g in groups if hasattr(g, "keys")), None)
+    return first is not None and "molecules_begin_atom_index" in first
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    entries: Iterable[str] | None = None,
+    *,
+    charges: Mapping[str, int] | None = None,
+    smiles: Mapping[str, str] | None = None,
+    require_ligand: bool = True,
+) -> list[Entry]:
+    """Find the complexes of a file without reading frames.
+
+    Parameters
+    ----------
+    path: path
+        MISATO's MD.hdf5, or a file of the same layout without trajectories, whose entries are then
+        single structures.
+    entries: iterable of str, optional
+        PDB ids, in any case; all by default. Ids that the file has not are faults.
+    charges: mapping from PDB id to int, optional
+        Total charges of ligands (`read_charges` has them from MISATO's QM file).
+    smiles: mapping from PDB id to SMILES, optional
+        Chemistry of ligands; it overrules what the coordinates show.
+    require_ligand: bool
+        Whether a complex without its ligand is left out, or read as the protein that is left.
+
+    Returns
+    -------
+    list of Entry
+        Named by PDB id, each with what is wrong with it. The chemistry is looked at when the
+        molecule is loaded.
+    """
+    import h5py
+
+    path = str(Path(path))
+    known = {k.upper(): v for k, v in (charges or {}).items()}
+    drawn = {k.upper(): v for k, v in (smiles or {}).items()}
+    try:
+        with h5py.File(path, "r") as file:
+            return list(_entries(path, file, entries, known, drawn, require_ligand))
+    except FileNotFoundError:
+        return [Entry(None, (Fault(path, "", "unreadable", "there is no such file."),))]
+    except OSError as error:
+        message = (
+            f"HDF5 cannot read it ({first_line(error)}): it is truncated, damaged or another kind "
+            "of file. Get it again."
+        )
+        return [Entry(None, (Fault(path, "", "unreadable", message),))]
+
+
+def _entries(
+    path: str,
+    file: Any,
+    wanted: Iterable[str] | None,
+    charges: Mapping[str, int],
+    smiles: Mapping[str, str],
+    require_ligand: bool,
+) -> Iterator[Entry]:
+    there = {key.upper(): key for key in file}
+    for name in list(there.values()) if wanted is None else wanted:
+        key = there.get(name.upper())
+        if key is None:
+            yield Entry(None, (Fault(path, name, "missing", "the file has no such entry."),))
+            continue
+        group = file[key]
+        faults = _static_faults(path, key, group, require_ligand)
+        if not any(f.fatal for f in faults):
+            faults += _trajectory_faults(path, key, group)
+        if any(f.fatal for f in faults):
+            yield Entry(None, tuple(faults))
+            continue
+        source = MisatoMolecule(path, key, charges.get(key.upper()), smiles.get(key.upper()))
+        yield Entry(_sample(path, key, group, source), tuple(faults))
+
+
+def _static_faults(path: str, key: str, group: Any, require_ligand: bool) -> list[Fault]:
+    def fault(kind: str, message: str, fatal: bool = True) -> Fault:
+        return Fault(path, key, kind, message, fatal)
+
+    if not hasattr(group, "keys"):
+        return [fault("layout", "it is no group; MISATO has a group for each PDB id.")]
+    missing = [k for k in STATIC_KEYS if k not in group]
+    if missing:
+        return [fault("missing", f"it has no {', '.join(missing)}.")]
+    shapes = {k: group[k].shape for k in STATIC_KEYS}
+    number = shapes["atoms_number"][0]
+    if shapes["atoms_residue"] != (number,) or shapes["atoms_coordinates_ref"] != (number, 3):
+        listed = ", ".join(f"{k} {v}" for k, v in shapes.items())
+        return [fault("shape", f"its arrays differ in their number of atoms ({listed}).")]
+    begins = group["molecules_begin_atom_index"][...].astype(np.int64)
+    if not len(begins) or np.any(np.diff(begins) < 0) or begins[0] < 0 or begins[-1] > number:
+        return [
+            fault(
+                "inconsistent",
+                f"molecules_begin_atom_index is {begins.tolist()}; expected increasing "
+                f"numbers up to {number}.",
+            )
+        ]
+    codes = group["atoms_residue"][...]
+    start = int(begins[-1])
+    outside = int(np.count_nonzero(codes[:start] == 0))
+    if outside:
+        return [
+            fault(
+                "order",
+                f"{outside} atoms of MOL stand before atom {start}, where the ligand "
+                "starts by molecules_begin_atom_index.",
+            )
+        ]
+    if start == number:
+        return [
+            fault(
+                "ligand-gone",
+                "molecules_begin_atom_index ends at the number of atoms: the ligand is gone.",
+                require_ligand,
+            )
+        ]
+    named = int(np.count_nonzero(codes[start:] == 0))
+    if named == 0 and len(begins) == 1:
+        return [
+            fault("ligand-gone", "its only molecule is no MOL: the ligand is gone.", require_ligand)
+        ]
+    if named == 0:
+        return [
+            fault(
+                "no-mol",
+                f"none of the {number - start} atoms of the last molecule is called MOL: the "
+                "ligand is a peptide, or it is gone and this is a chain of the protein.",
+                False,
+            )
+        ]
+    if named < number - start:
+        return [
+            fault(
+                "no-mol",
+                f"only {named} of the {number - start} atoms of the last molecule are called "
+                "MOL; all of them are read as one ligand.",
+                False,
+            )
+        ]
+    return []
+
+
+def _trajectory_faults(path: str, key: str, group: Any) -> list[Fault]:
+    if TRAJECTORY not in group:
+        return []
+    shape, number = group[TRAJECTORY].shape, len(group["atoms_number"])
+    if len(shape) != 3 or shape[1:] != (number, 3) or shape[0] < 2:
+        message = f"{TRAJECTORY} has the shape {shape}; expected (frames, {number}, 3)."
+        return [Fault(path, key, "shape", message)]
+    return [
+        Fault(
+            path,
+            key,
+            "inconsistent",
+            f"{name} has {group[name].shape[0]} frames, {TRAJECTORY} {shape[0]}.",
+            False,
+        )
+        for name in FRAME_KEYS
+        if name in group and group[name].shape[0] != shape[0]
+    ]
+
+
+def _sample(path: str, key: str, group: Any, source: MisatoMolecule) -> Sample:
+    moving = TRAJECTORY in group
+    dataset = TRAJECTORY if moving else "atoms_coordinates_ref"
+    frames = group[TRAJECTORY].shape[0] if moving else 1
+    number = len(group["atoms_number"])
+    return Sample(
+        name=key.upper(),
+        kind="dynamics" if moving else "static",
+        frames=HDF5Frames(path, f"/{key}/{dataset}", frames, number, NM_PER_ANGSTROM),
+        source=source,
+        temperature_kelvin=TEMPERATURE_KELVIN if moving else None,
+        spacing_ps=SPACING_PS if moving else None,
+        provenance=Provenance(
+            "misato",
+            path,
+            key,
+            {"force_field": FORCE_FIELD, "times": "nominal, the file has none"},
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class MisatoMolecule:
+    """Names, bonds and chemistry of a complex.
+
+    Attributes
+    ----------
+    path, entry: str
+    charge: int, optional
+        Total charge of the ligand.
+    smiles: str, optional
+        Chemistry of the ligand.
+    """
+
+    path: str
+    entry: str
+    charge: int | None = None
+    smiles: str | None = None
+
+    def load(self) -> Molecule:
+        """Read the molecule; reference positions are the first frame, or atoms_coordinates_ref.
+
+        Raises
+        ------
+        DataFileError
+            ``order``: atoms that are not in the order of their residues, or coordinates in another
+            order than the elements. ``chemistry``: a ligand that makes no sense.
+        """
+        from ..systems.inputs import Molecule
+
+        elements, codes, begins, positions = self._arrays()
+        try:
+            template = None
+            if self.smiles is not None:
+                template = _from_smiles(self.smiles)
+            made = build_complex(elements, codes, begins, positions, self.charge, template)
+        except (MoleculeFault, PerceptionError) as error:
+            kind = getattr(error, "kind", "chemistry")
+            raise DataFileError(Fault(self.path, self.entry, kind, f"{error}.")) from error
+        return Molecule(made.topology, positions, made.molecules, self.entry.upper(), made.notes)
+
+    def _arrays(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int], NDArray[np.float64]]:
+        import h5py
+
+        try:
+            with h5py.File(self.path, "r") as file:
+                group = file[self.entry]
+                coordinates = (
+                    group[TRAJECTORY][0] if TRAJECTORY in group else group[STATIC_KEYS[0]][...]
+                )
+                return (
+                    group["atoms_number"][...].astype(np.int64),
+                    group["atoms_residue"][...].astype(np.int64),
+                    group["molecules_begin_atom_index"][...].astype(int).tolist(),
+                    np.asarray(coordinates, np.float64) * NM_PER_ANGSTROM,
+                )
+        except (OSError, KeyError) as error:
+            message = f"{first_line(error)}. Get the file again."
+            raise DataFileError(Fault(self.path, self.entry, "unreadable", message)) from error
+
+
+def _from_smiles(smiles: str) -> Any:
+    from rdkit import Chem
+
+    mol = Chem.MolFromSmiles(smiles)
+    if mol is None:
+        raise PerceptionError(f"the SMILES {smiles!r} given for the ligand cannot be read")
+    return mol
+
+
+def read_charges(
+    path: str | os.PathLike[str], entries: Iterable[str] | None = None
+) -> dict[str, int]:
+    """Total charges of ligands by PDB id (upper case), from MISATO's QM.hdf5.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        keys = {k.upper(): k for k in file}
+        wanted = keys if entries is None else {e.upper() for e in entries} & keys.keys()
+        return {
+            name: round(float(file[keys[name]]["mol_properties/total_charge"][()]))
+            for name in wanted
+            if "mol_properties/total_charge" in file[keys[name]]
+        }
+
+
+def read_split(path: str | os.PathLike[str]) -> list[str]:
+    """PDB ids of one of MISATO's lists (train_MD.txt, val_MD.txt, test_MD.txt), upper case."""
+    return [word.upper() for word in Path(path).read_text().split()]
+
+
+def ligand_atoms(sample: Sample) -> NDArray[np.int64]:
+    """Numbers of the ligand's atoms; empty where there is none."""
+    atoms = sample.molecule().topology.atoms()
+    return np.array([a.index for a in atoms if a.residue.name == LIGAND], np.int64)

@@ -1,0 +1,144 @@
+"""Faults of MISATO's complexes that need frames or the PDB entry to be seen."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .faults import Fault
+from .misato import ligand_atoms
+from .sample import Sample
+
+__all__ = ["CONTACT_NM", "check_ligand", "compare_with_pdb", "contact_distances"]
+
+CONTACT_NM = 0.8
+"""No bound ligand is further from every heavy atom of the protein than this: two layers of water
+fit between."""
+DISPLACED_NM = 0.1
+"""A resolved structure and what was prepared from it differ by less."""
+BLOCK = 10
+
+
+def contact_distances(sample: Sample, frames: Any = slice(None)) -> NDArray[np.float64]:
+    """Shortest distance between heavy atoms of ligand and protein in each frame, nm.
+
+    Raises
+    ------
+    ValueError
+        There is no ligand.
+    """
+    from scipy.spatial import cKDTree
+
+    ligand = ligand_atoms(sample)
+    if not len(ligand):
+        raise ValueError(f"{sample.name} has no residue MOL, hence no distance to it.")
+    elements = np.array([a.element.atomic_number for a in sample.molecule().topology.atoms()])
+    heavy = elements > 1
+    inside = np.zeros(len(elements), bool)
+    inside[ligand] = True
+    numbers = sample.frames.numbers(frames)
+    found = []
+    for start in range(0, len(numbers), BLOCK):
+        for x in sample.frames.read(numbers[start : start + BLOCK]):
+            gaps, _ = cKDTree(x[heavy & ~inside]).query(x[heavy & inside])
+            found.append(float(np.min(gaps)))
+    return np.array(found)
+
+
+def check_ligand(sample: Sample) -> list[Fault]:
+    """Tell whether and when the ligand leaves the protein."""
+    at = sample.provenance
+    if not len(ligand_atoms(sample)):
+        return []
+    gaps = contact_distances(sample)
+    away = np.flatnonzero(~(gaps <= CONTACT_NM))
+    if not len(away):
+        return []
+    when = f"frame {away[0]}"
+    if sample.spacing_ps is not None:
+        when += f" ({away[0] * sample.spacing_ps:g} ps)"
+    return [
+        Fault(
+            at.path,
+            at.entry,
+            "ligand-gone",
+            f"the ligand has left the protein: from {when} on it is away in {len(away)} of "
+            f"{len(gaps)} frames, up to {np.max(gaps):.2f} nm from the nearest heavy atom.",
+            fatal=False,
+        )
+    ]
+
+
+def compare_with_pdb(sample: Sample, structure: str | os.PathLike[str]) -> list[Fault]:
+    """Compare a complex with its PDB entry: order of the residues, and places of alpha carbons.
+
+    Parameters
+    ----------
+    sample: Sample
+        Of MISATO; its atoms_coordinates_ref are in the entry's frame of reference.
+    structure: path
+        PDB or mmCIF file.
+
+    Raises
+    ------
+    FeatureError
+        The structure cannot be read.
+    """
+    import h5py
+
+    from ..systems.residues import find_template
+    from ..systems.structure_files import read_structure_file
+
+    at = sample.provenance
+
+    def alpha(topology: Any) -> tuple[list[str], list[int]]:
+        names, atoms = [], []
+        for residue in topology.residues():
+            template = find_template(residue.name)
+            carbon = next((a.index for a in residue.atoms() if a.name == "CA"), None)
+            if template is not None and template.is_amino_acid and carbon is not None:
+                names.append(template.name)
+                atoms.append(carbon)
+        return names, atoms
+
+    file = read_structure_file(os.fspath(structure))
+    ours, our_atoms = alpha(sample.molecule().topology)
+    theirs, their_atoms = alpha(file.topology)
+    if ours != theirs:
+        same = next(
+            (k for k, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+            min(len(ours), len(theirs)),
+        )
+        here = ours[same] if same < len(ours) else "the end"
+        there = theirs[same] if same < len(theirs) else "the end"
+        return [
+            Fault(
+                at.path,
+                at.entry,
+                "order",
+                f"its residues are not those of {os.fspath(structure)} in order: residue {same} is "
+                f"{here} here and {there} there ({len(ours)} and {len(theirs)} residues). Do not "
+                "carry residue numbers over.",
+                fatal=False,
+            )
+        ]
+    with h5py.File(at.path, "r") as source:
+        reference = source[at.entry]["atoms_coordinates_ref"][...] * 0.1
+    gaps = np.linalg.norm(reference[our_atoms] - file.positions_nm[their_atoms], axis=1)
+    far = np.flatnonzero(gaps > DISPLACED_NM)
+    if not len(far):
+        return []
+    return [
+        Fault(
+            at.path,
+            at.entry,
+            "order",
+            f"{len(far)} of {len(gaps)} alpha carbons are elsewhere than in "
+            f"{os.fspath(structure)}, up to {gaps.max():.2f} nm: another frame of reference or "
+            "another order of like residues.",
+            fatal=False,
+        )
+    ]
