@@ -205,7 +205,7 @@ class HydrogenPlacer(nn.Module):
         local: Tensor [B, N, 3]
             places in the groups' frames
         threshold: float
-            contact energy (kJ/mol) above which a group is turned
+            Lennard-Jones energy (kJ/mol) above which a group is turned
 
         Returns
         -------
@@ -262,7 +262,7 @@ class HydrogenPlacer(nn.Module):
             arms = x.index_select(0, slots.flatten()).reshape(rows, self.slots, 3)
             arms = arms - origin.unsqueeze(1)
             now = self.contacts(
-                (arms + origin.unsqueeze(1)).unsqueeze(1), row, row, number, atom, place, x
+                (arms + origin.unsqueeze(1)).unsqueeze(1), row, number, atom, place, x, 0.0
             )
             chosen = (now[:, 0] > threshold).nonzero()[:, 0]
             if chosen.shape[0] == 0:
@@ -278,15 +278,14 @@ class HydrogenPlacer(nn.Module):
             candidates = turned @ frame.unsqueeze(1) + origin.index_select(0, chosen).reshape(
                 -1, 1, 1, 3
             )
-            kept_row = row.index_select(0, kept)
             energy = self.contacts(
                 candidates,
-                compact.index_select(0, kept_row),
-                kept_row,
+                compact.index_select(0, row.index_select(0, kept)),
                 number.index_select(0, kept),
                 atom.index_select(0, kept),
                 place.index_select(0, kept),
                 x,
+                self.coulomb,
             )
             energy = energy + self.torsion_energy(turned, groups)
             energy = energy + self.turn_cost.index_select(0, groups).to(x.dtype)
@@ -316,12 +315,12 @@ class HydrogenPlacer(nn.Module):
     def contacts(
         self,
         hydrogens: Tensor,
-        out_row: Tensor,
         row: Tensor,
         number: Tensor,
         atom: Tensor,
         place: Tensor,
         x: Tensor,
+        coulomb: float,
     ) -> Tensor:
         """Return contact energies (kJ/mol) of groups in several orientations.
 
@@ -329,15 +328,15 @@ class HydrogenPlacer(nn.Module):
         ----------
         hydrogens: Tensor [R, K, 4, 3]
             positions of R groups in K orientations
-        out_row: Tensor [P] int64
-            of each pair, the number of the group in `hydrogens`
         row: Tensor [P] int64
-            of each pair, the row of the group in the batch
+            of each pair, the number of the group in `hydrogens`
         number, atom: Tensor [P] int64
             free group and atom of each pair
         place: Tensor [P] int64
             row of the atom in `x`
         x: Tensor [B A, 3]
+        coulomb: float
+            weight of the charges, kJ/mol nm^2; 0 leaves them out
 
         Returns
         -------
@@ -350,16 +349,16 @@ class HydrogenPlacer(nn.Module):
         )
         charges = self.free_charge.index_select(0, number) * self.charge.index_select(0, atom)
         points = x.index_select(0, place).reshape(-1, 1, 1, 3)
-        difference = hydrogens.index_select(0, out_row) - points
+        difference = hydrogens.index_select(0, row) - points
         square = (difference * difference).sum(-1).clamp_min(2.5e-3)
         ratio = (size * size).reshape(-1, 1, 1) / square
         sixth = ratio * ratio * ratio
         energy = depth.reshape(-1, 1, 1) * (sixth * sixth - 2.0 * sixth)
-        energy = energy + self.coulomb * charges.reshape(-1, 1, 1) / square
+        energy = energy + coulomb * charges.reshape(-1, 1, 1) / square
         mask = self.slot_mask.index_select(0, number).to(x.dtype).unsqueeze(1)
         energy = (energy * mask).sum(-1)
         total = torch.zeros(hydrogens.shape[0], hydrogens.shape[1], dtype=x.dtype, device=x.device)
-        return total.index_add(0, out_row, energy)
+        return total.index_add(0, row, energy)
 
     def torsion_energy(self, local: Tensor, groups: Tensor) -> Tensor:
         """Return torsion energies (kJ/mol) [R, K] of places [R, K, 4, 3] in the groups' frames."""
