@@ -2,9 +2,17 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .primitives import Linear, RowDropout, Transition, linear_gate, linear_no_bias, linear_zero
+from .blocks import blocks_of, in_blocks
+from .primitives import (
+    Linear,
+    RowDropout,
+    Transition,
+    attention,
+    linear_gate,
+    linear_no_bias,
+    linear_zero,
+)
 from .triangle import TriangleAttention, TriangleMultiplication
 
 
@@ -28,12 +36,11 @@ class Attention(nn.Module):
         self.linear_o = linear_zero(c, c) if zero_output else linear_no_bias(c, c)
 
     def forward(self, q_x: Tensor, kv_x: Tensor, bias: Tensor) -> Tensor:
-        q = self.linear_q(q_x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
-        k = self.linear_k(kv_x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
-        v = self.linear_v(kv_x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
-        o = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        o = o.transpose(-2, -3).flatten(-2)
-        return self.linear_o(torch.sigmoid(self.linear_g(q_x)) * o)
+        q, k, v = self.linear_q(q_x), self.linear_k(kv_x), self.linear_v(kv_x)
+        if q.dim() > 3:
+            bias = bias.expand(q.shape[:-2] + bias.shape[-3:]).flatten(0, -4)
+        o = attention(q.flatten(0, -3), k.flatten(0, -3), v.flatten(0, -3), bias, self.heads)
+        return self.linear_o(torch.sigmoid(self.linear_g(q_x)) * o.view(q.shape))
 
 
 class AttentionPairBias(nn.Module):
@@ -51,9 +58,20 @@ class AttentionPairBias(nn.Module):
         self.linear_nobias_z = linear_no_bias(c_z, heads)
 
     def forward(self, s: Tensor, z: Tensor, key_bias: Tensor) -> Tensor:
-        bias = self.linear_nobias_z(self.layernorm_z(z)).movedim(-1, -3) + key_bias
         s = self.layernorm_a(s)
-        return self.attention(s, s, bias)
+        return self.attention(s, s, self.bias(z) + key_bias)
+
+    def bias(self, z: Tensor) -> Tensor:
+        """Return the bias of the pairs [B, heads, N, N]."""
+        if not in_blocks(z, self.linear_nobias_z.weight, self.training):
+            return self.linear_nobias_z(self.layernorm_z(z)).movedim(-1, -3)
+        n = z.shape[1]
+        bias = z.new_empty([z.shape[0], self.attention.heads, n, n])
+        for m in range(z.shape[0]):
+            for start, end in blocks_of(n, n):
+                rows = self.linear_nobias_z(self.layernorm_z(z[m, start:end]))
+                bias[m, :, start:end] = rows.movedim(-1, 0)
+        return bias
 
 
 class PairBlock(nn.Module):
@@ -73,6 +91,14 @@ class PairBlock(nn.Module):
 
     def update_pairs(self, z: Tensor, pair_mask: Tensor) -> Tensor:
         """Return the updated pairs."""
+        if in_blocks(z, self.tri_mul_out.linear_z.weight, self.training):
+            z = z.clone(memory_format=torch.contiguous_format)
+            self.tri_mul_out.add_to(z, pair_mask)
+            self.tri_mul_in.add_to(z, pair_mask)
+            self.tri_att_start.add_to(z, pair_mask)
+            self.tri_att_end.add_to(z.transpose(1, 2), pair_mask.transpose(1, 2))
+            self.pair_transition.add_to(z)
+            return z
         z = z + self.dropout_row(self.tri_mul_out(z, pair_mask))
         z = z + self.dropout_row(self.tri_mul_in(z, pair_mask))
         z = z + self.dropout_row(self.tri_att_start(z, pair_mask))

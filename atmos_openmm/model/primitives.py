@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .blocks import blocks_of
+
 
 def column_major(layer: nn.Linear) -> None:
     """Lay the weight [c_out, c_in] of a linear layer out anew, its columns contiguous.
@@ -65,6 +67,19 @@ def linear_gate(c_in: int, c_out: int, bias: float) -> nn.Linear:
     return ZeroLinear(c_in, c_out, True, bias)
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """Attend with several heads: q [M, Q, c], k and v [M, K, c] -> [M, Q, c].
+
+    ``bias`` [1 or M, heads, Q, K] is added to the logits. Four axes, no more: for others
+    PyTorch has no fused kernel on CPUs and takes two to four times as long.
+    """
+    q = q.unflatten(-1, [heads, -1]).transpose(1, 2)
+    k = k.unflatten(-1, [heads, -1]).transpose(1, 2)
+    v = v.unflatten(-1, [heads, -1]).transpose(1, 2)
+    o = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return o.transpose(1, 2).flatten(2)
+
+
 class Transition(nn.Module):
     """SwiGLU feed-forward on the last axis (AlphaFold 3 supplement, Algorithm 11).
 
@@ -81,6 +96,16 @@ class Transition(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.layernorm1(x)
         return self.linear_no_bias(F.silu(self.linear_no_bias_a(x)) * self.linear_no_bias_b(x))
+
+    @torch.jit.export
+    def add_to(self, x: Tensor) -> None:
+        """Add the update to contiguous x in place; without gradients (:mod:`.blocks`)."""
+        rows = x.flatten(0, -2)
+        for start, end in blocks_of(rows.shape[0], 1):
+            block = rows[start:end]
+            y = self.layernorm1(block)
+            a = F.silu(self.linear_no_bias_a(y), inplace=True)
+            block.add_(self.linear_no_bias(a.mul_(self.linear_no_bias_b(y))))
 
 
 class AdaptiveLayerNorm(nn.Module):

@@ -2,14 +2,17 @@
 
 The contraction is the operator ``atmos::triangle_contraction`` of the compiled operator
 library (:mod:`atmos_openmm.ops`), the same in eager, in TorchScript and in a C++ host.
+
+Each module has two ways to the same numbers: ``forward`` returns the update, and ``add_to`` adds it
+in place, a block of rows at a time, where no gradient is asked for (:mod:`.blocks`).
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .. import ops as _ops  # noqa: F401  registers atmos::triangle_contraction
-from .primitives import linear_no_bias, linear_zero
+from .blocks import blocks_of
+from .primitives import attention, linear_no_bias, linear_zero
 
 
 class TriangleMultiplication(nn.Module):
@@ -39,6 +42,26 @@ class TriangleMultiplication(nn.Module):
         x = torch.ops.atmos.triangle_contraction(a, b, pair_mask, self.outgoing)
         return torch.sigmoid(self.linear_g(z)) * self.linear_z(self.layer_norm_out(x))
 
+    @torch.jit.export
+    def add_to(self, z: Tensor, pair_mask: Tensor) -> None:
+        """Add the update to contiguous pairs z in place; without gradients."""
+        pairs = z.flatten(0, 2)
+        width = self.linear_a_p.out_features
+        a = z.new_empty([pairs.shape[0], width])
+        b = z.new_empty([pairs.shape[0], width])
+        for start, end in blocks_of(pairs.shape[0], 1):
+            x = self.layer_norm_in(pairs[start:end])
+            torch.mul(torch.sigmoid_(self.linear_a_g(x)), self.linear_a_p(x), out=a[start:end])
+            torch.mul(torch.sigmoid_(self.linear_b_g(x)), self.linear_b_p(x), out=b[start:end])
+        shape = [z.shape[0], z.shape[1], z.shape[2], width]
+        product = torch.ops.atmos.triangle_contraction(
+            a.view(shape), b.view(shape), pair_mask, self.outgoing
+        ).flatten(0, 2)
+        for start, end in blocks_of(pairs.shape[0], 1):
+            block = pairs[start:end]
+            gate = torch.sigmoid_(self.linear_g(self.layer_norm_in(block)))
+            block.addcmul_(gate, self.linear_z(self.layer_norm_out(product[start:end])))
+
 
 class _GatedAttention(nn.Module):
     """Multi-head attention with an output gate over the second-to-last axis."""
@@ -55,11 +78,8 @@ class _GatedAttention(nn.Module):
         self.linear_g = linear_zero(c, c)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        q = self.linear_q(x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
-        k = self.linear_k(x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
-        v = self.linear_v(x).unflatten(-1, [self.heads, -1]).transpose(-2, -3)
-        o = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        o = o.transpose(-2, -3).flatten(-2)
+        """Attend over x [M, K, c] with bias [1 or M, heads, K, K]."""
+        o = attention(self.linear_q(x), self.linear_k(x), self.linear_v(x), bias, self.heads)
         return self.linear_o(torch.sigmoid(self.linear_g(x)) * o)
 
 
@@ -80,4 +100,23 @@ class TriangleAttention(nn.Module):
         z = self.layer_norm(z)
         triangle_bias = self.linear(z).movedim(-1, -3).unsqueeze(-4)
         mask_bias = 1e9 * (pair_mask.unsqueeze(-2).unsqueeze(-2) - 1.0)
-        return self.mha(z, triangle_bias + mask_bias)
+        bias = triangle_bias + mask_bias
+        return self.mha(z.flatten(0, 1), bias.flatten(0, 1)).view(z.shape)
+
+    @torch.jit.export
+    def add_to(self, z: Tensor, pair_mask: Tensor) -> None:
+        """Add the update to pairs z in place, contiguous or transposed; without gradients."""
+        n = z.shape[1]
+        heads = self.mha.heads
+        whole = bool((pair_mask == 1.0).all())
+        bias = z.new_empty([heads, n, n])
+        for m in range(z.shape[0]):
+            pairs = z[m]
+            for start, end in blocks_of(n, n):
+                rows = self.layer_norm(pairs[start:end])
+                bias[:, start:end] = self.linear(rows).movedim(-1, 0)
+            for start, end in blocks_of(n, n):
+                rows = pairs[start:end]
+                mask_bias = 1e9 * (pair_mask[m, start:end].unsqueeze(1).unsqueeze(1) - 1.0)
+                row_bias = bias.unsqueeze(0) if whole else bias + mask_bias
+                rows.add_(self.mha(self.layer_norm(rows), row_bias))

@@ -1,0 +1,27 @@
+"""Blocks of rows for tensors that are larger than the processor's cache.
+
+A pair tensor of 64 tokens and 128 channels has 2 MB, one of 256 tokens 34 MB. An operation on all
+of it writes main memory and the next one reads it back. Done a block at a time, the values between
+the first operation and the last stay in the cache, and no more than a block of them is ever there:
+less time and less memory. Gradients need what lies between, so training takes the plain way.
+"""
+
+import torch
+from torch import Tensor
+
+BLOCK_PAIRS = 1024  # 0.5 MB for 128 channels
+
+
+def blocks_of(rows: int, pairs_in_row: int, block: int = BLOCK_PAIRS) -> list[tuple[int, int]]:
+    """Return the blocks (start, end) of `rows` rows that hold `pairs_in_row` pairs each."""
+    size = max(1, block // pairs_in_row)
+    result: list[tuple[int, int]] = []
+    for start in range(0, rows, size):
+        result.append((start, min(rows, start + size)))
+    return result
+
+
+def in_blocks(x: Tensor, weight: Tensor, training: bool) -> bool:
+    """Whether a module with this weight, in this mode, can update x in place by blocks."""
+    differentiable = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return not differentiable and not training
