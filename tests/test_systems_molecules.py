@@ -109,6 +109,39 @@ def test_heavy_atoms_of_a_modified_residue_need_no_hydrogens():
     np.testing.assert_array_equal(heavy.token_bonds, full.token_bonds)
 
 
+def test_hydroxyl_of_a_modified_residue_is_missed():
+    # An acid may lack its hydrogen, an alcohol or sulfenic acid has lost it.
+    topology, _ = build_peptide("ACE-CYS-NME")
+    bare, _ = rebuild(topology, drop={index_of(topology, 1, "HG")}, rename={"CYS": "CSO"})
+    broken = add_atoms(bare, 1, [("OD", "O")], [("SG", "OD")])
+    with pytest.raises(MissingAtomsError, match="CSO 2.*OD has 0, expected 1"):
+        features_from_topology(broken)
+    whole = add_atoms(bare, 1, [("OD", "O"), ("HD", "H")], [("SG", "OD"), ("OD", "HD")])
+    assert features_from_topology(whole).ref_charge.sum() == 0
+    assert features_from_topology(broken, "heavy").ref_charge.sum() == 0
+
+
+@pytest.mark.parametrize("sequence", ["GLY-HID-ASP", "ACE-HIP-ASH-NME", "LYN-SER-HIE-ARG"])
+def test_polar_hydrogens_alone_tell_the_protonation(sequence):
+    topology, positions = build_peptide(sequence)
+    full = features_from_topology(topology, "heavy", positions=positions)
+    carbons = {a.index for a in topology.atoms() if a.element.symbol == "C"}
+    carried = {
+        h.index
+        for b in topology.bonds()
+        for c, h in ((b[0], b[1]), (b[1], b[0]))
+        if c.index in carbons and h.element.symbol == "H"
+    }
+    polar, old = rebuild(topology, drop=carried)
+    assert carried
+    features = features_from_topology(polar, "heavy", positions=positions[old])
+    for name, array in full.arrays().items():
+        if name != "atom_indices":
+            np.testing.assert_array_equal(getattr(features, name), array, err_msg=name)
+    with pytest.raises(MissingAtomsError, match="lacks hydrogens"):
+        features_from_topology(polar, "all")
+
+
 def test_modified_residue_at_the_end_of_a_chain():
     from rdkit import Chem
 

@@ -36,7 +36,7 @@ class BuiltResidue:
         self.atoms: list[int] = list(fit.atoms)
         for k, atom in enumerate(fit.atoms):
             present = graph.hydrogens[atom]
-            self.atoms += present if present else [-1] * fit.hydrogens[k]
+            self.atoms += present + [-1] * (fit.hydrogens[k] - len(present))
         alike = planar = None
         if coordinates is not None:
             self._take_hand(coordinates)

@@ -72,7 +72,8 @@ class _Form:
     """A molecule for a residue, as a skeleton: hydrogens on each heavy atom, charges, backbone.
 
     `nitrogen` and `carbon` are the backbone's atoms in the skeleton, -1 for none; `open_end` says
-    that the backbone's carbon has no terminal oxygen, so that it needs a next residue.
+    that the backbone's carbon has no terminal oxygen, so that it needs a next residue. `soft` are
+    acids' oxygens and amines' nitrogens, whose protonation follows from the hydrogens found.
     """
 
     skeleton: Skeleton
@@ -82,10 +83,13 @@ class _Form:
     nitrogen: int
     carbon: int
     open_end: bool
+    soft: frozenset[int]
 
 
 _BACKBONE = "[#7]-[#6X4]-[#6](=[OX1])"
 _AMIDE = "[#7]-[#6]=[OX1]"
+_ACID = "[OD1;$(O~[#6,#15,#16]~[OD1])]"
+_AMINE = "[$([NX4+]),$([NX3;!$(N-[#6,#15,#16]=[O,N,S])])]"
 
 
 def chain_forms(molecule: Any) -> list[tuple[Any, int, int, bool]]:
@@ -143,6 +147,9 @@ def _form(mol: Any, nitrogen: int = -1, carbon: int = -1, open_end: bool = False
     smiles = Chem.MolToSmiles(mol)
     kekule = Chem.Mol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=True)
+    soft = {
+        m[0] for kind in (_ACID, _AMINE) for m in mol.GetSubstructMatches(Chem.MolFromSmarts(kind))
+    }
     return _Form(
         Skeleton.from_mol(kekule),
         tuple(a.GetTotalNumHs() for a in mol.GetAtoms()),
@@ -151,11 +158,12 @@ def _form(mol: Any, nitrogen: int = -1, carbon: int = -1, open_end: bool = False
         nitrogen,
         carbon,
         open_end,
+        frozenset(soft),
     )
 
 
 # Charges that a change of protonation may lead to.
-_PROTONATION = {7: (0, 1), 8: (-1, 0), 16: (-1, 0)}
+_PROTONATION = {7: (0, 1), 8: (-1, 0)}
 
 
 def _fit_molecule(
@@ -184,14 +192,17 @@ def _fit_molecule(
             if not check:
                 # At neutral pH a terminal nitrogen is charged.
                 change = 1 if backbone and not counts[atom] and not charges[k] else 0
-            soft = built_in or backbone
-            allowed = _PROTONATION.get(form.skeleton.elements[k], ()) if soft else ()
+            soft = backbone or (built_in and k in form.soft)
+            allowed = _PROTONATION[form.skeleton.elements[k]] if soft else ()
             if change and charges[k] + change in allowed:
                 charges[k] += change
                 hydrogens[k] += change
                 changes += 1
-            elif check:
+            elif need_hydrogens or (check and change > 0):
                 faults += abs(change)
+            elif check:
+                # A heavy-atom model does without; the molecule says what ought to be there.
+                changes += abs(change)
         rank = (faults, changes, [graph.names[a] for a in match])
         if best is None or rank < best[0]:
             best = (rank, form, match, hydrogens, charges)

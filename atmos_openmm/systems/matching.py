@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .comparison import plain_molecule
 from .errors import (
@@ -235,13 +235,36 @@ def fit_standard(graph: ResidueGraph, need_hydrogens: bool) -> Fit | None:
     graph: ResidueGraph
         the residue
     need_hydrogens: bool
-        whether hydrogens must be there; where not, a residue without any gets the protonation of
-        its name at neutral pH
+        whether hydrogens must be there. Where not, a residue without any gets the protonation of
+        its name at neutral pH; where polar ones alone are there, the protonation that they tell
 
     Raises
     ------
     MissingAtomsError, MissingBondsError, UnknownResidueError
     """
+    try:
+        return _fit_template(graph, need_hydrogens)
+    except MissingAtomsError:
+        if need_hydrogens or not graph.has_hydrogens:
+            raise
+        plain = _fit_template(replace(graph, hydrogens={a: [] for a in graph.heavy}), False)
+        assert plain is not None
+        usual = dict(zip(plain.atoms, plain.hydrogens, strict=True))
+        # -1 stands for a hydrogen of a carbon that the Topology does not have.
+        filled = {
+            a: found + [-1] * (usual[a] - len(found)) * (graph.elements[a] == 6)
+            for a, found in graph.hydrogens.items()
+        }
+        try:
+            return _fit_template(replace(graph, hydrogens=filled), False)
+        except MissingAtomsError:
+            if all(len(found) <= usual[a] for a, found in graph.hydrogens.items()):
+                return plain
+            raise
+
+
+def _fit_template(graph: ResidueGraph, need_hydrogens: bool) -> Fit | None:
+    """Settle a standard residue's chemistry from all of its hydrogens, or from none."""
     from .residues import DELTA_NAMES
 
     template = find_template(graph.residue.name)
