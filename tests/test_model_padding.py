@@ -19,6 +19,7 @@ from protenix_reference import randomise
 
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.features import ModelFeatures, batch_features
+from atmos_openmm.model.pairformer import PairformerStack
 from atmos_openmm.model.sampler import SamplerSettings
 
 # Of the largest number that comes out, and never less than of 1.
@@ -210,6 +211,27 @@ def test_distogram(setup) -> None:
         found = setup.model.distogram(z_batch)
         for row, (tokens, _) in enumerate(setup.sizes):
             assert_same(part(found, row, tokens, 2), setup.model.distogram(z[row]))
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, SINGLE], ids=["double", "single"])
+def test_pairformer_of_many_tokens(dtype) -> None:
+    # Enough tokens that without gradients the pairs are updated a few rows at a time.
+    stack = randomise(PairformerStack(2, 16, 8, 2, 2, 0.0), 5).to(dtype).eval()
+    draw = Draw(22, dtype)
+    sizes = (45, 70, 38)
+    s, z = [draw(1, n, 16) for n in sizes], [draw(1, n, n, 8) for n in sizes]
+    mask = torch.zeros(len(sizes), max(sizes), dtype=dtype)
+    for row, n in enumerate(sizes):
+        mask[row, :n] = 1.0
+    s_batch, z_batch = joined(s, 1, draw), joined(z, 2, draw)
+    with_gradients = stack(s_batch, z_batch, mask)
+    with torch.no_grad():
+        without = stack(s_batch, z_batch, mask)
+        for row, n in enumerate(sizes):
+            expected = stack(s[row], z[row], torch.ones(1, n, dtype=dtype))
+            for found in (without, [value.detach() for value in with_gradients]):
+                assert_same(part(found[0], row, n), expected[0])
+                assert_same(part(found[1], row, n, 2), expected[1])
 
 
 def loss(setup: Case, x, s, z, sigma, features: ModelFeatures) -> torch.Tensor:
