@@ -185,6 +185,27 @@ def test_only_what_the_propagator_moves_is_written(tmp_path):
     np.testing.assert_allclose(loaded.time, 50.0 * np.arange(3))
 
 
+def test_hydrogens_of_heavy_atom_models_are_placed(tmp_path):
+    topology, _, positions = cases.dipeptide()
+    model = rollout_cases.model_file(tmp_path, atoms="heavy")
+    propagator = AtmosPropagator(model, topology, positions=positions)
+    for folder, stages in (("whole", [4]), ("stopped", [1, 2, 4])):
+        for count in stages:
+            with Rollout(topology, positions, propagator, tmp_path / folder, seed=SEED,
+                         onInvalid="keep") as made:  # fmt: skip
+                made.run(count)
+    assert_same_rollout(tmp_path / "whole", tmp_path / "stopped")
+    written = frames(tmp_path / "whole")
+    hydrogens = {a.index for a in topology.atoms() if a.element.symbol == "H"}
+    pairs = [[b[0].index, b[1].index] for b in topology.bonds()
+             if {b[0].index, b[1].index} & hydrogens]  # fmt: skip
+    assert len(pairs) == len(hydrogens) == 12
+    lengths = np.linalg.norm(written[:, [i for i, _ in pairs]] - written[:, [j for _, j in pairs]],
+                             axis=2)  # fmt: skip
+    # The network's weights are random, and its heavy atoms anywhere; N-H and C-H are not.
+    assert lengths.min() > 0.09 and lengths.max() < 0.12
+
+
 # ---- going on
 
 
@@ -247,8 +268,9 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("point", range(4))
-def test_a_kill_within_a_commit(whole, tmp_path, monkeypatch, point):
+@pytest.mark.parametrize("by", ["the same object", "another"])
+@pytest.mark.parametrize("point", range(5))
+def test_a_kill_within_a_commit(whole, tmp_path, monkeypatch, point, by):
     # The process "dies" at the n-th flush to the disk of a commit: trajectories, table, state.
     folder = tmp_path / "run"
     with rollout(folder) as made:
@@ -268,10 +290,12 @@ def test_a_kill_within_a_commit(whole, tmp_path, monkeypatch, point):
         patch.setattr(os, "fsync", dying)
         with pytest.raises(Killed):
             made.run(8)
+    if by == "another":
+        made.close()
+        made = rollout(folder)
+        assert made.frame in (5, 6)
+    made.run(FRAMES)
     made.close()
-    with rollout(folder) as made:
-        assert made.frame == 5
-        made.run(FRAMES)
     assert_same_rollout(whole / "torsion", folder)
     assert not list(folder.glob("*.tmp"))
 

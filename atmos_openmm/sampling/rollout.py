@@ -15,7 +15,7 @@ from .files import StorageError
 from .noise import fresh_seed
 from .quantities import plain
 from .rollout_attempt import Attempt
-from .rollout_folder import RolloutFolder
+from .rollout_folder import RolloutFolder, table_row
 from .rollout_proposer import Proposer, check_starts
 from .rollout_report import RolloutProgress, RolloutSummary, summarize_rollout
 from .rollout_state import RolloutState
@@ -356,18 +356,9 @@ class Rollout:
         keep = attempt.reason == "accepted" or self._on_invalid == "keep"
         written = keep and attempt.positions_nm is not None
         frame = int(self._state.frames[walker])
+        number = int(self._state.attempts[walker])
         self._rows.append(
-            {
-                "frame": frame,
-                "walker": walker,
-                "attempt": int(self._state.attempts[walker]),
-                "learned_time_ps": self._lag_ps * (frame + 1),
-                "reason": attempt.reason,
-                "written": written,
-                "rmsd_nm": attempt.rmsd_nm,
-                "largest_h": attempt.largest_h,
-                "detail": attempt.detail,
-            }
+            table_row(attempt, frame, walker, number, self._lag_ps * (frame + 1), written)
         )
         self._state.take(walker, attempt, written)
         if written:
@@ -389,7 +380,13 @@ class Rollout:
         """Write what is new since the last commit, if anything is."""
         if not self._rows:
             return
-        self.folder.commit(self._frames, self._rows, self._state)
+        try:
+            self.folder.commit(self._frames, self._rows, self._state)
+        except StorageError:
+            raise  # nothing is lost: the next `run()` writes it
+        except BaseException:
+            self._torn = True
+            raise
         self._frames = [[] for _ in self._starts]
         self._rows = []
 

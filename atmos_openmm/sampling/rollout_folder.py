@@ -36,6 +36,8 @@ from .trajectory_files import GrowingTrajectory, open_trajectory
 if TYPE_CHECKING:
     from openmm.app import Topology
 
+    from .rollout_attempt import Attempt
+
 VERSION = 1
 KIND = "rollout"
 
@@ -63,6 +65,23 @@ class FileLengths:
 
     table: int
     trajectories: tuple[tuple[int, int], ...]
+
+
+def table_row(
+    attempt: Attempt, frame: int, walker: int, number: int, learned_time_ps: float, written: bool
+) -> dict[str, Any]:
+    """The row of an attempt; parameters are named as `COLUMNS` are, `number` is `attempt` there."""
+    return {
+        "frame": frame,
+        "walker": walker,
+        "attempt": number,
+        "learned_time_ps": learned_time_ps,
+        "reason": attempt.reason,
+        "written": written,
+        "rmsd_nm": attempt.rmsd_nm,
+        "largest_h": attempt.largest_h,
+        "detail": attempt.detail,
+    }
 
 
 class RolloutFolder:
