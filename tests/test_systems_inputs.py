@@ -371,8 +371,20 @@ def test_choice_among_the_molecules_of_a_file_is_asked_for(peptide, tmp_path):
     with pytest.raises(FeatureError, match=r"2 molecules \(ethanol, amine\).*records=\['ethanol'"):
         read_molecule([peptide[0], sdf])
     for choice in (["methanol"], [2], [-1]):
-        with pytest.raises(FeatureError, match="no molecule.*ethanol, amine, or numbers 0 to 1"):
+        with pytest.raises(FeatureError, match="No molecule is.*ethanol, amine, or numbers 0 to 1"):
             read_molecule([peptide[0], sdf], records=choice)
+    with pytest.raises(FeatureError, match="no SDF file is given"):
+        read_molecule(peptide[0], records=["ethanol"])
+    # A file with one molecule needs no choice, whatever is chosen elsewhere.
+    one = write_sdf(tmp_path / "one.sdf", displaced(embedded("CO", "methanol"), (4, 0, 0)))
+    molecule = read_molecule([one, sdf], records=["amine"])
+    assert molecule.notes == (
+        "methanol of one.sdf is added as residue LIG.",
+        "amine of two.sdf is added as residue L01.",
+    )
+    alike = write_sdf(tmp_path / "alike.sdf", embedded("CCO", "a"), embedded("CCN", "a"))
+    with pytest.raises(FeatureError, match="Several molecules are 'a'"):
+        read_molecule(alike, records=["a"])
 
 
 def test_ligand_that_fits_no_residue_is_refused_atom_by_atom(tmp_path):

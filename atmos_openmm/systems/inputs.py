@@ -87,7 +87,7 @@ def read_molecule(
     paths: path, or sequence of paths
         at most one structure file, and any number of SDF or MOL files
     records: sequence of str or int, optional
-        which molecules of SDF files with several to take, by title or number from 0
+        which molecules to take of SDF files with several, by title or number from 0
     molecules: mapping from residue name to RDKit Mol, optional
         chemistry of residues of the structure, in place of SDF files
 
@@ -113,9 +113,7 @@ def read_molecule(
         file = read_structure_file(structure)
         topology, positions = file.topology, file.positions_nm
         notes += file.notes
-    ligands: list[tuple[Path, Any]] = []
-    for path in sdfs:
-        ligands += [(path, m) for m in select_records(path, read_ligands(path), records)]
+    ligands = select_records([(path, read_ligands(path)) for path in sdfs], records)
     chemistry = dict(molecules or {})
     positions = _place_ligands(topology, positions, ligands, chemistry, notes)
     faults = bond_faults(topology, positions)

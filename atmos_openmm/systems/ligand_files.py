@@ -74,37 +74,52 @@ def title(mol: Any) -> str:
 
 
 def select_records(
-    path: str | Path, mols: list[Any], records: Sequence[str | int] | None
-) -> list[Any]:
-    """Choose molecules of a file by title or number (from 0); its only one by default.
+    files: Sequence[tuple[Path, list[Any]]], records: Sequence[str | int] | None
+) -> list[tuple[Path, Any]]:
+    """Choose molecules of files by title or number (from 0); the only one of a file by default.
+
+    Where some files hold several molecules and others one, the choice is among the former.
 
     Raises
     ------
     FeatureError
-        for several molecules and no choice, and for a choice that the file does not have
+        for several molecules and no choice, and for a choice that is not there or not one
     """
-    titles = [title(m) or str(k) for k, m in enumerate(mols)]
-    listed = ", ".join(titles[:30]) + (", ..." if len(titles) > 30 else "")
+    several = [file for file in files if len(file[1]) > 1]
+    if records and not files:
+        raise FeatureError(f"records names {list(records)}, but no SDF file is given.")
     if records is None:
-        if len(mols) > 1:
+        if several:
+            path, mols = several[0]
             raise FeatureError(
-                f"{path} holds {len(mols)} molecules ({listed}). Say which of them are there "
-                f"together: records=[{titles[0]!r}]."
+                f"{path} holds {len(mols)} molecules ({_titles(mols)}). Say which of them are "
+                f"there together: records=[{title(mols[0]) or 0!r}]."
             )
-        return mols
-    chosen = []
+        return [(path, mols[0]) for path, mols in files]
+    chosen = [(path, mols[0]) for path, mols in files if several and len(mols) == 1]
     for record in records:
-        if isinstance(record, str) and titles.count(record) == 1:
-            chosen.append(mols[titles.index(record)])
-        elif isinstance(record, int) and 0 <= record < len(mols):
-            chosen.append(mols[record])
-        else:
-            what = "several molecules" if titles.count(str(record)) > 1 else "no molecule"
-            raise FeatureError(
-                f"{path} has {what} {record!r}; there are {listed}, or numbers 0 to "
-                f"{len(mols) - 1}."
+        hits = [
+            (path, mol)
+            for path, mols in several or files
+            for number, mol in enumerate(mols)
+            if record == (number if isinstance(record, int) else title(mol))
+        ]
+        if len(hits) != 1:
+            there = "; ".join(
+                f"{path.name}: {_titles(mols)}, or numbers 0 to {len(mols) - 1}"
+                for path, mols in several or files
             )
+            raise FeatureError(
+                f"{'Several molecules are' if hits else 'No molecule is'} {record!r}; there are "
+                f"{there}."
+            )
+        chosen += hits
     return chosen
+
+
+def _titles(mols: list[Any]) -> str:
+    titles = [title(m) or str(k) for k, m in enumerate(mols)]
+    return ", ".join(titles[:30]) + (", ..." if len(titles) > 30 else "")
 
 
 def perceived_graph(
@@ -135,6 +150,8 @@ def perceived_graph(
         elif elements[i] > 1 or elements[j] > 1:
             parent, light = (i, j) if elements[i] > 1 else (j, i)
             graph.hydrogens[parent].append(light)
+    if not heavy:
+        return graph
     if not graph.bonds and len(heavy) > 1:
         reach = [_covalent_radius_nm(elements[i]) for i in heavy]
         for k, i in enumerate(heavy):

@@ -79,7 +79,6 @@ class _Form:
     skeleton: Skeleton
     hydrogens: tuple[int, ...]
     charges: tuple[int, ...]
-    smiles: str
     nitrogen: int
     carbon: int
     open_end: bool
@@ -144,7 +143,6 @@ def chain_forms(molecule: Any) -> list[tuple[Any, int, int, bool]]:
 def _form(mol: Any, nitrogen: int = -1, carbon: int = -1, open_end: bool = False) -> _Form:
     from rdkit import Chem
 
-    smiles = Chem.MolToSmiles(mol)
     kekule = Chem.Mol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=True)
     soft = {
@@ -154,7 +152,6 @@ def _form(mol: Any, nitrogen: int = -1, carbon: int = -1, open_end: bool = False
         Skeleton.from_mol(kekule),
         tuple(a.GetTotalNumHs() for a in mol.GetAtoms()),
         tuple(a.GetFormalCharge() for a in mol.GetAtoms()),
-        smiles,
         nitrogen,
         carbon,
         open_end,
