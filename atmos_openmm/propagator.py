@@ -588,7 +588,12 @@ class AtmosPropagator:
 
         def features(atoms: Literal["all", "heavy"]) -> MoleculeFeatures:
             return features_from_topology(
-                self._topology, atoms, solute, positions=positions, molecules=molecules
+                self._topology,
+                atoms,
+                solute,
+                positions=positions,
+                molecules=molecules,
+                caps="token" if self._loaded is None else self._loaded.config.caps,
             )
 
         self._features = self._network_features = features("heavy" if heavy else "all")

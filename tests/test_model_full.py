@@ -276,6 +276,8 @@ def test_a_heavy_atom_model_of_this_kind_is_exported_bound_and_called(tmp_path) 
     )
     save_model(tmp_path / "tiny.atmos", network(TINY_CARTESIAN), declared)
     propagator = AtmosPropagator(tmp_path / "tiny.atmos", topology, positions=positions_nm, seed=3)
+    # Caps are tokenised by atoms, as in Protenix: three and two heavy ones, and the residue.
+    assert propagator.info()["num_tokens"] == 6
     frames = [
         propagator.propagate(positions_nm, attempt=attempt).value_in_unit(unit.nanometer)
         for attempt in (0, 0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 COORDINATES = ("invariant", "cartesian")
 
@@ -85,6 +85,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.coordinates not in COORDINATES:
             raise ValueError(f"coordinates is {self.coordinates!r}; expected one of {COORDINATES}.")
+
+    @property
+    def caps(self) -> Literal["token", "atoms"]:
+        """Tokens of terminal caps: one each, or one a heavy atom, as Protenix has them."""
+        return "atoms" if self.coordinates == "cartesian" else "token"
 
     @property
     def c_s_inputs(self) -> int:

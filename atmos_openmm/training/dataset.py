@@ -71,6 +71,7 @@ def load_molecules(
     paths: Sequence[str | os.PathLike[str]],
     held_out: Sequence[int] = (),
     atoms: Literal["all", "heavy"] = "all",
+    caps: Literal["token", "atoms"] = "token",
 ) -> tuple[list[Molecule], list[Molecule]]:
     """Read trajectory files and split them into training and held-out trajectories.
 
@@ -86,6 +87,8 @@ def load_molecules(
         held out.
     atoms: str
         ``all``, or ``heavy`` to leave hydrogens out.
+    caps: str
+        Tokens of terminal caps (:attr:`~atmos_openmm.model.config.ModelConfig.caps`).
 
     Returns
     -------
@@ -109,7 +112,7 @@ def load_molecules(
             parts: tuple[list[Frames], list[Frames]] = ([], [])
             exchange: list[Frames] = []
             features = features_from_topology(
-                file.topology, atoms, positions=file.trajectories[0].positions(0)
+                file.topology, atoms, positions=file.trajectories[0].positions(0), caps=caps
             )
             for number, trajectory in enumerate(file.trajectories):
                 positions = trajectory.positions()[:, features.atom_indices]

@@ -145,8 +145,8 @@ class Trainer:
         self.settings = settings
         self.folder = Path(folder)
         self.device = torch.device(device)
-        train, valid = load_molecules(paths, settings.held_out, settings.atoms)
         self.config = ModelConfig.from_dict(settings.model)
+        train, valid = load_molecules(paths, settings.held_out, settings.atoms, self.config.caps)
         self.sampler = RolloutSampler(
             train,
             jumps=settings.jumps,
