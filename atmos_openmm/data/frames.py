@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .faults import DataFileError, Fault, first_line
 
-__all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "read_parallel"]
+__all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "file_stamp", "read_parallel"]
 
 OPEN_FILES = 8
 """HDF5 files that a process keeps open."""
@@ -181,14 +181,23 @@ def _spans(numbers: NDArray[np.int64], step: int) -> Iterator[slice]:
 
 
 _LOCK = threading.RLock()
-_FILES: OrderedDict[tuple[int, str], Any] = OrderedDict()
+_FILES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """What changes when a file is replaced or rewritten; zeros where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _open(path: str) -> Any:
-    """An open file of this process; a forked process does not touch its parent's."""
+    """An open file of this process, as it is now; a forked process does not touch its parent's."""
     import h5py
 
-    key = (os.getpid(), os.path.abspath(path))
+    key = (os.getpid(), os.path.abspath(path), *file_stamp(path))
     if key in _FILES:
         _FILES.move_to_end(key)
         return _FILES[key]

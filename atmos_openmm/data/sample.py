@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .faults import Fault
-from .frames import FrameSource
+from .frames import FrameSource, file_stamp
 
 if TYPE_CHECKING:
     from ..systems.features import MoleculeFeatures
@@ -138,7 +138,7 @@ class Sample:
         DataFileError
             The file does not tell the molecule, or its chemistry makes no sense.
         """
-        return _load(self.source)
+        return _load(self.source, file_stamp(self.provenance.path))
 
     def features(self, atoms: Literal["all", "heavy"] = "all") -> MoleculeFeatures:
         """The features of the solute, with handedness from the reference positions.
@@ -184,5 +184,6 @@ class Entry:
 
 
 @lru_cache(maxsize=16)
-def _load(source: MoleculeSource) -> Molecule:
+def _load(source: MoleculeSource, stamp: tuple[int, ...]) -> Molecule:
+    """Kept by the file's stamp: a file that is written anew is read anew."""
     return source.load()
