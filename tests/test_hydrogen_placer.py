@@ -47,7 +47,11 @@ def determined_by_textbook(plan, heavy_atom_frame):
         members = np.flatnonzero(plan.group == g)
         for k in members:
             h, length = plan.hydrogens[k], np.linalg.norm(plan.local_nm[k])
-            if kind in ("tertiary", "flat"):
+            if kind == "tertiary":
+                # The direction that has the same (negative) cosine with all three bonds.
+                away = -np.linalg.solve(np.array(units), np.ones(3))
+                found[h] = x[p] + length * away / np.linalg.norm(away)
+            elif kind == "flat":
                 away = -np.sum(units, axis=0)
                 found[h] = x[p] + length * away / np.linalg.norm(away)
             elif kind == "methylene":

@@ -166,12 +166,17 @@ class HydrogenPlacer(nn.Module):
         # A neighbour that stands for "none" is the parent itself, and its vector stays zero.
         unit = F.normalize(to_neighbour - parent.unsqueeze(2), dim=-1, eps=1e-6)
         first, second = unit[:, :, 0], unit[:, :, 1]
+        count = self.count.reshape(1, -1, 1)
         away = -unit.sum(2)
+        # Three neighbours: at equal angles to all, which small rings need.
+        normal = torch.linalg.cross(second - first, unit[:, :, 2] - first, dim=-1)
+        side = (normal * away).sum(-1, keepdim=True)
+        normal = torch.where(side < 0.0, -normal, normal)
+        away = torch.where(count == 3, normal, away)
         length = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
         z = torch.where(length > 1e-4, away / length.clamp_min(1e-4), self.axis(x, 2))
         # One neighbour: towards the reference atom, seen from the neighbour.
         side = x.index_select(1, self.reference) - x.index_select(1, self.first_neighbour)
-        count = self.count.reshape(1, -1, 1)
         side = torch.where(count == 2, torch.linalg.cross(first, second, dim=-1), side)
         side = torch.where(count == 3, first - second, side)
         y = side - (side * z).sum(-1, keepdim=True) * z

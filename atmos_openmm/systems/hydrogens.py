@@ -27,11 +27,11 @@ FloatArray = npt.NDArray[np.float64]
 class HydrogenPlan:
     """How to place a molecule's hydrogens. A model atoms, N hydrogens, G groups, F of them free.
 
-    The frame of a group has its origin at the parent. z points away from the sum of the unit
-    vectors to the neighbours. y is the part of a second vector that is perpendicular to z: towards
-    the reference atom, seen from the first neighbour (at most one neighbour); along the cross
-    product of the two neighbours' vectors (two); from the second neighbour to the first (three).
-    x = y cross z.
+    The frame of a group has its origin at the parent. z points away from the neighbours: from the
+    sum of the unit vectors to one or two, at equal angles from three. y is the part of a second
+    vector that is perpendicular to z: towards the reference atom, seen from the first neighbour (at
+    most one neighbour); along the cross product of the two neighbours' unit vectors (two); from the
+    second's to the first's (three). x = y cross z.
 
     Attributes
     ----------
@@ -145,7 +145,9 @@ def plan_hydrogens(features: MoleculeFeatures, system: Any = None) -> HydrogenPl
         neighbours=np.array(
             [(group.neighbours + [group.parent] * 3)[:3] for group in groups], np.int64
         ),
-        neighbour_count=np.array([len(group.neighbours) for group in groups], np.int64),
+        neighbour_count=np.array(
+            [min(len(group.neighbours), 3) for group in groups], np.int64
+        ),
         reference=np.array([group.reference for group in groups], np.int64),
         kind=np.array([KINDS.index(group.kind) for group in groups], np.int64),
         free=np.array(free, np.int64),
