@@ -1,0 +1,290 @@
+"""Runs panels: reference molecular dynamics, an MD replica as the oracle, and any generators.
+
+Every row of a table is measured against the same reference on the same atoms with the same number
+of frames. The oracle is MD too: what it scores is what a perfect generator could expect from so
+many frames. No other row is to be read without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .atoms import common_atoms
+from .bootstrap import BLOCKS, RESAMPLES, block_bootstrap
+from .ensemble import Ensemble
+from .panel import Metric, NotApplicable, Panel, Settings, unavailable
+from .panels import find_panel
+
+__all__ = ["Evaluation", "PanelResult", "Row", "evaluate", "split_reference"]
+
+REFERENCE, ORACLE, GENERATOR = "reference", "oracle", "generator"
+
+#: Differences from the oracle beyond so many combined errors are told as differences.
+SIGNIFICANT = 2.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one ensemble scored in one panel.
+
+    Attributes
+    ----------
+    name : str
+    role : str
+        ``reference`` (against itself), ``oracle`` (another stretch of MD) or ``generator``.
+    frames, trajectories : int
+        That were measured.
+    spacing_ps : float or None
+    values, errors : dict of str to float
+        By metric; errors are standard errors by block bootstrap over this ensemble's frames, the
+        reference held fixed.
+    arrays : dict of str to array
+        Curves and maps.
+    """
+
+    name: str
+    role: str
+    frames: int
+    trajectories: int
+    spacing_ps: float | None
+    values: dict[str, float]
+    errors: dict[str, float]
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class PanelResult:
+    """A panel's table; the reference is the first row, oracles follow."""
+
+    panel: type[Panel]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    axes: dict[str, NDArray[Any]]
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The panel's name."""
+        return self.panel.name
+
+    def row(self, role: str) -> Row:
+        """The first row of a role."""
+        return next(row for row in self.rows if row.role == role)
+
+    def verdict(self, row: Row, metric: Metric) -> str:
+        """``as MD``, ``worse than MD`` or ``better than MD``, against the first oracle.
+
+        Differences within two combined standard errors are none. '' where either has no value.
+        """
+        oracle, reference = self.row(ORACLE), self.row(REFERENCE).values[metric.key]
+        if row.role != GENERATOR or np.isnan(oracle.values[metric.key]):
+            return ""
+        if np.isnan(row.values[metric.key]):
+            return ""
+        mine, theirs = (metric.badness(r.values[metric.key], reference) for r in (row, oracle))
+        errors = [np.nan_to_num(r.errors.get(metric.key, 0.0)) for r in (row, oracle)]
+        if abs(mine - theirs) <= SIGNIFICANT * float(np.hypot(*errors)):
+            return "as MD"
+        return "worse than MD" if mine > theirs else "better than MD"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All panels of one molecule.
+
+    Attributes
+    ----------
+    molecule : str
+    panels : tuple of PanelResult
+    skipped : dict of str to str
+        Panels that do not apply, and why.
+    notes : tuple of str
+        What was chosen: oracle, frames, atoms.
+    """
+
+    molecule: str
+    panels: tuple[PanelResult, ...]
+    skipped: dict[str, str]
+    notes: tuple[str, ...]
+
+    def panel(self, name: str) -> PanelResult:
+        """The result of a panel."""
+        return next(result for result in self.panels if result.name == name)
+
+
+def split_reference(reference: Ensemble) -> tuple[Ensemble, Ensemble, str]:
+    """Reference and oracle from one set of MD trajectories, and words on it.
+
+    With several trajectories the last one is the oracle; a single one is cut into halves.
+    """
+    if len(reference.segments) > 1:
+        rest = reference.with_segments(reference.segments[:-1]).restarted()
+        last = reference.with_segments(reference.segments[-1:], "MD replica").restarted()
+        return (
+            rest,
+            last,
+            (
+                f"the oracle is the last of {len(reference.segments)} trajectories of the "
+                "reference; the others are the reference"
+            ),
+        )
+    first, second = (half.restarted() for half in reference.halves())
+    return (
+        replace(first, name=reference.name),
+        replace(second, name="MD, second half"),
+        "the oracle is the second half of the only reference trajectory, the first half is the "
+        "reference; the two are correlated where they meet, and each is half as long as the data",
+    )
+
+
+def evaluate(
+    reference: Ensemble,
+    generators: Sequence[Ensemble] = (),
+    *,
+    settings: Settings,
+    panels: Sequence[str],
+    oracles: Sequence[Ensemble] = (),
+    frames: int | None = None,
+    molecule: str = "",
+    resamples: int = RESAMPLES,
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Measure an MD replica and generated ensembles against reference MD.
+
+    Parameters
+    ----------
+    reference : Ensemble
+        Molecular dynamics.
+    generators : sequence of Ensemble
+        Anything: this package's runs, other models' frames. Fewer atoms will do for most panels;
+        all rows are then measured on the atoms that all have.
+    settings : Settings
+        `native_nm` in the atoms of the reference.
+    panels : sequence of str
+        Names, see `panels.PANELS`.
+    oracles : sequence of Ensemble
+        MD replicas that are not part of the reference. Without one the reference is split
+        (`split_reference`).
+    frames : int, optional
+        Frames of every row, by TEMPO's rule: longer ones are cut, shorter ones repeated from the
+        start. By default as many as the shortest row has, at most as many as were published.
+    molecule : str
+        Name.
+    resamples : int
+        Draws of the block bootstrap; 0 for no errors.
+    progress : callable, optional
+        Called with a line of text before each step.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        If the ensembles are of different molecules or have too few frames, or if no panel of the
+        names is there.
+    """
+    chosen = [find_panel(name) for name in panels]
+    notes: list[str] = []
+    if not oracles:
+        reference, oracle, words = split_reference(reference)
+        notes.append(words[0].upper() + words[1:] + ".")
+        oracles = [oracle]
+    whole = [reference, *oracles, *generators]
+    if len({e.name for e in whole}) != len(whole):
+        raise ValueError(
+            f"two ensembles have the same name among {', '.join(e.name for e in whole)}; give "
+            "others"
+        )
+    indices = common_atoms([e.atoms for e in whole])
+    table = reference.atoms.subset(indices[0])
+    cut = [e.restricted(i, table) for e, i in zip(whole, indices, strict=True)]
+    native = np.asarray(settings.native_nm)
+    if len(indices[0]) < len(reference.atoms):
+        notes.append(
+            f"All rows are measured on the {len(indices[0])} atoms (of {len(reference.atoms)}) "
+            "that all ensembles have."
+        )
+    results, skipped = [], {}
+    for panel in chosen:
+        all_atoms = panel.needs_all_atoms
+        ensembles = whole if all_atoms else cut
+        fitted_native = native if all_atoms else native[indices[0]]
+        if progress is not None:
+            progress(f"{panel.title}: fitting the reference")
+        started = time.perf_counter()
+        try:
+            fitted = panel(ensembles[0], replace(settings, native_nm=fitted_native))
+            rows = _rows(fitted, ensembles, len(oracles), frames, resamples, progress)
+        except NotApplicable as error:
+            skipped[panel.name] = str(error)
+            continue
+        seconds = time.perf_counter() - started
+        results.append(PanelResult(panel, tuple(rows), tuple(fitted.notes), fitted.axes(), seconds))
+    notes.append(
+        f"Errors are standard errors by a block bootstrap over each row's own frames ({BLOCKS} "
+        f"blocks, {resamples} draws), the reference held fixed; they are too small where frames "
+        "are correlated over more than a tenth of the row."
+    )
+    return Evaluation(molecule, tuple(results), skipped, tuple(notes))
+
+
+def _rows(
+    fitted: Panel,
+    ensembles: Sequence[Ensemble],
+    oracles: int,
+    frames: int | None,
+    resamples: int,
+    progress: Callable[[str], None] | None,
+) -> list[Row]:
+    panel = type(fitted)
+    count = frames or min(e.num_frames for e in ensembles[1:])
+    if frames is None and panel.published_frames is not None:
+        count = min(count, panel.published_frames)
+    fitted.notes.append(
+        f"{count} frames a row, {ensembles[0].num_frames} of the reference"
+        + (f" (published: {panel.published_frames} a row)." if panel.published_frames else ".")
+    )
+    rows = []
+    for place, ensemble in enumerate(ensembles):
+        role = REFERENCE if place == 0 else ORACLE if place <= oracles else GENERATOR
+        measured = ensemble
+        if place:
+            measured = _sized(ensemble, count, frames is not None, panel.spread_frames)
+        if progress is not None:
+            progress(f"{panel.title}: {ensemble.name}")
+        rows.append(_row(fitted, measured, role, resamples))
+    return rows
+
+
+def _sized(ensemble: Ensemble, count: int, exactly: bool, spread: bool) -> Ensemble:
+    if ensemble.num_frames < count and exactly:
+        return ensemble.extended(count)
+    # A copy: what is computed of single frames is computed of these alone.
+    return (ensemble.spread(count) if spread else ensemble.first(count)).taken()
+
+
+def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> Row:
+    described = (ensemble.num_frames, len(ensemble.segments), ensemble.spacing_ps)
+    try:
+        values = fitted.values(ensemble)
+        arrays = fitted.arrays(ensemble)
+        errors = block_bootstrap(fitted.values, ensemble, resamples) if resamples else {}
+    except NotApplicable as error:
+        if role != GENERATOR:
+            raise
+        fitted.notes.append(f"{ensemble.name}: {error}.")
+        nothing = unavailable(type(fitted))
+        return Row(ensemble.name, role, *described, nothing, nothing)
+    missing = [m.name for m in fitted.metrics if np.isnan(values[m.key])]
+    if missing and role != REFERENCE:
+        why = " (frames without an order in time have no dynamics)" * (ensemble.spacing_ps is None)
+        fitted.notes.append(f"{ensemble.name} has no value of {', '.join(missing)}{why}.")
+    return Row(ensemble.name, role, *described, values, errors, arrays)

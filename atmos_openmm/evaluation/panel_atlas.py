@@ -1,0 +1,186 @@
+"""AlphaFlow's panel for ATLAS (Jing, Berger, Jaakkola 2024), as its analysis script computes it.
+
+Heavy atoms are superposed on the crystal structure. Where the script draws frames of the reference
+at random (seed 137, with replacement) the same numbers are drawn here, in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .alignment import pairwise_distance, superposed
+from .contacts import contact_sets, contacts, jaccard
+from .ensemble import Ensemble
+from .exposure import EXPOSED_NM2, mutual_information, side_chain_surface
+from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
+from .pca import fit_components, similarity
+from .rmsf import fluctuations, pearson
+from .wasserstein import atom_gaussians, cloud_w2, root_mean_w2
+
+__all__ = ["AtlasPanel"]
+
+_BOTH = frozenset({"frozen", "noise"})
+_SEED = 137
+#: Frames of the reference for Gaussians and surfaces.
+_DRAWN = 1000
+
+
+class AtlasPanel(Panel):
+    """Heavy atoms after superposition on the crystal structure."""
+
+    name = "atlas"
+    title = "ATLAS panel"
+    source = "AlphaFlow, scripts/analyze_ensembles.py"
+    published_frames = 250
+    spread_frames = True
+    metrics = (
+        Metric("pairwise_rmsd", "Pairwise RMSD", "A", "reference",
+               "mean CA RMSD between all pairs of frames, each with itself included", _BOTH),
+        Metric("rmsf", "RMSF", "A", "reference", "median over heavy atoms", _BOTH),
+        Metric("rmsf_r", "Per-target RMSF r", "", "high",
+               "Pearson r of the heavy atoms' RMSF with the reference's", _BOTH),
+        Metric("rmwd", "RMWD", "A", "low", "root mean over heavy atoms of W2^2", _BOTH),
+        Metric("rmwd_translation", "RMWD translation", "A", "low", "part of the means", _BOTH),
+        Metric("rmwd_variance", "RMWD variance", "A", "low", "part of the covariances", _BOTH),
+        Metric("pca_w2", "MD PCA W2", "A", "low",
+               "W2 in the plane of the reference's first two CA components, over sqrt(CA)", _BOTH),
+        Metric("joint_pca_w2", "Joint PCA W2", "A", "low",
+               "the same with components of both ensembles together", _BOTH),
+        Metric("pc_similarity", "PC similarity", "", "high",
+               "|cos| of the first CA components; published as the share above 0.5", _BOTH),
+        Metric("weak_j", "Weak contacts J", "", "high",
+               "Jaccard of crystal contacts (CA < 8 A) formed in less than 90 % of frames", _BOTH),
+        Metric("transient_j", "Transient contacts J", "", "high",
+               "Jaccard of other contacts formed in more than 10 % of frames", _BOTH),
+        Metric("exposed_j", "Exposed residue J", "", "high",
+               "Jaccard of side chains buried in the crystal (< 2 A^2, probe 2.8 A) and exposed in "
+               "more than 10 % of frames", _BOTH),
+        Metric("exposed_mi_rho", "Exposed MI rho", "", "high",
+               "Spearman rho of the mutual information of exposure, all pairs of residues", _BOTH),
+    )  # fmt: skip
+
+    def __init__(self, reference: Ensemble, settings: Settings) -> None:
+        super().__init__(reference, settings)
+        atoms = reference.atoms
+        self._heavy = atoms.protein_heavy
+        self._table = atoms.subset(self._heavy)
+        self._alpha = self._table.alpha_carbons
+        if len(self._alpha) < 3:
+            raise NotApplicable(
+                f"the panel needs a protein of three residues or more; found {len(self._alpha)} "
+                "alpha carbons"
+            )
+        self._crystal = np.asarray(settings.native_nm, np.float64)[self._heavy]
+        self._alpha_crystal = self._crystal[self._alpha]
+        self._native_contacts = contacts(self._alpha_crystal[None])[0]
+        heavy, alpha = self._superposed(reference)
+        self._all_heavy, self._all_alpha = heavy, alpha
+        self._rmsf = fluctuations(heavy)
+        self._components = fit_components(alpha)
+        self._known_exposed: dict[int, NDArray[np.bool_]] = {}
+        self._buried = self._side_chains(self._crystal[None])[0] < EXPOSED_NM2
+        self._has_side_chains = bool(self._side_chains(self._crystal[None]).any())
+
+    def _superposed(self, ensemble: Ensemble) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Heavy atoms on the crystal, and alpha carbons of these superposed by themselves."""
+        heavy = ensemble.per_frame(
+            "heavy on crystal",
+            lambda x: superposed(x[:, self._heavy], self._crystal).astype(np.float32),
+        )
+        alpha = ensemble.per_frame(
+            "CA on crystal",
+            lambda x: superposed(x[:, self._heavy][:, self._alpha], self._alpha_crystal).astype(
+                np.float32
+            ),
+        )
+        return heavy, alpha
+
+    def _side_chains(self, heavy: NDArray[Any]) -> NDArray[np.float64]:
+        return side_chain_surface(heavy, self._table)
+
+    def _reference_draws(self, frames: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        random = np.random.RandomState(_SEED)
+        count = len(self._all_alpha)
+        return (
+            random.randint(0, count, frames),
+            random.randint(0, count, frames),
+            random.randint(0, count, _DRAWN),
+        )
+
+    def values(self, ensemble: Ensemble) -> dict[str, float]:
+        heavy, alpha = self._superposed(ensemble)
+        first, second, thousand = self._reference_draws(len(alpha))
+        gap = root_mean_w2(atom_gaussians(self._all_heavy[thousand]), atom_gaussians(heavy))
+        drawn = self._all_alpha[first]
+        both = fit_components(np.concatenate([drawn, alpha]))
+        size = np.sqrt(len(self._alpha))
+        rmsf = fluctuations(heavy)
+        reference_sets = contact_sets(self._native_contacts, self._contacts(drawn))
+        own = ensemble.per_frame("CA contacts on crystal", lambda x: contacts(
+            self._superposed(ensemble.with_segments([(0, len(x))]))[1]))  # fmt: skip
+        sets = contact_sets(self._native_contacts, own.mean(axis=0))
+        same = ensemble is self.reference
+        distance = pairwise_distance(drawn, self._all_alpha[second]) if same else (
+            pairwise_distance(alpha, alpha))  # fmt: skip
+        return {
+            "pairwise_rmsd": ANGSTROM * float(distance.mean()),
+            "rmsf": ANGSTROM * float(np.median(rmsf)),
+            "rmsf_r": pearson(rmsf, self._rmsf),
+            "rmwd": ANGSTROM * gap.total,
+            "rmwd_translation": ANGSTROM * gap.translation,
+            "rmwd_variance": ANGSTROM * gap.variance,
+            "pca_w2": ANGSTROM / size * cloud_w2(
+                self._components.project(drawn), self._components.project(alpha)),
+            "joint_pca_w2": ANGSTROM / size * cloud_w2(both.project(drawn), both.project(alpha)),
+            "pc_similarity": similarity(self._components, fit_components(alpha)),
+            "weak_j": jaccard(reference_sets.weak, sets.weak),
+            "transient_j": jaccard(reference_sets.transient, sets.transient),
+            **self._exposure(ensemble, thousand),
+        }  # fmt: skip
+
+    def _contacts(self, alpha: NDArray[Any]) -> NDArray[np.float64]:
+        return contacts(alpha).mean(axis=0)
+
+    def _exposed(self, ensemble: Ensemble) -> NDArray[np.bool_]:
+        """Which side chains are exposed, [frames, residues]; each frame is computed once."""
+        return ensemble.per_frame(
+            "exposed side chains",
+            lambda x: self._side_chains(
+                self._superposed(ensemble.with_segments([(0, len(x))]))[0]
+            ) > EXPOSED_NM2,
+        )  # fmt: skip
+
+    def _drawn_exposed(self, drawn: NDArray[Any]) -> NDArray[np.bool_]:
+        """The same of frames of the reference; only those that are drawn are computed."""
+        wanted = np.unique(drawn)
+        missing = [k for k in wanted.tolist() if k not in self._known_exposed]
+        if missing:
+            exposed = self._side_chains(self._all_heavy[missing]) > EXPOSED_NM2
+            self._known_exposed.update(zip(missing, exposed, strict=True))
+        return np.array([self._known_exposed[k] for k in drawn.tolist()])
+
+    def _exposure(self, ensemble: Ensemble, drawn: NDArray[Any]) -> dict[str, float]:
+        from scipy.stats import spearmanr
+
+        if not self._has_side_chains:
+            return {"exposed_j": float("nan"), "exposed_mi_rho": float("nan")}
+        reference = self._drawn_exposed(drawn)
+        same = ensemble.positions_nm is self.reference.positions_nm
+        own = self._drawn_exposed(ensemble.frames) if same else self._exposed(ensemble)
+        mine, theirs = mutual_information(own), mutual_information(reference)
+        varies = np.ptp(mine) > 0 and np.ptp(theirs) > 0
+        return {
+            "exposed_j": jaccard(
+                self._buried & (reference.mean(axis=0) > 0.1),
+                self._buried & (own.mean(axis=0) > 0.1),
+            ),
+            "exposed_mi_rho": float(spearmanr(mine.ravel(), theirs.ravel()).statistic)
+            if varies else float("nan"),
+        }  # fmt: skip
+
+    def arrays(self, ensemble: Ensemble) -> dict[str, NDArray[Any]]:
+        heavy, _ = self._superposed(ensemble)
+        return {"heavy_rmsf_angstrom": ANGSTROM * fluctuations(heavy)}
