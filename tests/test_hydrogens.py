@@ -1,5 +1,7 @@
 """Placing hydrogens on peptides and small molecules: geometry, labels, contacts, relaxation."""
 
+import dataclasses
+
 import numpy as np
 import openmm
 import pytest
@@ -287,6 +289,16 @@ def test_small_molecules_end_in_the_minimum_of_another_force_field(smiles):
     # 0.1 kT of 300 K, where another well would be several.
     minimum = mmff_energy(mol, positions, False)
     assert mmff_energy(mol, placed, True) < minimum + 0.25
+
+
+def test_impossible_groups_are_refused():
+    topology, mol, _ = small_molecule("CC")
+    features = features_from_topology(topology, "all", range(8), molecules={"LIG": mol})
+    bonds = features.bonds.copy()
+    bonds[features.ref_element[bonds[:, 1]] == 1, 0] = 0
+    broken = dataclasses.replace(features, bonds=bonds)
+    with pytest.raises(FeatureError, match="C0 of LIG .* has 6 hydrogens and 1 heavy neighbours"):
+        plan_hydrogens(broken)
 
 
 def test_water_can_be_part_of_the_solute():

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .errors import FeatureError
 from .features import MoleculeFeatures
 from .hydrogen_geometry import (
     METHYLENE_HALF_ANGLE,
@@ -175,6 +176,12 @@ class Group:
         typical = bond_length_nm(element, shape)
         self._lengths = [lengths.get((parent, h), typical) for h in self.hydrogens]
         count = len(self.neighbours)
+        if len(self.hydrogens) > max(1, 4 - count):
+            raise FeatureError(
+                f"{chemistry.features.atom_label(parent)} has {len(self.hydrogens)} hydrogens and "
+                f"{count} heavy neighbours: a geometry that hydrogens cannot be placed in. Check "
+                "the bonds of the Topology, or take a model of all atoms."
+            )
         if count == 0:
             self.kind = "lone"
             self.local_nm = lone_hydrogens(element, len(self.hydrogens), 1.0)

@@ -106,9 +106,8 @@ def _count_message(found: int, topology: Any, source: str) -> str:
     real = sum(symbol != "VS" for symbol in symbols)
     if found == heavy:
         message += (
-            "; it has as many as the topology has heavy atoms. Energies need hydrogens: rebuild "
-            "them first (openmm.app.Modeller.addHydrogens), frame by frame, in the order of the "
-            "topology"
+            "; it has as many as the topology has heavy atoms. Energies need hydrogens: place "
+            "them first, frame by frame (atmos_openmm.systems.place_hydrogens)"
         )
     elif found == real:
         message += "; it seems to lack the virtual sites of the topology"
@@ -205,9 +204,7 @@ class FrameSource:
             return None
         return len(range(self.num_frames)[start:stop:stride])
 
-    def frames(
-        self, start: int = 0, stop: int | None = None, stride: int = 1
-    ) -> Iterator[Frame]:
+    def frames(self, start: int = 0, stop: int | None = None, stride: int = 1) -> Iterator[Frame]:
         """Read frames; can be used once.
 
         Parameters
