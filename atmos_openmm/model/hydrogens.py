@@ -235,20 +235,39 @@ class HydrogenPlacer(nn.Module):
             parts.append(self.settle(x[start:stop], axes[start:stop], threshold))
         return torch.cat(parts, dim=0)
 
+    def near_pairs(self, origin: Tensor, x: Tensor) -> Tensor:
+        """Return the pairs [P, 2] (walker, group x A + atom) of a group and an atom in its reach.
+
+        `origin` [B, F, 3] are the groups' parents, x [B, A, 3] all atoms. Atoms that the plan
+        excludes are left out.
+        """
+        square = torch.zeros(x.shape[0], self.num_free, self.atoms, dtype=x.dtype, device=x.device)
+        for axis in range(3):
+            difference = origin[:, :, None, axis] - x[:, None, :, axis]
+            square = square.addcmul_(difference, difference)
+        near = (square < self.reach_nm * self.reach_nm).reshape(x.shape[0], -1)
+        return near.index_fill(1, self.excluded, False).nonzero()
+
+    def movers(self, gain: Tensor, row: Tensor, other_row: Tensor) -> Tensor:
+        """Return which rows [R] turn: those that gain more than every row near them.
+
+        Of equals the one named first turns. `row` and `other_row` [P] are pairs of groups near each
+        other (a group with itself where the atom of a pair belongs to no free group).
+        """
+        mine, theirs = gain.index_select(0, row), gain.index_select(0, other_row)
+        waits = (theirs > mine) | ((theirs == mine) & (other_row < row))
+        waiting = torch.zeros(gain.shape[0], dtype=torch.int64, device=gain.device)
+        waiting = waiting.index_add(0, row, waits.to(torch.int64))
+        return (gain > 0) & (waiting == 0)
+
     def settle(self, x: Tensor, axes: Tensor, threshold: float) -> Tensor:
         """Turn free groups; x [B, A, 3] with hydrogens, axes [B, F, 3, 3] of the free groups."""
         batch, atoms = x.shape[0], self.atoms
         free = self.num_free
         rows = batch * free
         origin = x.index_select(1, self.free_parent)
-        # Pairs of a free group and an atom that its hydrogens may come near.
-        square = torch.zeros(batch, free, atoms, dtype=x.dtype, device=x.device)
-        for axis in range(3):
-            difference = origin[:, :, None, axis] - x[:, None, :, axis]
-            square = square.addcmul_(difference, difference)
-        near = (square < self.reach_nm * self.reach_nm).reshape(batch, -1)
-        near = near.index_fill(1, self.excluded, False)
-        pairs = near.nonzero()
+        # A row is a free group of a walker, a place an atom of a walker.
+        pairs = self.near_pairs(origin, x)
         number = torch.div(pairs[:, 1], atoms, rounding_mode="floor")
         atom = pairs[:, 1] - number * atoms
         row = pairs[:, 0] * free + number
@@ -300,12 +319,7 @@ class HydrogenPlacer(nn.Module):
             gain[chosen] = torch.where(
                 gained > self.least_gain_kj_per_mol, gained, torch.zeros_like(gained)
             )
-            # A group waits for a neighbour that gains more (of equals, the one named first).
-            mine, theirs = gain.index_select(0, row), gain.index_select(0, other_row)
-            waits = (theirs > mine) | ((theirs == mine) & (other_row < row))
-            waiting = torch.zeros(rows, dtype=torch.int64, device=x.device)
-            waiting = waiting.index_add(0, row, waits.to(torch.int64))
-            moves = ((gain > 0) & (waiting == 0)).index_select(0, chosen).nonzero()[:, 0]
+            moves = self.movers(gain, row, other_row).index_select(0, chosen).nonzero()[:, 0]
             if moves.shape[0] == 0:
                 break
             moved = chosen.index_select(0, moves)
