@@ -102,7 +102,7 @@ class AtmosPropagator:
     bound module then places the hydrogens on each frame that it proposes: where they stood relative
     to their heavy atoms before the jump, the torsions of methyls and hydroxyls included; those
     that would overlap are turned.  Integrators, screens and `propagate()` see all atoms, as with
-    any other model.  Only where the Topology has no hydrogens are there none to place.
+    any other model.  The Topology has to have all hydrogens, or none: then there are none to place.
 
     Attributes
     ----------

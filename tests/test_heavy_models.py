@@ -154,6 +154,15 @@ def test_solvent_and_hydrogens_left_out_of_solute():
     )
 
 
+def test_some_of_the_hydrogens_are_not_enough():
+    """Polar hydrogens alone would stay behind, or take the places of others."""
+    topology, _, positions = cases.dipeptide()
+    modeller = app.Modeller(topology, positions * unit.nanometer)
+    modeller.delete([a for a in topology.atoms() if a.name.startswith("HB")])
+    with pytest.raises(ValueError, match="hydrogens"):
+        AtmosPropagator(heavy_phi_module(), modeller.topology, atoms="heavy", lag=1.0)
+
+
 def test_wrong_sizes_are_refused():
     topology, system, _ = cases.dipeptide()
     with pytest.raises(ValueError, match="bound to 22 atoms, but .* has 10 heavy atoms"):
