@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .atom_transformer import AtomTransformer
+from .blocks import blocks_of, in_blocks
 from .features import ModelFeatures
 from .primitives import linear_no_bias, linear_zero
 from .windows import (
@@ -123,8 +124,19 @@ class AtomAttentionEncoder(nn.Module):
     def add_token_pairs(self, p: Tensor, z: Tensor, features: ModelFeatures) -> Tensor:
         """Add token pairs z [B, N, N, c_z] to the atom pairs."""
         if self.has_coordinates:
-            return p + token_pairs_to_windows(self.linear_no_bias_z(self.layernorm_z(z)), features)
+            return p + token_pairs_to_windows(self.narrow_pairs(z), features)
         return p
+
+    def narrow_pairs(self, z: Tensor) -> Tensor:
+        """Project token pairs to the width of atom pairs [B, N, N, c_atompair]."""
+        weight = self.linear_no_bias_z.weight
+        if not in_blocks(z, weight, self.training):
+            return self.linear_no_bias_z(self.layernorm_z(z))
+        pairs = z.reshape(-1, z.shape[-1])
+        narrow = z.new_empty([pairs.shape[0], weight.shape[0]])
+        for start, end in blocks_of(pairs.shape[0], 1):
+            narrow[start:end] = self.linear_no_bias_z(self.layernorm_z(pairs[start:end]))
+        return narrow.view(z.shape[:-1] + weight.shape[:1])
 
     @torch.jit.export
     def join(self, c: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:

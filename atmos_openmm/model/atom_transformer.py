@@ -118,7 +118,8 @@ class AtomBlocks(nn.Module):
         masked = features.window_bias.to(p.dtype).unsqueeze(2)
         result: list[Tensor] = []
         for block in self.blocks:
-            result.append(block.bias(p) + masked)
+            # Attention copies a bias whose heads are not first in memory, at every noise level.
+            result.append((block.bias(p) + masked).contiguous())
         return result
 
     def forward(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .atom_encoder import AtomAttentionDecoder, AtomAttentionEncoder
+from .blocks import blocks_of, in_blocks
 from .config import ModelConfig
 from .context import Context
 from .diffusion_transformer import DiffusionTransformer
@@ -51,9 +52,22 @@ class DiffusionConditioning(nn.Module):
     @torch.jit.export
     def pairs(self, z: Tensor, features: ModelFeatures) -> Tensor:
         position = self.relpe(features).expand(z.shape[0], -1, -1, -1)
+        if in_blocks(z, self.linear_no_bias_z.weight, self.training):
+            return self.pairs_in_blocks(z, position)
         z = self.linear_no_bias_z(self.layernorm_z(torch.cat([z, position], dim=-1)))
         z = z + self.transition_z1(z)
         return z + self.transition_z2(z)
+
+    def pairs_in_blocks(self, z: Tensor, position: Tensor) -> Tensor:
+        n = z.shape[1]
+        pairs = torch.empty_like(z, memory_format=torch.contiguous_format)
+        for m in range(z.shape[0]):
+            for start, end in blocks_of(n, n):
+                rows = torch.cat([z[m, start:end], position[m, start:end]], dim=-1)
+                pairs[m, start:end] = self.linear_no_bias_z(self.layernorm_z(rows))
+        self.transition_z1.add_to(pairs)
+        self.transition_z2.add_to(pairs)
+        return pairs
 
     @torch.jit.export
     def singles(self, s: Tensor, s_inputs: Tensor) -> Tensor:
@@ -119,21 +133,19 @@ class DiffusionModule(nn.Module):
         encoder = self.atom_attention_encoder
         z = self.diffusion_conditioning.pairs(h_z, features)
         s = self.diffusion_conditioning.singles(h_s, context.s_inputs)
-        key_bias = key_bias_of(features.token_mask).to(z.dtype)
-        token_bias = self.diffusion_transformer.biases(z, key_bias)
         # As in Protenix, the atoms see the latent itself, the pairs the conditioned one.
         c = encoder.add_tokens(context.c, h_s, features)
         p = encoder.add_token_pairs(context.p, z, features)
         p = encoder.join(c, p, features)
         first = encoder.atom_transformer
         last = self.atom_attention_decoder.atom_transformer
-        return Prepared(
-            s,
-            token_bias,
-            c,
-            first.conditions(c) + last.conditions(c),
-            first.biases(p, features) + last.biases(p, features),
-        )
+        pair = first.biases(p, features) + last.biases(p, features)
+        # The largest comes last, when what the others were made of is gone.
+        p = p.new_empty(0)
+        conditions = first.conditions(c) + last.conditions(c)
+        key_bias = key_bias_of(features.token_mask).to(z.dtype)
+        token_bias = self.diffusion_transformer.biases(z, key_bias)
+        return Prepared(s, token_bias, c, conditions, pair)
 
     @torch.jit.export
     def denoise(

@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from .blocks import blocks_of, in_blocks
 from .pairformer import Attention
 from .primitives import (
     AdaptiveLayerNorm,
@@ -31,8 +33,13 @@ class TokenAttentionPairBias(nn.Module):
     def bias(self, z: Tensor) -> Tensor:
         return self.linear_nobias_z(self.layernorm_z(z)).movedim(-1, -3)
 
+    @torch.jit.export
+    def bias_weight(self) -> Tensor:
+        """Return the weight [heads, c_z] that makes the bias from pairs normed without scale."""
+        return self.linear_nobias_z.weight * self.layernorm_z.weight
+
     def forward(self, a: Tensor, s: Tensor, bias: Tensor) -> Tensor:
-        scale, offset = self.layernorm_a.condition(s).chunk(2, dim=-1)
+        scale, offset = self.layernorm_a.scale_and_offset(s)
         a = self.layernorm_a(a, scale, offset)
         return torch.sigmoid(self.linear_a_last(s)) * self.attention(a, a, bias)
 
@@ -52,10 +59,13 @@ class DiffusionTransformerBlock(nn.Module):
     def bias(self, z: Tensor) -> Tensor:
         return self.attention_pair_bias.bias(z)
 
+    @torch.jit.export
+    def bias_weight(self) -> Tensor:
+        return self.attention_pair_bias.bias_weight()
+
     def forward(self, a: Tensor, s: Tensor, bias: Tensor) -> Tensor:
         a = a + self.attention_pair_bias(a, s, bias)
-        transition = self.conditioned_transition_block
-        return a + transition(a, transition.condition(s))
+        return a + self.conditioned_transition_block.update(a, s)
 
 
 class DiffusionTransformer(nn.Module):
@@ -73,10 +83,34 @@ class DiffusionTransformer(nn.Module):
 
     @torch.jit.export
     def biases(self, z: Tensor, key_bias: Tensor) -> list[Tensor]:
+        weights: list[Tensor] = []
+        for block in self.blocks:
+            weights.append(block.bias_weight())
+        if len(weights) > 0 and in_blocks(z, weights[0], self.training):
+            return self.biases_in_blocks(z, key_bias, torch.cat(weights), len(weights))
         result: list[Tensor] = []
         for block in self.blocks:
             result.append(block.bias(z) + key_bias)
         return result
+
+    def biases_in_blocks(
+        self, z: Tensor, key_bias: Tensor, weight: Tensor, blocks: int
+    ) -> list[Tensor]:
+        """Return the biases from one norm and one product for all blocks of the transformer.
+
+        The norms differ in their scales alone, which are in the weight [blocks * heads, c_z].
+        Heads come first in memory, as attention reads them.
+        """
+        batch, n = z.shape[0], z.shape[1]
+        heads = weight.shape[0] // blocks
+        result = z.new_empty([blocks, batch, heads, n, n])
+        key_bias = key_bias.expand(batch, 1, 1, n)
+        for m in range(batch):
+            for start, end in blocks_of(n, n):
+                rows = F.layer_norm(z[m, start:end], [z.shape[-1]]).flatten(0, 1)
+                bias = torch.mm(weight, rows.t()).view(blocks, heads, end - start, n)
+                result[:, m, :, start:end] = bias + key_bias[m]
+        return list(result.unbind(0))
 
     def forward(self, a: Tensor, s: Tensor, biases: list[Tensor]) -> Tensor:
         for i, block in enumerate(self.blocks):

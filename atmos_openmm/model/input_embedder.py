@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .atom_encoder import AtomAttentionEncoder
+from .blocks import blocks_of, in_blocks
 from .config import ModelConfig
 from .features import RESIDUE_TYPES, ModelFeatures
 from .primitives import linear_no_bias
@@ -74,9 +75,22 @@ class RelativePositionEncoding(nn.Module):
         by_chain = self.relative(features.sym_id, same_entity, self.s_max)
         columns = self.linear_no_bias.weight.t()
         classes = 2 * self.r_max + 2
-        z = F.embedding(by_residue, columns) + F.embedding(by_token + classes, columns)
-        z = z + same_entity.to(z.dtype).unsqueeze(-1) * columns[2 * classes]
-        return z + F.embedding(by_chain + 2 * classes + 1, columns)
+        by_token = by_token + classes
+        by_chain = by_chain + 2 * classes + 1
+        entity_column = columns[2 * classes]
+        same = same_entity.to(columns.dtype).unsqueeze(-1)
+        if not in_blocks(columns, columns, self.training):
+            z = F.embedding(by_residue, columns) + F.embedding(by_token, columns)
+            return z + same * entity_column + F.embedding(by_chain, columns)
+        n = chain.shape[1]
+        z = columns.new_empty(by_residue.shape + columns.shape[1:])
+        for m in range(z.shape[0]):
+            for start, end in blocks_of(n, n):
+                rows = F.embedding(by_residue[m, start:end], columns)
+                rows.add_(F.embedding(by_token[m, start:end], columns))
+                rows.addcmul_(same[m, start:end], entity_column)
+                z[m, start:end] = rows.add_(F.embedding(by_chain[m, start:end], columns))
+        return z
 
     def relative(self, index: Tensor, comparable: Tensor, largest: int) -> Tensor:
         """Return the class of each pair: the clipped difference, or one more class."""

@@ -123,9 +123,14 @@ class AdaptiveLayerNorm(nn.Module):
         self.linear_nobias_s = linear_zero(c_s, c_a)
 
     @torch.jit.export
-    def condition(self, s: Tensor) -> Tensor:
+    def scale_and_offset(self, s: Tensor) -> tuple[Tensor, Tensor]:
         s = self.layernorm_s(s)
-        return torch.cat([torch.sigmoid(self.linear_s(s)), self.linear_nobias_s(s)], dim=-1)
+        return torch.sigmoid(self.linear_s(s)), self.linear_nobias_s(s)
+
+    @torch.jit.export
+    def condition(self, s: Tensor) -> Tensor:
+        scale, offset = self.scale_and_offset(s)
+        return torch.cat([scale, offset], dim=-1)
 
     def forward(self, a: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         return torch.addcmul(offset, scale, self.layernorm_a(a))
@@ -150,11 +155,19 @@ class ConditionedTransitionBlock(nn.Module):
     def condition(self, s: Tensor) -> Tensor:
         return torch.cat([self.adaln.condition(s), torch.sigmoid(self.linear_s(s))], dim=-1)
 
+    @torch.jit.export
+    def update(self, a: Tensor, s: Tensor) -> Tensor:
+        """Return the update for a condition that is used once."""
+        scale, offset = self.adaln.scale_and_offset(s)
+        return torch.sigmoid(self.linear_s(s)) * self.feed_forward(self.adaln(a, scale, offset))
+
     def forward(self, a: Tensor, condition: Tensor) -> Tensor:
         scale, offset, gate = condition.chunk(3, dim=-1)
-        a = self.adaln(a, scale, offset)
+        return gate * self.feed_forward(self.adaln(a, scale, offset))
+
+    def feed_forward(self, a: Tensor) -> Tensor:
         b = F.silu(self.linear_nobias_a1(a)) * self.linear_nobias_a2(a)
-        return gate * self.linear_nobias_b(b)
+        return self.linear_nobias_b(b)
 
 
 class FourierEmbedding(nn.Module):
