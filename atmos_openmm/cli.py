@@ -24,6 +24,8 @@ COMMANDS = {
     "run": "Hybrid sampling of a PDB file or a sequence: learned jumps and short MD in turn.",
     "rollout": "A trajectory by the model alone, frame after frame, without MD between.",
     "validate": "Check every frame of a trajectory against its force field and geometry.",
+    "data": "Check, list and convert data: mdCATH, MISATO, PDB entries, trajectories.",
+    "evaluate": "Measure generated ensembles beside molecular dynamics by the field's metrics.",
     "simulate": "Make training trajectories of peptides with OpenMM.",
     "train": "Train a propagator from trajectory files.",
     "export": "Turn a training checkpoint into a model file (.atmos).",

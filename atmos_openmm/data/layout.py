@@ -238,10 +238,22 @@ class TrajectoryFile:
 
     @property
     def system(self) -> System:
-        """The OpenMM System of one molecule (not the packed one that ran)."""
+        """The OpenMM System of one molecule (not the packed one that ran).
+
+        Raises
+        ------
+        TrajectoryFileError
+            The file has none, as those converted from elsewhere without a force field.
+        """
         from openmm import XmlSerializer
 
-        return XmlSerializer.deserialize(self.system_xml)
+        text = self.system_xml
+        if not text:
+            raise TrajectoryFileError(
+                f"{self.path} holds no System: it was converted without a force field. Convert it "
+                "again with one, or make the System yourself."
+            )
+        return XmlSerializer.deserialize(text)
 
     @property
     def exchange(self) -> dict[str, NDArray[Any]]:

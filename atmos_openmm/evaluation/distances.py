@@ -42,6 +42,7 @@ def binned(values: NDArray[Any], low: Floats, high: Floats, bins: int = BINS) ->
     The last bin includes its right edge.
     """
     columns = values.shape[1]
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
     width = np.where(high > low, high - low, 1.0)
     # As np.histogram: a range of no width is widened by 1/2 on both sides.
     low = np.where(high > low, low, low - 0.5)

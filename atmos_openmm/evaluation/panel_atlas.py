@@ -168,7 +168,8 @@ class AtlasPanel(Panel):
         if not self._has_side_chains:
             return {"exposed_j": float("nan"), "exposed_mi_rho": float("nan")}
         reference = self._drawn_exposed(drawn)
-        same = ensemble.positions_nm is self.reference.positions_nm
+        whole = len(self._all_heavy) == len(self.reference.positions_nm)
+        same = whole and ensemble.positions_nm is self.reference.positions_nm
         own = self._drawn_exposed(ensemble.frames) if same else self._exposed(ensemble)
         mine, theirs = mutual_information(own), mutual_information(reference)
         varies = np.ptp(mine) > 0 and np.ptp(theirs) > 0

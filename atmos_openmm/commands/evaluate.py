@@ -1,0 +1,319 @@
+"""`atmos-openmm evaluate`: generated ensembles beside molecular dynamics."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..evaluation.loading import Loaded
+
+DEFAULT_PANELS = ("mdcath", "peptide", "validity", "ligand", "energy", "dynamics", "rollout")
+FILE = click.Path(path_type=Path)
+
+
+@click.command("evaluate")
+@click.argument("generated", nargs=-1, type=FILE)
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    type=FILE,
+    help="Molecular dynamics; repeat for replicas. Needed.",
+)
+@click.option(
+    "--oracle",
+    "oracle_files",
+    multiple=True,
+    type=FILE,
+    help="An MD replica that is not part of the reference, as the row to compare with. "
+    "Default: the last replica of the reference, or the second half of the only "
+    "one.",
+)
+@click.option(
+    "--topology",
+    type=FILE,
+    help="PDB or mmCIF file of the reference's atoms in their order. Not needed for this "
+    "package's files and mdCATH's.",
+)
+@click.option(
+    "--generated-topology",
+    type=FILE,
+    help="The same for GENERATED, where it has other atoms (a backbone model, say).",
+)
+@click.option(
+    "--other",
+    "others",
+    multiple=True,
+    metavar="NAME=FILE[,TOPOLOGY]",
+    help="Another generator's trajectory, as a row of its own; repeat for more.",
+)
+@click.option(
+    "--native",
+    type=FILE,
+    help="Structure that frames are superposed on. Default: that of --topology; for "
+    "mdCATH the first frame of the coldest run.",
+)
+@click.option(
+    "--panel",
+    "panels",
+    multiple=True,
+    metavar="NAME",
+    help=f"Which panels; repeat for several. Default: {', '.join(DEFAULT_PANELS)}. "
+    "'list' prints all with their metrics and thresholds.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    help="Kelvin: which trajectories to take from files with several temperatures.",
+)
+@click.option(
+    "--spacing",
+    "spacing_ps",
+    type=float,
+    help="Time between frames of the reference in ps, instead of what the files say.",
+)
+@click.option("--generated-spacing", type=float, help="The same for GENERATED and --other.")
+@click.option(
+    "--lag",
+    "lag_ps",
+    type=float,
+    default=100.0,
+    show_default=True,
+    help="Lag of TICA and Markov models in ps.",
+)
+@click.option("--ligand", metavar="RESIDUE", help="Residue name of the ligand.")
+@click.option("--system", "system_xml", type=FILE, help="The System as OpenMM XML, for energies.")
+@click.option(
+    "--forcefield",
+    multiple=True,
+    metavar="XML",
+    help="OpenMM force field file, instead of --system; repeat for several.",
+)
+@click.option("--platform", default="CPU", show_default=True, help="OpenMM platform for energies.")
+@click.option(
+    "--frames",
+    type=click.IntRange(min=2),
+    help="Frames of every row: longer ones are cut, shorter ones repeated from the start "
+    "(TEMPO's rule with 400). Default: as many as the shortest has.",
+)
+@click.option(
+    "--bootstrap",
+    "resamples",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Draws of the block bootstrap for error bars; 0 for none.",
+)
+@click.option(
+    "--out",
+    type=FILE,
+    default=Path("evaluation"),
+    show_default=True,
+    help="Folder for report.html, metrics.csv, evaluation.json and the plots.",
+)
+@click.option(
+    "--collect",
+    is_flag=True,
+    help="GENERATED are evaluation.json files of several molecules: print the numbers "
+    "that are of a set of molecules.",
+)
+def command(
+    generated: tuple[Path, ...],
+    references: tuple[Path, ...],
+    oracle_files: tuple[Path, ...],
+    topology: Path | None,
+    generated_topology: Path | None,
+    others: tuple[str, ...],
+    native: Path | None,
+    panels: tuple[str, ...],
+    temperature: float | None,
+    spacing_ps: float | None,
+    generated_spacing: float | None,
+    lag_ps: float,
+    ligand: str | None,
+    system_xml: Path | None,
+    forcefield: tuple[str, ...],
+    platform: str,
+    frames: int | None,
+    resamples: int,
+    out: Path,
+    collect: bool,
+) -> int:
+    """Measure GENERATED ensembles against molecular dynamics by the field's own metrics.
+
+    GENERATED are trajectories in any format that mdtraj reads, folders of this package's runs, its
+    trajectory files, or mdCATH files; all of them together are one generator, each file a replica.
+    Without any, the oracle alone is measured. Every table has a row of MD that is not part of the
+    reference: what it scores is what a perfect generator could expect from so many frames.
+
+    \b
+    atmos-openmm evaluate rollout/ --reference mdcath_dataset_2hbaA00.h5 --temperature 320
+    atmos-openmm evaluate gen.xtc --topology native.pdb --reference r1.xtc --reference r2.xtc
+    atmos-openmm evaluate --panel list
+    """
+    if panels == ("list",):
+        _print_panels()
+        return 0
+    if collect:
+        _print_collected(generated, panels)
+        return 0
+    if not references:
+        raise click.UsageError("Give molecular dynamics to compare with: --reference FILE.")
+    if system_xml is not None and forcefield:
+        raise click.UsageError("Give either --system or --forcefield.")
+    from ..evaluation.evaluate import evaluate
+    from ..evaluation.panel import Settings
+    from ..evaluation.panels import find_panel
+    from ..evaluation.tables import text_table
+    from ..report.evaluation_page import write_evaluation
+
+    for name in panels:
+        find_panel(name)
+    reference = _load(references, "MD", topology, spacing_ps, temperature)
+    oracles = [
+        _load([path], f"MD replica {k}" if len(oracle_files) > 1 else "MD replica", topology,
+              spacing_ps, temperature)
+        for k, path in enumerate(oracle_files, start=1)
+    ]  # fmt: skip
+    rows = []
+    if generated:
+        own = generated_topology or topology
+        rows.append(_load(generated, _name(generated), own, generated_spacing, temperature))
+    rows += [_other(text, topology, generated_spacing, temperature) for text in others]
+    system = _system(reference, system_xml, forcefield)
+    settings = Settings(
+        _native(native, reference), lag_ps=lag_ps, ligand=ligand, system=system, platform=platform
+    )
+    evaluation = evaluate(
+        reference.ensemble,
+        [row.ensemble for row in rows],
+        settings=settings,
+        panels=panels or DEFAULT_PANELS,
+        oracles=[oracle.ensemble for oracle in oracles],
+        frames=frames,
+        molecule=references[0].stem,
+        resamples=resamples,
+        progress=_progress,
+    )
+    _clear()
+    for loaded in (reference, *oracles, *rows):
+        for note in loaded.notes:
+            click.echo(note)
+    for result in evaluation.panels:
+        click.echo(f"\n{text_table(result)}")
+    click.echo("")
+    for name, reason in evaluation.skipped.items():
+        click.echo(f"Left out: {name}: {reason}.")
+    for note in evaluation.notes:
+        click.echo(note)
+    page = write_evaluation(evaluation, out, _command_line())
+    click.echo(f"\nReport: {page}")
+    return 0
+
+
+def _load(
+    paths: Sequence[Path], name: str, topology: Path | None, spacing_ps: float | None,
+    temperature: float | None,
+) -> Loaded:  # fmt: skip
+    from ..evaluation.loading import read_ensemble
+
+    return read_ensemble(
+        paths, name=name, topology=topology, spacing_ps=spacing_ps, temperature=temperature
+    )
+
+
+def _name(paths: Sequence[Path]) -> str:
+    """What to call GENERATED: the file's name; its folder's, for a folder."""
+    name = paths[0].resolve().name if paths[0].is_dir() else paths[0].stem
+    return name if name.lower() not in ("md", "md replica") else f"{name} (generated)"
+
+
+def _other(
+    text: str, topology: Path | None, spacing_ps: float | None, temperature: float | None
+) -> Loaded:
+    """A row from NAME=FILE[,TOPOLOGY]."""
+    name, equals, rest = text.partition("=")
+    file, _, own = rest.partition(",")
+    if not (name and equals and file):
+        raise click.UsageError(f"--other {text!r}: write NAME=FILE or NAME=FILE,TOPOLOGY.")
+    return _load([Path(file)], name, Path(own) if own else topology, spacing_ps, temperature)
+
+
+def _native(path: Path | None, reference: Loaded) -> Any:
+    """The native structure's positions in the order of the reference's atoms, nm."""
+    if path is None:
+        return reference.native_nm
+    import numpy as np
+
+    from ..evaluation.atoms import AtomTable, common_atoms
+    from ..systems.structure_files import read_structure_file
+
+    if not path.exists():
+        raise FileNotFoundError(f"There is no structure {path}.")
+    structure = read_structure_file(path)
+    table = AtomTable.from_openmm(structure.topology)
+    ours, theirs = common_atoms([reference.ensemble.atoms, table])
+    missing = np.setdiff1d(reference.ensemble.atoms.heavy, ours)
+    if len(missing):
+        first = reference.ensemble.atoms.names[int(missing[0])]
+        raise ValueError(
+            f"{path} lacks {len(missing)} heavy atoms of the reference, {first} first; a native "
+            "structure has all of them"
+        )
+    native = np.array(reference.native_nm, np.float64)
+    native[ours] = np.asarray(structure.positions_nm)[theirs]
+    return native
+
+
+def _system(reference: Loaded, system_xml: Path | None, forcefield: tuple[str, ...]) -> Any:
+    from .validate import _create_system, _read_system
+
+    if system_xml is not None:
+        return _read_system(system_xml)
+    if forcefield:
+        return _create_system(reference.ensemble.topology, forcefield)
+    return reference.system
+
+
+def _print_panels() -> None:
+    from ..evaluation.panels import PANELS
+    from ..evaluation.tables import metric_name
+
+    for panel in PANELS.values():
+        click.echo(f"{panel.name}: {panel.title}. Source: {panel.source}.")
+        for metric in panel.metrics:
+            click.echo(f"    {metric_name(metric)}: {metric.meaning}")
+    click.echo("↓ lower is better, ↑ higher, = nearer to the reference's own value")
+
+
+def _print_collected(files: Sequence[Path], panels: Sequence[str]) -> None:
+    from ..evaluation.collect import collect, read_evaluation
+    from ..evaluation.tables import number
+
+    documents = [read_evaluation(path) for path in files]
+    names = panels or sorted({p["name"] for d in documents for p in d["panels"]})
+    for name in names:
+        for row, numbers in collect(documents, name).items():
+            click.echo(f"\n{name}: {row}, {numbers.pop('targets')} molecules")
+            for key, (value, error) in numbers.items():
+                click.echo(f"    {key}: {number(value)} ± {number(error)}")
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+
+
+def _command_line() -> str:
+    return "atmos-openmm " + shlex.join(sys.argv[1:])

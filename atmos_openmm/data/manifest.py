@@ -1,0 +1,199 @@
+"""Manifests: which files make a data set, what they hold, and their hashes.
+
+A JSON file beside the data: ``{"format": "atmos-openmm-manifest", "version": 1, "files": [...]}``,
+for each file its path relative to the manifest, size, SHA-256, layout, samples and faults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .faults import DataFileError, Fault, FaultLog
+from .sample import Sample
+
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "build_manifest",
+    "expand",
+    "listed_files",
+    "read_manifest",
+    "sha256",
+    "verify_manifest",
+    "write_manifest",
+]
+
+FORMAT = "atmos-openmm-manifest"
+VERSION = 1
+BLOCK_BYTES = 2**20
+
+
+def build_manifest(
+    paths: Iterable[str | os.PathLike[str]], folder: str | os.PathLike[str], log: FaultLog
+) -> dict[str, Any]:
+    """Describe files.
+
+    Parameters
+    ----------
+    paths: iterable of paths
+    folder: path
+        Where the manifest will be; paths are told relative to it.
+    log: FaultLog
+        Takes the faults, by its policy. Files without a usable sample are listed all the same,
+        with their faults, so that what was left out stays on record.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    from .sources import inspect_file
+
+    files = []
+    for path in sorted({os.path.abspath(p) for p in paths}):
+        entries = inspect_file(path)
+        faults = [f for e in entries for f in e.faults]
+        log.extend(faults)
+        described: dict[str, Any] = {
+            "path": os.path.relpath(path, folder),
+            "bytes": os.path.getsize(path) if os.path.exists(path) else None,
+            "sha256": sha256(path) if os.path.exists(path) else None,
+            "dataset": next((e.sample.provenance.dataset for e in entries if e.sample), None),
+            "samples": [_described(e.sample) for e in entries if e.sample is not None],
+            "faults": [
+                {"entry": f.entry, "kind": f.kind, "message": f.message, "fatal": f.fatal}
+                for f in faults
+            ],
+        }
+        files.append(described)
+    return {"format": FORMAT, "version": VERSION, "files": files}
+
+
+def _described(sample: Sample) -> dict[str, Any]:
+    return {
+        "name": sample.name,
+        "entry": sample.provenance.entry,
+        "kind": sample.kind,
+        "frames": sample.num_frames,
+        "atoms": sample.num_atoms,
+        "temperature_K": sample.temperature_kelvin,
+        "spacing_ps": sample.spacing_ps,
+    }
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_manifest(manifest: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a manifest: whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises
+    ------
+    DataFileError
+        No manifest, or of another version.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        if found["format"] != FORMAT or found["version"] != VERSION:
+            told = f"{found['format']!r} of version {found['version']}"
+            raise ValueError(f"it says {told}; expected {FORMAT!r} of version {VERSION}")
+        if not all({"path", "bytes", "sha256"} <= file.keys() for file in found["files"]):
+            raise ValueError("a file in it has no path, size or hash")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"it is no manifest that can be read ({error})."
+        raise DataFileError(Fault(str(path), "", "unreadable", message)) from error
+    return found
+
+
+def verify_manifest(path: str | os.PathLike[str], hashes: bool = True) -> list[Fault]:
+    """Compare the files of a manifest with what it says of them.
+
+    Parameters
+    ----------
+    path: path
+    hashes: bool
+        Whether to read the files; else only their sizes are compared.
+
+    Returns
+    -------
+    list of Fault
+        Files that are gone (``missing``) or not the same (``changed``).
+
+    Raises
+    ------
+    DataFileError
+        See `read_manifest`.
+    """
+    faults = []
+    for file, described in _listed(path):
+        if not file.exists():
+            faults.append(Fault(str(file), "", "missing", f"it is in {path}, and gone."))
+        elif file.stat().st_size != described["bytes"]:
+            message = (
+                f"it has {file.stat().st_size} bytes; {path} says {described['bytes']}. It is cut "
+                "off, or another version."
+            )
+            faults.append(Fault(str(file), "", "changed", message))
+        elif hashes and sha256(file) != described["sha256"]:
+            message = f"its content is not what {path} says (SHA-256). Get it again."
+            faults.append(Fault(str(file), "", "changed", message))
+    return faults
+
+
+def _listed(path: str | os.PathLike[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    folder = Path(path).parent
+    for described in read_manifest(path)["files"]:
+        yield folder / described["path"], described
+
+
+def listed_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The files of a manifest, whether they are there or not.
+
+    Raises
+    ------
+    DataFileError
+        See `read_manifest`.
+    """
+    return [file for file, _ in _listed(path)]
+
+
+def expand(paths: Iterable[str | os.PathLike[str]], log: FaultLog) -> Iterator[Path]:
+    """Put the files of manifests in their place; files of another size go to the log."""
+    for path in map(Path, paths):
+        if path.suffix.lower() != ".json":
+            yield path
+            continue
+        try:
+            faulty = {f.path: f for f in verify_manifest(path, hashes=False)}
+            listed = list(_listed(path))
+        except DataFileError as error:
+            log.add(error.fault)
+            continue
+        for file, described in listed:
+            fault = faulty.get(str(file))
+            if fault is not None:
+                log.add(fault)
+            elif not described.get("samples", True):
+                message = f"it had no sample that can be used when {path} was made."
+                log.add(Fault(str(file), "", "missing", message, fatal=False))
+            else:
+                yield file

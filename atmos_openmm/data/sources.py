@@ -1,0 +1,126 @@
+"""Samples of any mixture of files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import mdcath, misato, structures, trajectories
+from .faults import DataFileError, Fault, FaultLog, Policy, first_line
+from .sample import Entry, Sample
+
+__all__ = ["DATASETS", "SampleSet", "detect", "inspect_file", "open_samples"]
+
+DATASETS = ("mdcath", "misato", "structure", "atmos-openmm")
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """What files hold.
+
+    Attributes
+    ----------
+    samples: tuple of Sample
+        Those that can be used, in the order of the files.
+    faults: tuple of Fault
+        What was found wrong; the fatal ones say what was left out.
+    """
+
+    samples: tuple[Sample, ...]
+    faults: tuple[Fault, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def of_kind(self, *kinds: str) -> tuple[Sample, ...]:
+        """Samples of some kinds: ``static``, ``dynamics``, ``exchange``."""
+        return tuple(s for s in self.samples if s.kind in kinds)
+
+
+def detect(path: str | os.PathLike[str]) -> str:
+    """Tell which of `DATASETS` a file belongs to, by its content (structures: by its name).
+
+    Raises
+    ------
+    DataFileError
+        None of them, not there, or not readable.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.exists():
+        raise DataFileError(Fault(str(path), "", "unreadable", "there is no such file."))
+    if structures.is_structure(path):
+        return "structure"
+    try:
+        with h5py.File(path, "r") as file:
+            for name, holds in (
+                ("atmos-openmm", trajectories.is_trajectory_file),
+                ("mdcath", mdcath.is_mdcath),
+                ("misato", misato.is_misato),
+            ):
+                if holds(file):
+                    return name
+    except OSError as error:
+        kind = "truncated or damaged" if _says_hdf5(path) else "no HDF5, PDB or mmCIF file"
+        message = f"it is {kind} ({first_line(error)})."
+        raise DataFileError(Fault(str(path), "", "unreadable", message)) from error
+    message = (
+        "it is an HDF5 file of no layout that is known here (mdCATH, MISATO, or trajectories of "
+        "`atmos-openmm simulate`)."
+    )
+    raise DataFileError(Fault(str(path), "", "layout", message))
+
+
+def _says_hdf5(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def inspect_file(path: str | os.PathLike[str]) -> list[Entry]:
+    """Find the samples of a file, each with its faults; never raises for a faulty file."""
+    try:
+        name = detect(path)
+    except DataFileError as error:
+        return [Entry(None, (error.fault,))]
+    module = {
+        "mdcath": mdcath, "misato": misato, "structure": structures, "atmos-openmm": trajectories,
+    }[name]  # fmt: skip
+    return module.inspect(path)  # type: ignore[no-any-return, attr-defined]
+
+
+def open_samples(paths: Iterable[str | os.PathLike[str]], on_error: Policy = "stop") -> SampleSet:
+    """Find the samples of files of any layout; frames stay on the disk.
+
+    Parameters
+    ----------
+    paths: iterable of paths
+        Files, or manifests (``.json``), which stand for the files they list.
+    on_error: str
+        ``stop`` at the first file or entry that cannot be used, or ``skip`` those, each with a
+        warning that names it.
+
+    Raises
+    ------
+    DataFileError
+        Under ``stop``.
+    ValueError
+        No sample is left.
+    """
+    from .manifest import expand
+
+    log = FaultLog(on_error)
+    samples = []
+    for path in expand(paths, log):
+        for entry in inspect_file(path):
+            if log.extend(entry.faults) and entry.sample is not None:
+                samples.append(entry.sample)
+    if not samples:
+        told = f" The first of {len(log.faults)} faults: {log.faults[0]}" if log.faults else ""
+        raise ValueError(f"The files hold no sample that can be used.{told}")
+    return SampleSet(tuple(samples), tuple(log.faults))

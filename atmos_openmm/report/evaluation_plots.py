@@ -1,0 +1,230 @@
+"""Plots of an evaluation: RMSF, TICA maps, contact maps, decorrelation, rollout, energies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atmos_openmm.report import style
+from atmos_openmm.report.plots import _map_colors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Bins of a TICA map: half of MDGen's, which some hundred frames do not fill.
+MAP_BINS = 25
+#: Maps beside each other.
+MOST_MAPS = 4
+
+_GENERATORS = (
+    style.HYBRID_COLOR,
+    style.ACCEPTED_COLOR,
+    style.REJECTED_COLOR,
+    style.RAW_COLOR,
+    "#E69F00",
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named row of an evaluation with its colour and line."""
+
+    name: str
+    color: str
+    dashes: Any = "-"
+
+
+def row_styles(roles: Sequence[tuple[str, str]]) -> list[Curve]:
+    """Colours of rows given as (name, role): reference, oracle (dashed), then the generators."""
+    curves, generators = [], 0
+    for name, role in roles:
+        if role == "reference":
+            curves.append(Curve(name, style.MD_COLOR))
+        elif role == "oracle":
+            curves.append(Curve(name, style.MUTED_COLOR, (0, (4, 2))))
+        else:
+            curves.append(Curve(name, _GENERATORS[generators % len(_GENERATORS)]))
+            generators += 1
+    return curves
+
+
+def profile_curves(
+    curves: Sequence[Curve], values: Sequence[NDArray[Any]], labels: Sequence[str], ylabel: str
+) -> Figure:
+    """A value a residue or atom, [N] each, one line a row."""
+    with style.plot_style() as figures:
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 2.8))
+        ax = figure.subplots()
+        places = np.arange(len(labels))
+        for curve, profile in zip(curves, values, strict=True):
+            ax.plot(places, profile, color=curve.color, linestyle=curve.dashes, label=curve.name)
+        step = max(1, int(np.ceil(len(labels) / 14)))
+        ax.set_xticks(places[::step], list(labels)[::step], rotation=35, ha="right")
+        ax.set(ylabel=ylabel, xlim=(-0.5, len(labels) - 0.5), ylim=(0, None))
+        ax.grid(True, axis="y")
+        _legend(ax, len(curves))
+    return figure
+
+
+def point_maps(
+    curves: Sequence[Curve], points: Sequence[NDArray[Any]], names: tuple[str, str]
+) -> Figure:
+    """Maps of points [F, 2] on one range and one colour scale: the share of frames a bin."""
+    with style.plot_style() as figures:
+        from matplotlib.colors import LogNorm
+
+        # The reference's range with a margin: a generator that explodes must not shrink it away.
+        low, high = points[0].min(axis=0), points[0].max(axis=0)
+        margin = 0.25 * np.maximum(high - low, 1e-9)
+        low, high = low - margin, high + margin
+        edges = [np.linspace(low[k], high[k], MAP_BINS + 1) for k in range(2)]
+        shares, outside = [], []
+        for cloud in points:
+            counts = np.histogram2d(cloud[:, 0], cloud[:, 1], edges)[0]
+            shares.append(100 * counts / len(cloud))
+            outside.append(100 * (1 - counts.sum() / len(cloud)))
+        seen = np.concatenate([share[share > 0] for share in shares])
+        norm = LogNorm(seen.min(), max(seen.max(), 1.01 * seen.min()))
+        width = style.WIDTH_INCHES
+        figure = figures.Figure(figsize=(width, 0.85 * width / max(len(curves), 2) + 0.6))
+        axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
+        for ax, curve, share, beyond in zip(axes, curves, shares, outside, strict=True):
+            mesh = ax.pcolormesh(
+                *edges, np.ma.masked_equal(share.T, 0), cmap=_map_colors(), norm=norm,
+                rasterized=True,
+            )  # fmt: skip
+            note = f" ({beyond:.0f} % outside)" if beyond >= 0.5 else ""
+            ax.set_title(f"{curve.name}{note}", color=curve.color)
+            ax.set(xlabel=names[0])
+            ax.grid(True)
+        axes[0].set_ylabel(names[1])
+        bar = figure.colorbar(mesh, ax=list(axes), shrink=0.85, pad=0.015)
+        bar.set_label("share of frames a bin (%)")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def contact_maps(
+    curves: Sequence[Curve], shares: Sequence[NDArray[Any]], residues: Sequence[str]
+) -> Figure:
+    """Shares of frames in which residues touch, [N (N - 1)/2] each: the reference above the
+    diagonal of every map, the row below it."""
+    with style.plot_style() as figures:
+        count = len(residues)
+        upper = np.triu_indices(count, k=1)
+        width = style.WIDTH_INCHES
+        panels = max(len(curves) - 1, 1)
+        figure = figures.Figure(figsize=(width, 0.92 * width / max(panels, 2) + 0.5))
+        axes = figure.subplots(1, panels, sharex=True, sharey=True, squeeze=False)[0]
+        for k, ax in enumerate(axes, start=1 if len(curves) > 1 else 0):
+            image = np.full((count, count), np.nan)
+            image[upper] = shares[0]
+            image.T[upper] = shares[k]
+            drawn = ax.imshow(
+                np.ma.masked_less(np.nan_to_num(image), 0.005), cmap=_map_colors(), vmin=0, vmax=1,
+                origin="upper", interpolation="nearest",
+            )  # fmt: skip
+            ax.plot([0, count - 1], [0, count - 1], color=style.NEUTRAL_COLOR, linewidth=0.6)
+            ax.set_title(curves[k].name, color=curves[k].color)
+            step = max(1, int(np.ceil(count / 6)))
+            ticks = np.arange(count)[::step]
+            ax.set_xticks(ticks, list(residues)[::step], rotation=35, ha="right")
+            ax.set_yticks(ticks, list(residues)[::step])
+        bar = figure.colorbar(drawn, ax=list(axes), shrink=0.85, pad=0.015)
+        bar.set_label("share of frames in contact")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def ligand_maps(
+    curves: Sequence[Curve],
+    shares: Sequence[NDArray[Any]],
+    residues: Sequence[str],
+    atoms: Sequence[str],
+) -> Figure:
+    """Shares of frames in which residue and ligand atom touch, [N, L] each; only residues that
+    touch in some row."""
+    with style.plot_style() as figures:
+        touched = np.flatnonzero(np.max([s.max(axis=1) for s in shares], axis=0) > 0.05)
+        if not len(touched):
+            return _note(figures, "No residue touches the ligand in more than 5 % of the frames.")
+        height = min(0.16 * len(touched), 8.0) + 0.9
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, height))
+        axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
+        for ax, curve, share in zip(axes, curves, shares, strict=True):
+            drawn = ax.imshow(
+                np.ma.masked_less(share[touched], 0.005), cmap=_map_colors(), vmin=0, vmax=1,
+                aspect="auto", interpolation="nearest",
+            )  # fmt: skip
+            ax.set_title(curve.name, color=curve.color)
+            step = max(1, len(atoms) // 6)
+            ax.set_xticks(range(0, len(atoms), step), list(atoms)[::step], rotation=60)
+            ax.set_yticks(range(len(touched)), [residues[int(r)] for r in touched], fontsize=7)
+        bar = figure.colorbar(drawn, ax=list(axes), shrink=0.85, pad=0.015)
+        bar.set_label("share of frames in contact")
+        bar.outline.set_visible(False)
+    return figure
+
+
+def time_curves(
+    curves: Sequence[Curve],
+    times: Sequence[NDArray[Any]],
+    values: Sequence[Sequence[NDArray[Any]]],
+    names: Sequence[str],
+    xlabel: str,
+    logarithmic: bool = False,
+) -> Figure:
+    """Values against time, one panel a quantity; `values` [quantity][row]."""
+    with style.plot_style() as figures:
+        height = 2.6 if len(names) < 3 else 4.6
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, height))
+        rows = 1 if len(names) < 3 else 2
+        axes = figure.subplots(rows, int(np.ceil(len(names) / rows)), squeeze=False).ravel()
+        for ax, name, quantity in zip(axes, names, values, strict=False):
+            for curve, x, y in zip(curves, times, quantity, strict=True):
+                ax.plot(x, y, color=curve.color, linestyle=curve.dashes, label=curve.name,
+                        marker="o" if len(x) < 20 else None, markersize=3)  # fmt: skip
+            ax.set(title=name, xlabel=xlabel)
+            if logarithmic:
+                ax.set_xscale("log")
+            ax.grid(True)
+        for ax in axes[len(names) :]:
+            ax.set_visible(False)
+        _legend(axes[0], len(curves))
+    return figure
+
+
+def value_histograms(
+    curves: Sequence[Curve], values: Sequence[NDArray[Any]], xlabel: str
+) -> Figure:
+    """Distributions of a value, [F] each, on the reference's range widened by its width."""
+    with style.plot_style() as figures:
+        finite = values[0][np.isfinite(values[0])]
+        low, high = finite.min(), finite.max()
+        edges = np.linspace(low - (high - low), high + (high - low), 76)
+        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 2.8))
+        ax = figure.subplots()
+        for curve, sample in zip(curves, values, strict=True):
+            inside = np.histogram(sample[np.isfinite(sample)], edges)[0]
+            beyond = len(sample) - int(inside.sum())
+            note = f" ({beyond:,} of {len(sample):,} outside)" if beyond else ""
+            ax.stairs(100 * inside / len(sample), edges, color=curve.color,
+                      linestyle=curve.dashes, linewidth=1.5, label=curve.name + note)  # fmt: skip
+        ax.set(xlabel=xlabel, ylabel="share (%)")
+        ax.grid(True, axis="y")
+        _legend(ax, len(curves))
+    return figure
+
+
+def _legend(ax: Any, count: int) -> None:
+    ax.legend(loc="upper right", ncols=1 if count <= 4 else 2)
+
+
+def _note(figures: Any, message: str) -> Figure:
+    figure: Figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.8))
+    figure.text(0.5, 0.5, message, ha="center", va="center", color=style.MUTED_COLOR)
+    return figure
