@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -283,3 +287,24 @@ def test_a_manifest_of_faulty_files_lists_their_faults(
 def test_a_real_file_passes():
     report = check_file(SHARED / "mdcath" / "mdcath_dataset_2hbaA00_partial.h5")
     assert report.usable and report.faults == () and len(report.samples) == 1
+
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_on_data_is_run_as_it_is_written(folder: Path):
+    snippets = FENCE.findall((ROOT / "docs" / "data.md").read_text(encoding="utf-8"))
+    assert {language for language, _ in snippets} == {"python", "bash"}
+    for language, code in snippets:
+        if language == "python":
+            command = [sys.executable, "-c", code]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+            assert done.returncode == 0, done.stderr
+            continue
+        for line in code.strip().splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "atmos-openmm"
+            inside = [str(folder / a) if "." in a or a == "frames" else a for a in arguments]
+            assert main(inside) == 0, line
+    assert (folder / "own.h5").exists() and (folder / "set.json").exists()

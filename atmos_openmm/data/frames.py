@@ -25,8 +25,8 @@ __all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "file_stam
 
 OPEN_FILES = 8
 """HDF5 files that a process keeps open."""
-CHUNK_CACHE_BYTES = 2**24
-"""Holds a row of mdCATH's chunks (63 frames) of 20,000 atoms, so that no chunk is inflated twice"""
+BLOCK_CACHE_BYTES = 2**27
+"""Frames that a process keeps of datasets whose chunks hold parts of many frames."""
 
 
 class FrameSource(ABC):
@@ -145,15 +145,9 @@ class HDF5Frames(FrameSource):
             with _LOCK:
                 dataset = _open(self.path)[self.dataset]
                 if dataset.ndim == 2:  # a single structure
-                    dataset = dataset[...][None]
-                # h5py selects scattered rows slowly; a span within one chunk costs no more reading.
-                chunks = getattr(dataset, "chunks", None)
-                step = chunks[0] if chunks else 1
-                for span in _spans(wanted, step):
-                    first, last = wanted[span.start], wanted[span.stop - 1]
-                    block = dataset[int(first) : int(last) + 1]
-                    picked = block[wanted[span] - first]
-                    found[span] = picked if self.nm_per_unit == 1.0 else picked * self.nm_per_unit
+                    found[:] = dataset[...] * self.nm_per_unit
+                else:
+                    self._fill(dataset, wanted, found)
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise DataFileError(
                 Fault(
@@ -166,6 +160,34 @@ class HDF5Frames(FrameSource):
             ) from error
         found = found[place.reshape(-1)]
         return found[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else found
+
+    def _fill(self, dataset: Any, wanted: NDArray[np.int64], found: NDArray[np.float32]) -> None:
+        """Read increasing frame numbers."""
+        chunks = dataset.chunks
+        if chunks is None or chunks[0] == 1 or chunks[1:] == dataset.shape[1:]:
+            # h5py selects scattered rows slowly; a span within one chunk costs no more reading.
+            for span in _spans(wanted, chunks[0] if chunks else 1):
+                first, last = int(wanted[span.start]), int(wanted[span.stop - 1])
+                found[span] = dataset[first : last + 1][wanted[span] - first] * self.nm_per_unit
+            return
+        # Chunks that hold a part of each of many frames (mdCATH's: 63 frames of 105 numbers): one
+        # frame costs about as much as all frames of its chunks, so these are kept.
+        rows = wanted // chunks[0]
+        for row in np.unique(rows).tolist():
+            mine = rows == row
+            found[mine] = self._block(dataset, row, chunks[0])[wanted[mine] - row * chunks[0]]
+
+    def _block(self, dataset: Any, row: int, step: int) -> NDArray[np.float32]:
+        """All frames of a row of chunks, nm, kept for the next."""
+        key = (os.getpid(), self.path, self.dataset, row, *file_stamp(self.path))
+        if key in _BLOCKS:
+            _BLOCKS.move_to_end(key)
+            return _BLOCKS[key]
+        block = np.asarray(dataset[row * step : (row + 1) * step] * self.nm_per_unit, np.float32)
+        _BLOCKS[key] = block
+        while len(_BLOCKS) > 1 and sum(b.nbytes for b in _BLOCKS.values()) > BLOCK_CACHE_BYTES:
+            _BLOCKS.popitem(last=False)
+        return block
 
 
 def _spans(numbers: NDArray[np.int64], step: int) -> Iterator[slice]:
@@ -182,6 +204,7 @@ def _spans(numbers: NDArray[np.int64], step: int) -> Iterator[slice]:
 
 _LOCK = threading.RLock()
 _FILES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+_BLOCKS: OrderedDict[tuple[Any, ...], NDArray[np.float32]] = OrderedDict()
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int]:
@@ -201,7 +224,7 @@ def _open(path: str) -> Any:
     if key in _FILES:
         _FILES.move_to_end(key)
         return _FILES[key]
-    file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=10007)
+    file = h5py.File(path, "r")
     _FILES[key] = file
     mine = [k for k in _FILES if k[0] == key[0]]
     for old in mine[:-OPEN_FILES]:
@@ -212,6 +235,7 @@ def _open(path: str) -> Any:
 def close_files() -> None:
     """Close the files that this process keeps open; they are opened again when needed."""
     with _LOCK:
+        _BLOCKS.clear()
         for key in [k for k in _FILES if k[0] == os.getpid()]:
             _FILES.pop(key).close()
 
