@@ -13,6 +13,7 @@ import pytest
 import sampling_cases as cases
 from openmm import app, unit
 from rollout_cases import model_file
+from systems_support import displaced, embedded, write_sdf
 
 from atmos_openmm.cli import main
 from atmos_openmm.sampling import Rollout, read_rollout
@@ -55,6 +56,19 @@ def test_a_structure_is_rolled_out_and_made_longer(model, structure, tmp_path, c
     assert main([*arguments, "--frames", "4", "--seed", "6"]) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert "seed: 5 there, 6 now" in error and "Traceback" not in error
+
+
+def test_a_ligand_is_taken_from_its_sdf(structure, tmp_path, capsys):
+    model = str(model_file(tmp_path, max_tokens=5))
+    sdf = write_sdf(tmp_path / "drug.sdf", displaced(embedded("CO", "methanol"), (9, 0, 0)))
+    arguments = ["rollout", str(structure), "-o", str(tmp_path / "run"), "--model", model]
+    arguments += ["--frames", "1", "--lag", "30", "--on-invalid", "keep", "--ligand", str(sdf)]
+    assert main(arguments) == 0
+    assert "methanol of drug.sdf is added as residue LIG" in capsys.readouterr().err
+    topology = mdtraj.load(str(tmp_path / "run" / "topology.pdb")).topology
+    assert [residue.name for residue in topology.residues] == ["ACE", "ALA", "NME", "LIG"]
+    assert main(["rollout", "--sequence", "ACE-ALA-NME", *arguments[2:]]) == 2
+    assert "--ligand goes with a structure file" in capsys.readouterr().err
 
 
 def test_frames_that_cannot_be_made_are_explained(model, tmp_path, capsys):

@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._terminal import Integers, ProgressLine, stopping_on_signals
+from ._molecule import bind, molecule_options, read_molecule
+from ._terminal import ProgressLine, stopping_on_signals
 
 if TYPE_CHECKING:
     from ..sampling.rollout import Rollout
 
 
 @click.command("rollout")
-@click.argument("structure", required=False, type=click.Path(path_type=Path))
-@click.option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME.")
+@molecule_options
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for everything that is written. If it holds a rollout with the same settings, "
     "that one goes on.",
 )
-@click.option("--model", default="capped-amino-acids", show_default=True,
-              help="Name of a bundled model or path of an .atmos file.")
 @click.option("--frames", type=click.IntRange(0), default=1000, show_default=True,
               help="Frames of each walker in total.")
 @click.option("--walkers", type=click.IntRange(1), default=1, show_default=True,
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
               "Each has a row in frames.csv, with the reason.")
 @click.option("--max-attempts", type=click.IntRange(1), default=20, show_default=True,
               help="With retry: how often a frame is drawn before the rollout ends.")
-@click.option("--solute", type=Integers(ranges=True), metavar="I,I-I,...",
-              help="Atoms that the model moves, as indices from 0; everything but water and ions "
-              "by default. Only these are written.")
 @click.option("--format", "trajectory_format", type=click.Choice(["dcd", "xtc"]), default="dcd",
               show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
@@ -51,7 +46,7 @@ if TYPE_CHECKING:
               help="Threads of the network on the CPU; more than 1 pays for large molecules only.")
 @click.option("--commit", type=float, default=30.0, show_default=True,
               help="Seconds between commits; work since the last one is repeated after a kill.")
-def command(structure: Path | None, sequence: str | None, output: Path, **options: Any) -> None:
+def command(output: Path, **options: Any) -> None:
     """Let the model generate a trajectory of STRUCTURE (a PDB or mmCIF file) by itself.
 
     Each frame comes from the one before and from the model's latent state, one lag later; there is
@@ -67,9 +62,7 @@ def command(structure: Path | None, sequence: str | None, output: Path, **option
     atmos-openmm rollout --sequence ACE-VAL-NME -o valine --frames 500 --walkers 4
     atmos-openmm rollout protein.pdb -o frames --model mine.atmos --lag 1000 --device cuda
     """
-    if (structure is None) == (sequence is None):
-        raise click.UsageError("Give either a structure file or --sequence.")
-    rollout = _create_rollout(structure, sequence, output, options)
+    rollout = _create_rollout(output, options)
     with rollout:
         if rollout.frame:
             click.echo(f"Going on in {output} after frame {rollout.frame}.", err=True)
@@ -89,34 +82,16 @@ def command(structure: Path | None, sequence: str | None, output: Path, **option
         click.get_current_context().exit(130 if rollout.stopped else 1)
 
 
-def _create_rollout(
-    structure: Path | None, sequence: str | None, output: Path, options: dict[str, Any]
-) -> Rollout:
+def _create_rollout(output: Path, options: dict[str, Any]) -> Rollout:
     """Everything from the input file to the rollout."""
     # Before anything slow: an unwritable folder should not cost the user a minute.
     from ..sampling.files import check_writable
 
     check_writable(output)
-    from ..propagator import AtmosPropagator
-    from ..sampling.inputs import build_sequence, read_structure
     from ..sampling.rollout import Rollout
 
-    if sequence is not None:
-        molecule = build_sequence(sequence)
-    else:
-        assert structure is not None
-        molecule = read_structure(structure)
-    for note in molecule.notes:
-        click.echo(note, err=True)
-    propagator = AtmosPropagator(
-        options["model"],
-        molecule.topology,
-        solute=options["solute"] or None,
-        positions=molecule.positions_nm,
-        lag=options["lag"],
-        temperature=options["temperature"],
-        device=options["device"],
-    )
+    molecule = read_molecule(options)
+    propagator = bind(molecule, options, options["device"])
     return Rollout(
         molecule.topology,
         molecule.positions_nm,

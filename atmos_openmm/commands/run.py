@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._molecule import bind, molecule_options, read_molecule
 from ._terminal import Integers, ProgressLine, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -15,15 +16,12 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("structure", required=False, type=click.Path(path_type=Path))
-@click.option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME.")
+@molecule_options
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path, file_okay=False),
     help="Folder for everything that is written. If it holds a run with the same settings, that "
     "run goes on.",
 )
-@click.option("--model", default="capped-amino-acids", show_default=True,
-              help="Name of a bundled model or path of an .atmos file.")
 @click.option("--cycles", type=click.IntRange(0),
               help="Cycles of each walker in total (1000 without --valid-frames).")
 @click.option("--valid-frames", type=click.IntRange(1),
@@ -55,9 +53,6 @@ if TYPE_CHECKING:
               help="OpenMM force field file; give the option again for each.")
 @click.option("--hydrogen-mass", type=float, default=1.5, show_default=True,
               help="Mass of hydrogens, dalton; 0 leaves the force field's.")
-@click.option("--solute", type=Integers(ranges=True), metavar="I,I-I,...",
-              help="Atoms that the model moves, as indices from 0; everything but water and ions "
-              "by default.")
 @click.option("--platform", help="OpenMM platform; the fastest by default.")
 @click.option("--threads", type=click.IntRange(1),
               help="Threads of the CPU platform; 1 by default for small systems.")
@@ -73,7 +68,7 @@ if TYPE_CHECKING:
               "of up to 500 atoms).")
 @click.option("--commit", type=float, default=30.0, show_default=True,
               help="Seconds between commits; work since the last one is repeated after a kill.")
-def command(structure: Path | None, sequence: str | None, output: Path, **options: Any) -> None:
+def command(output: Path, **options: Any) -> None:
     """Sample STRUCTURE (a PDB or mmCIF file with hydrogens) by learned jumps and short MD in turn.
 
     Every cycle of a walker is one jump, checked against geometry and force field, and --interval
@@ -87,13 +82,11 @@ def command(structure: Path | None, sequence: str | None, output: Path, **option
     atmos-openmm run --sequence ACE-VAL-NME -o valine --cycles 2000 --walkers 2 --relax 20
     atmos-openmm run peptide.pdb -o frames --valid-frames 500
     """
-    if (structure is None) == (sequence is None):
-        raise click.UsageError("Give either a structure file or --sequence.")
     if options["cycles"] is not None and options["valid_frames"] is not None:
         raise click.UsageError(
             "Give --cycles, or --valid-frames with --max-cycles as its limit, not both."
         )
-    sampler = _create_sampler(structure, sequence, output, options)
+    sampler = _create_sampler(output, options)
     with sampler:
         if sampler.cycle:
             click.echo(f"Going on in {output} after cycle {sampler.cycle}.", err=True)
@@ -118,33 +111,17 @@ def command(structure: Path | None, sequence: str | None, output: Path, **option
         click.get_current_context().exit(130 if sampler.stopped else 1)
 
 
-def _create_sampler(
-    structure: Path | None, sequence: str | None, output: Path, options: dict[str, Any]
-) -> HybridSampler:
+def _create_sampler(output: Path, options: dict[str, Any]) -> HybridSampler:
     """Everything from the input file to the sampler."""
     # Before anything slow: an unwritable folder should not cost the user a minute.
     from ..sampling.files import check_writable
 
     check_writable(output)
-    from ..propagator import AtmosPropagator
     from ..sampling.hybrid import HybridSampler
-    from ..sampling.inputs import build_sequence, create_system, read_structure
+    from ..sampling.inputs import create_system
 
-    if sequence is not None:
-        molecule = build_sequence(sequence)
-    else:
-        assert structure is not None
-        molecule = read_structure(structure)
-        for note in molecule.notes:
-            click.echo(note, err=True)
-    propagator = AtmosPropagator(
-        options["model"],
-        molecule.topology,
-        solute=options["solute"] or None,
-        positions=molecule.positions_nm,
-        lag=options["lag"],
-        temperature=options["temperature"],
-    )
+    molecule = read_molecule(options)
+    propagator = bind(molecule, options)
     system = create_system(molecule.topology, options["forcefield"], options["hydrogen_mass"])
     return HybridSampler(
         molecule.topology,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,23 +22,40 @@ HYDROGEN_MASS_DA = 1.5
 class Structure:
     """A molecule as it was read or built.
 
-    Topology, positions [P, 3] in nm, a name, and what was chosen while reading.
+    Topology, positions [P, 3] in nm, a name, what was chosen while reading, and the chemistry of
+    ligands (RDKit molecules by residue name).
     """
 
     topology: Topology
     positions_nm: NDArray[np.float64]
     name: str
     notes: tuple[str, ...] = ()
+    molecules: dict[str, Any] = field(default_factory=dict)
 
 
-def read_structure(path: Path) -> Structure:
+def read_structure(path: Path, ligands: Sequence[Path] = ()) -> Structure:
     """Read the first model of a PDB or mmCIF file, see `systems.structure_files`.
+
+    Parameters
+    ----------
+    path: Path
+        the structure
+    ligands: sequence of Path
+        SDF files of its ligands, see `systems.read_molecule`
 
     Raises
     ------
     ValueError
-        if there is no such file, it is not what its suffix says, or a chain is broken
+        if there is no such file, it is not what its suffix says, a chain is broken, or a ligand
+        fits no residue
     """
+    if ligands:
+        from ..systems.inputs import read_molecule
+
+        read = read_molecule([path, *ligands])
+        return Structure(
+            read.topology, read.positions_nm, path.stem, read.notes, dict(read.molecules)
+        )
     from ..systems.broken_bonds import bond_faults
     from ..systems.errors import MissingAtomsError, raise_all
     from ..systems.structure_files import read_structure_file

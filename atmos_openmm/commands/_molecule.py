@@ -1,0 +1,83 @@
+"""What commands that move a molecule share: the options that name it and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ._terminal import Integers
+
+if TYPE_CHECKING:
+    from ..propagator import AtmosPropagator
+    from ..sampling.inputs import Structure
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = [
+    click.argument("structure", required=False, type=click.Path(path_type=Path)),
+    click.option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME."),
+    click.option(
+        "--ligand",
+        "ligands",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="SDF file with a ligand's bond orders, charges and stereochemistry; give the option "
+        "again for each. One that is not in the structure yet is added.",
+    ),
+    click.option(
+        "--model",
+        default="capped-amino-acids",
+        show_default=True,
+        help="Name of a bundled model or path of an .atmos file.",
+    ),
+    click.option(
+        "--solute",
+        type=Integers(ranges=True),
+        metavar="I,I-I,...",
+        help="Atoms that the model moves, as indices from 0; everything but water and ions by "
+        "default.",
+    ),
+]
+
+
+def molecule_options(command: Command) -> Command:
+    """Give a command its STRUCTURE, --sequence, --ligand, --model and --solute."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def read_molecule(options: dict[str, Any]) -> Structure:
+    """Read or build the molecule that the options name, and tell what was chosen on stderr."""
+    from ..sampling.inputs import build_sequence, read_structure
+
+    structure, sequence = options["structure"], options["sequence"]
+    if (structure is None) == (sequence is None):
+        raise click.UsageError("Give either a structure file or --sequence.")
+    if sequence is not None:
+        if options["ligands"]:
+            raise click.UsageError("--ligand goes with a structure file, not with --sequence.")
+        return build_sequence(sequence)
+    molecule = read_structure(structure, options["ligands"])
+    for note in molecule.notes:
+        click.echo(note, err=True)
+    return molecule
+
+
+def bind(molecule: Structure, options: dict[str, Any], device: str = "cpu") -> AtmosPropagator:
+    """Bind the model that the options name to the molecule."""
+    from ..propagator import AtmosPropagator
+
+    return AtmosPropagator(
+        options["model"],
+        molecule.topology,
+        solute=options["solute"] or None,
+        positions=molecule.positions_nm,
+        molecules=molecule.molecules or None,
+        lag=options["lag"],
+        temperature=options["temperature"],
+        device=device,
+    )
