@@ -84,7 +84,7 @@ def two_states(random, frames, stay):
     return (int(random.integers(2)) + np.cumsum(jumps)) % 2
 
 
-def peptide_frames(seed, frames=1200, stay=0.97):
+def peptide_frames(seed, frames=800, stay=0.97):
     """Torsions wobble; a hinge flips between helix and sheet, slowly; side chains flip fast."""
     random = np.random.default_rng(seed)
     count = len(SEQUENCE)
@@ -108,7 +108,7 @@ def native_peptide():
     return build_peptide(phi, psi, np.full_like(phi, -np.pi / 3))[0].astype(np.float64)
 
 
-def peptide_ensemble(seed, name="MD", frames=1200, replicas=1, **options):
+def peptide_ensemble(seed, name="MD", frames=800, replicas=1, **options):
     """An ensemble of replicas at 10 ps between frames."""
     topology = peptide_topology()
     positions = [peptide_frames(seed + 1000 * k, frames, **options) for k in range(replicas)]

@@ -87,6 +87,13 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     help="Lag of TICA and Markov models in ps.",
 )
+@click.option(
+    "--states",
+    type=click.IntRange(min=2),
+    default=10,
+    show_default=True,
+    help="Metastable states of Markov models, at most.",
+)
 @click.option("--ligand", metavar="RESIDUE", help="Residue name of the ligand.")
 @click.option("--system", "system_xml", type=FILE, help="The System as OpenMM XML, for energies.")
 @click.option(
@@ -136,6 +143,7 @@ def command(
     spacing_ps: float | None,
     generated_spacing: float | None,
     lag_ps: float,
+    states: int,
     ligand: str | None,
     system_xml: Path | None,
     forcefield: tuple[str, ...],
@@ -148,9 +156,12 @@ def command(
     """Measure GENERATED ensembles against molecular dynamics by the field's own metrics.
 
     GENERATED are trajectories in any format that mdtraj reads, folders of this package's runs, its
-    trajectory files, or mdCATH files; all of them together are one generator, each file a replica.
-    Without any, the oracle alone is measured. Every table has a row of MD that is not part of the
-    reference: what it scores is what a perfect generator could expect from so many frames.
+    trajectory files, mdCATH or MISATO files (FILE:ENTRY for one molecule or replica of several);
+    all of them together are one generator, each file a replica. Without any, the oracle alone is
+    measured.
+
+    Every table has a row of MD that is not part of the reference: what it scores is what a perfect
+    generator could expect from so many frames.
 
     \b
     atmos-openmm evaluate rollout/ --reference mdcath_dataset_2hbaA00.h5 --temperature 320
@@ -188,7 +199,12 @@ def command(
     rows += [_other(text, topology, generated_spacing, temperature) for text in others]
     system = _system(reference, system_xml, forcefield)
     settings = Settings(
-        _native(native, reference), lag_ps=lag_ps, ligand=ligand, system=system, platform=platform
+        _native(native, reference),
+        lag_ps=lag_ps,
+        macrostates=states,
+        ligand=ligand,
+        system=system,
+        platform=platform,
     )
     evaluation = evaluate(
         reference.ensemble,

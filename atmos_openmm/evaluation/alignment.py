@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pairwise_distance", "pairwise_rmsd", "rmsd_to", "superposed"]
+__all__ = ["pairwise_distance", "pairwise_rmsd", "rmsd_between", "rmsd_to", "superposed"]
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +57,14 @@ def rmsd_to(
     if fit is not None:
         difference = difference[:, fit]
     return np.sqrt((difference**2).sum(axis=-1).mean(axis=-1))
+
+
+def rmsd_between(first: NDArray[Any], second: NDArray[Any]) -> Floats:
+    """RMSD [F] between frames of two arrays [F, A, 3] one by one, each pair superposed."""
+    x, y = (np.asarray(v, dtype=np.float64) for v in (first, second))
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    rotation = _rotations(np.swapaxes(x, 1, 2) @ y)
+    return np.sqrt(((x @ rotation - y) ** 2).sum(axis=-1).mean(axis=-1))
 
 
 def pairwise_distance(first: NDArray[Any], second: NDArray[Any]) -> Floats:

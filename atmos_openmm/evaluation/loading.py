@@ -68,8 +68,9 @@ def read_ensemble(
     Parameters
     ----------
     paths : sequence of path
-        Files in any format that mdtraj reads, this package's trajectory files (HDF5), mdCATH files,
-        or folders of hybrid runs and rollouts.
+        Files in any format that mdtraj reads, this package's trajectory files, mdCATH and MISATO
+        files (``FILE:ENTRY`` for one of several molecules or replicas), or folders of hybrid runs
+        and rollouts.
     name : str
         Of the ensemble.
     topology : path, optional
@@ -118,35 +119,33 @@ def read_ensemble(
 
 
 def _read(path: Path, topology: Any, temperature: float | None) -> _Pieces:
+    path, entry = _split_entry(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no trajectory {path}.")
     if path.is_dir():
         return _read_folder(path)
     if path.suffix.lower() in (".h5", ".hdf5"):
-        kind = _hdf5_kind(path)
-        if kind == "own":
-            return _read_own(path, temperature)
-        if kind == "mdcath":
-            return _read_mdcath(path, temperature)
+        from ..data.faults import DataFileError
+        from ..data.sources import detect
+
+        try:
+            dataset = detect(path)
+        except DataFileError as error:
+            if error.fault.kind != "layout":
+                raise
+        else:
+            if dataset == "atmos-openmm" and not entry:
+                return _read_own(path, temperature)
+            return _read_samples(path, entry, temperature)
     return _read_mdtraj(path, topology)
 
 
-def _hdf5_kind(path: Path) -> str:
-    import h5py
-
-    from ..data.layout import FORMAT
-    from ..data.mdcath import is_mdcath
-
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") == FORMAT:
-                return "own"
-            return "mdcath" if is_mdcath(file) else ""
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}): it is truncated or "
-            "another kind of file"
-        ) from error
+def _split_entry(path: Path) -> tuple[Path, str]:
+    """File and entry of FILE:ENTRY, where no file has the whole name."""
+    if path.exists() or ":" not in str(path):
+        return path, ""
+    file, _, entry = str(path).rpartition(":")
+    return (Path(file), entry) if Path(file).exists() else (path, "")
 
 
 def _choose(temperatures: Sequence[float], wanted: float | None, path: Path) -> float:
@@ -187,21 +186,35 @@ def _read_own(path: Path, temperature: float | None) -> _Pieces:
         )  # fmt: skip
 
 
-def _read_mdcath(path: Path, temperature: float | None) -> _Pieces:
-    from ..data.mdcath import inspect
+def _read_samples(path: Path, entry: str, temperature: float | None) -> _Pieces:
+    """Samples of one molecule in an mdCATH, MISATO or other data file."""
+    from ..data.sources import inspect_file
 
-    entries = inspect(path)
-    samples = [e.sample for e in entries if e.sample is not None]
-    left_out = [str(f) for e in entries if e.sample is None for f in e.faults]
+    entries = inspect_file(path)
+    left_out = [str(fault) for e in entries if e.sample is None for fault in e.faults]
+    samples = [
+        e.sample for e in entries
+        if e.sample is not None and e.sample.kind != "static"
+        and (not entry or e.sample.name == entry or e.sample.name.startswith(entry + "/"))
+    ]  # fmt: skip
     if not samples:
-        raise ValueError(" ".join(left_out) or f"{path} holds no trajectory")
+        which = f" of {entry}" if entry else ""
+        raise ValueError(f"{path} holds no trajectory{which}. {' '.join(left_out)}".strip())
     known = [s.temperature_kelvin for s in samples if s.temperature_kelvin is not None]
     chosen = _choose(known, temperature, path)
     taken = [s for s in samples if s.temperature_kelvin == chosen]
+    if any(s.source != taken[0].source for s in taken):
+        names = ", ".join(s.name for s in taken[:4])
+        raise ValueError(
+            f"{path} holds several molecules ({names}{', ...' if len(taken) > 4 else ''}); name "
+            f"one: {path}:{taken[0].name}"
+        )
     molecule = taken[0].molecule()
+    timed = all(s.kind == "dynamics" for s in taken)
     notes = [f"{path.name}: {', '.join(s.name for s in taken)}.", *left_out]
     return _Pieces(
-        molecule.topology, [s.positions_nm() for s in taken], taken[0].spacing_ps,
+        molecule.topology, [s.positions_nm() for s in taken],
+        taken[0].spacing_ps if timed else None,
         np.asarray(molecule.positions_nm, np.float64), None, tuple(notes),
     )  # fmt: skip
 

@@ -81,6 +81,8 @@ class Settings:
     lag_ps : float
         Of TICA and Markov models; 100 ps as MDGen has it. At least one frame, at most a fifth of
         the longest trajectory; the panel says what it took.
+    clusters, macrostates : int
+        Of Markov models, at most; 100 and 10 as MDGen has them. PCCA+ takes seconds for 10.
     ligand : str or None
         Residue name of the ligand.
     system : openmm.System or None
@@ -93,6 +95,8 @@ class Settings:
 
     native_nm: NDArray[Any]
     lag_ps: float = 100.0
+    clusters: int = 100
+    macrostates: int = 10
     ligand: str | None = None
     system: Any = None
     platform: str = "CPU"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import superposed
+from .alignment import rmsd_between
 from .decorrelation import autocorrelation, decorrelation_time, torsion_autocorrelation
 from .ensemble import Ensemble
 from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
@@ -102,8 +102,9 @@ class DynamicsPanel(Panel):
         lengths = []
         for start, stop in ensemble.segments:
             x = ensemble.positions_nm[start:stop, chosen]
-            lengths += [_rmsd(a, b) for a, b in zip(x[:-stride], x[stride:], strict=True)]
-        return np.array(lengths)
+            if len(x) > stride:
+                lengths.append(rmsd_between(x[:-stride], x[stride:]))
+        return np.concatenate(lengths) if lengths else np.zeros(0)
 
     def values(self, ensemble: Ensemble) -> dict[str, float]:
         from scipy.stats import wasserstein_distance
@@ -153,10 +154,6 @@ class DynamicsPanel(Panel):
             "lag_ps": ensemble.spacing_ps * np.arange(len(curves)),
             "autocorrelation_backbone": curves[:, self._torsions.backbone].mean(axis=1),
         }
-
-
-def _rmsd(first: NDArray[Any], second: NDArray[Any]) -> float:
-    return float(np.sqrt(((superposed(first[None], second)[0] - second) ** 2).sum(-1).mean()))
 
 
 def _median(values: NDArray[Any]) -> float:

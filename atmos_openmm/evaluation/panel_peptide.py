@@ -92,7 +92,9 @@ class PeptidePanel(Panel):
             )
         self._dimension = max(2, self.tica.dimension)
         self._points = self._project(reference)
-        self.states: StateModel = fit_states(reference.split(self._points), self.lag)
+        self.states: StateModel = fit_states(
+            reference.split(self._points), self.lag, settings.clusters, settings.macrostates
+        )
         self._reference_states = self._assigned(reference)
         self.notes.append(
             f"{len(self.states.centres)} clusters in {self._dimension} components, "

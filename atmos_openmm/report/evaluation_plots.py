@@ -66,7 +66,7 @@ def profile_curves(
         ax.set_xticks(places[::step], list(labels)[::step], rotation=35, ha="right")
         ax.set(ylabel=ylabel, xlim=(-0.5, len(labels) - 0.5), ylim=(0, None))
         ax.grid(True, axis="y")
-        _legend(ax, len(curves))
+        _legend(figure, ax)
     return figure
 
 
@@ -194,7 +194,7 @@ def time_curves(
             ax.grid(True)
         for ax in axes[len(names) :]:
             ax.set_visible(False)
-        _legend(axes[0], len(curves))
+        _legend(figure, axes[0])
     return figure
 
 
@@ -216,12 +216,14 @@ def value_histograms(
                       linestyle=curve.dashes, linewidth=1.5, label=curve.name + note)  # fmt: skip
         ax.set(xlabel=xlabel, ylabel="share (%)")
         ax.grid(True, axis="y")
-        _legend(ax, len(curves))
+        _legend(figure, ax)
     return figure
 
 
-def _legend(ax: Any, count: int) -> None:
-    ax.legend(loc="upper right", ncols=1 if count <= 4 else 2)
+def _legend(figure: Any, ax: Any) -> None:
+    """Above the plot, where it hides nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=4, handlelength=2.2)
 
 
 def _note(figures: Any, message: str) -> Figure:
