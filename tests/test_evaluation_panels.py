@@ -147,6 +147,17 @@ def test_panels_say_what_they_cannot_do(peptide):
     assert all(m.catches for p in PANELS.values() for m in p.metrics)
 
 
+@pytest.mark.parametrize("name", ["mdcath", "str2str", "rollout", "validity"])
+def test_what_is_kept_of_frames_for_one_reference_is_not_taken_for_anothers(peptide, name):
+    native, reference, oracle, _ = peptide
+    other = reference.with_segments([(0, 100)]).restarted()
+    turned = replace(other, positions_nm=1.05 * other.positions_nm)
+    find_panel(name)(reference, Settings(native)).values(oracle)
+    again = find_panel(name)(turned, Settings(1.05 * native)).values(oracle)
+    fresh = find_panel(name)(turned, Settings(1.05 * native)).values(oracle.taken())
+    assert again == pytest.approx(fresh, nan_ok=True)
+
+
 def test_metrics_of_dynamics_count_real_time(peptide):
     """Every second frame of the same motion, with twice the spacing, is the same motion."""
     native, reference, oracle, _ = peptide

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "OFFSET", "far_distances", "gyration_radius", "mean_distance"]
+__all__ = [
+    "BINS",
+    "OFFSET",
+    "bin_numbers",
+    "far_distances",
+    "gyration_radius",
+    "histogram_distance",
+    "histograms",
+    "mean_distance",
+    "value_range",
+]
 
 BINS = 50
 PSEUDO_COUNT = 1e-6
@@ -36,30 +46,49 @@ def gyration_radius(positions_nm: NDArray[Any]) -> Floats:
     return np.sqrt((x**2).sum(axis=-1).mean(axis=-1))
 
 
-def binned(values: NDArray[Any], low: Floats, high: Floats, bins: int = BINS) -> Floats:
-    """Histogram of each column of [F, P] on its range, [P, bins], with the pseudo-count.
+def value_range(reference: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Smallest and largest value of each column of [G, P]."""
+    x = np.asarray(reference)
+    return x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
 
-    The last bin includes its right edge.
+
+def bin_numbers(values: NDArray[Any], low: Floats, high: Floats) -> NDArray[np.int8]:
+    """Bin of each value of [F, P] in its column's range; -1 outside of it.
+
+    The last bin includes its right edge. As with `numpy.histogram`, a range of no width is widened
+    by 1/2 on both sides.
     """
-    columns = values.shape[1]
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
     width = np.where(high > low, high - low, 1.0)
-    # As np.histogram: a range of no width is widened by 1/2 on both sides.
     low = np.where(high > low, low, low - 0.5)
-    place = (np.asarray(values, np.float64) - low) / width * bins
-    inside = (place >= 0) & (place <= bins)
-    number = np.minimum(place, bins - 1, where=inside, out=np.zeros_like(place)).astype(int)
-    flat = number + bins * np.arange(columns)
-    counts = np.bincount(flat[inside], minlength=bins * columns)
-    return counts.reshape(columns, bins).astype(np.float64) + PSEUDO_COUNT
+    numbers = np.empty(values.shape, np.int8)
+    for row, frame in zip(numbers, values, strict=True):
+        place = (frame.astype(np.float64) - low) / width * BINS
+        inside = (place >= 0) & (place <= BINS)
+        row[:] = np.where(inside, np.minimum(np.where(inside, place, 0), BINS - 1), -1)
+    return numbers
+
+
+def histograms(numbers: NDArray[np.int8]) -> Floats:
+    """Histogram of each column of bin numbers [F, P], [P, BINS], with the pseudo-count."""
+    columns = numbers.shape[1]
+    counts = np.zeros(columns * BINS)
+    start = BINS * np.arange(columns)
+    for row in numbers:
+        counts[(start + row)[row >= 0]] += 1  # one value a column: no index comes twice
+    return counts.reshape(columns, BINS) + PSEUDO_COUNT
+
+
+def histogram_distance(first: Floats, second: Floats) -> float:
+    """Mean over the rows of the Jensen-Shannon distance of histograms [P, BINS]."""
+    p, q = (h / h.sum(axis=1, keepdims=True) for h in (first, second))
+    middle = (p + q) / 2
+    divergence = (p * np.log(p / middle) + q * np.log(q / middle)).sum(axis=1) / 2
+    return float(np.sqrt(np.maximum(divergence, 0)).mean())
 
 
 def mean_distance(values: NDArray[Any], reference: NDArray[Any]) -> float:
     """Mean over the columns of the Jensen-Shannon distance of [F, P] from a reference [G, P]."""
-    low = np.asarray(reference, np.float64).min(axis=0)
-    high = np.asarray(reference, np.float64).max(axis=0)
-    p, q = binned(values, low, high), binned(reference, low, high)
-    p, q = p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)
-    middle = (p + q) / 2
-    divergence = (p * np.log(p / middle) + q * np.log(q / middle)).sum(axis=1) / 2
-    return float(np.sqrt(np.maximum(divergence, 0)).mean())
+    low, high = value_range(reference)
+    return histogram_distance(
+        histograms(bin_numbers(values, low, high)), histograms(bin_numbers(reference, low, high))
+    )

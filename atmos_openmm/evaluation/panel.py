@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +17,9 @@ __all__ = ["ANGSTROM", "NotApplicable", "Metric", "Panel", "Settings"]
 
 #: Tables are in angstrom, as those of the field; arrays in nm.
 ANGSTROM = 10.0
+
+#: Of panels, so that what is kept of frames for one reference is not taken for another's.
+_NUMBERS = itertools.count()
 
 Goal = Literal["low", "high", "reference"]
 
@@ -140,6 +145,19 @@ class Panel(ABC):
         self.reference = reference
         self.settings = settings
         self.notes: list[str] = []
+        self._number = next(_NUMBERS)
+
+    def per_frame(
+        self, ensemble: Ensemble, key: str, compute: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """`Ensemble.per_frame` of a quantity that may depend on this panel's reference."""
+        return ensemble.per_frame(f"{key} (panel {self._number})", compute)
+
+    def per_pair(
+        self, ensemble: Ensemble, key: str, compute: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """`Ensemble.per_pair` of a quantity that may depend on this panel's reference."""
+        return ensemble.per_pair(f"{key} (panel {self._number})", compute)
 
     @abstractmethod
     def values(self, ensemble: Ensemble) -> dict[str, float]:

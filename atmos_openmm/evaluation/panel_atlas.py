@@ -86,11 +86,13 @@ class AtlasPanel(Panel):
 
     def _superposed(self, ensemble: Ensemble) -> tuple[NDArray[Any], NDArray[Any]]:
         """Heavy atoms on the crystal, and alpha carbons of these superposed by themselves."""
-        heavy = ensemble.per_frame(
+        heavy = self.per_frame(
+            ensemble,
             "heavy on crystal",
             lambda x: superposed(x[:, self._heavy], self._crystal).astype(np.float32),
         )
-        alpha = ensemble.per_frame(
+        alpha = self.per_frame(
+            ensemble,
             "CA on crystal",
             lambda x: superposed(x[:, self._heavy][:, self._alpha], self._alpha_crystal).astype(
                 np.float32
@@ -119,7 +121,7 @@ class AtlasPanel(Panel):
         size = np.sqrt(len(self._alpha))
         rmsf = fluctuations(heavy)
         reference_sets = contact_sets(self._native_contacts, self._contacts(drawn))
-        own = ensemble.per_frame("CA contacts on crystal", lambda x: contacts(
+        own = self.per_frame(ensemble, "CA contacts on crystal", lambda x: contacts(
             self._superposed(ensemble.with_segments([(0, len(x))]))[1]))  # fmt: skip
         sets = contact_sets(self._native_contacts, own.mean(axis=0))
         same = ensemble is self.reference
@@ -146,8 +148,7 @@ class AtlasPanel(Panel):
 
     def _exposed(self, ensemble: Ensemble) -> NDArray[np.bool_]:
         """Which side chains are exposed, [frames, residues]; each frame is computed once."""
-        return ensemble.per_frame(
-            "exposed side chains",
+        return self.per_frame(ensemble, "exposed side chains",
             lambda x: self._side_chains(
                 self._superposed(ensemble.with_segments([(0, len(x))]))[0]
             ) > EXPOSED_NM2,

@@ -79,7 +79,7 @@ class DynamicsPanel(Panel):
         )
 
     def _angles(self, ensemble: Ensemble) -> NDArray[np.float64]:
-        return ensemble.per_frame("torsions", self._torsions.angles)
+        return self.per_frame(ensemble, "torsions", self._torsions.angles)
 
     def _torsion_curves(self, ensemble: Ensemble, lags: int) -> NDArray[np.float64]:
         return torsion_autocorrelation(ensemble.split(self._angles(ensemble)), lags)

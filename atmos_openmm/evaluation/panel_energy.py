@@ -55,7 +55,8 @@ class EnergyPanel(Panel):
 
     def _energies(self, ensemble: Ensemble) -> NDArray[np.float64]:
         settings = self.settings
-        return ensemble.per_frame(
+        return self.per_frame(
+            ensemble,
             "potential energy",
             lambda x: potential_energies(x, settings.system, settings.platform),
         )

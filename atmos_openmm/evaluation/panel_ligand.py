@@ -89,7 +89,8 @@ class LigandPanel(Panel):
 
     def _placed(self, ensemble: Ensemble) -> NDArray[np.float64]:
         alpha = ensemble.atoms.alpha_carbons
-        return ensemble.per_frame(
+        return self.per_frame(
+            ensemble,
             "ligand and CA on native",
             lambda x: superposed(x, self._native, alpha)[:, np.concatenate([self._ligand, alpha])],
         )
@@ -99,7 +100,9 @@ class LigandPanel(Panel):
         atoms, ligand, count = ensemble.atoms, self._ligand, len(self._ligand)
         placed = self._placed(ensemble)
         own = placed[:, :count]
-        touching = ensemble.per_frame("ligand contacts", lambda x: contact_map(x, atoms, ligand))
+        touching = self.per_frame(
+            ensemble, "ligand contacts", lambda x: contact_map(x, atoms, ligand)
+        )
         return {
             "ligand": own,
             "ligand_rmsf": fluctuations(own),
@@ -108,7 +111,9 @@ class LigandPanel(Panel):
             "contact_share": touching.mean(axis=0),
             "bonds": self._geometry.bond_lengths(own),
             "angles": self._geometry.bond_angles(own),
-            "pairs": ensemble.per_frame("ligand pairs", lambda x: pair_distances(x[:, ligand])),
+            "pairs": self.per_frame(
+                ensemble, "ligand pairs", lambda x: pair_distances(x[:, ligand])
+            ),
             "displacement": np.linalg.norm(
                 own.mean(axis=1) - self._native[ligand].mean(axis=0), axis=-1
             ),
@@ -119,11 +124,11 @@ class LigandPanel(Panel):
 
         mine, theirs = self._described(ensemble), self._reference
         ligand = self._ligand
-        inner = ensemble.per_frame(
-            "ligand collisions", lambda x: self._geometry.inner_collisions(x[:, ligand])
+        inner = self.per_frame(
+            ensemble, "ligand collisions", lambda x: self._geometry.inner_collisions(x[:, ligand])
         )
-        binding = ensemble.per_frame(
-            "binding collisions", lambda x: collisions(x, ensemble.atoms, ligand)
+        binding = self.per_frame(
+            ensemble, "binding collisions", lambda x: collisions(x, ensemble.atoms, ligand)
         )
         precision, recall, f1 = coverage(mine["ligand"], theirs["ligand"])
         stability, matching = self._paired(ensemble, mine["pairs"])

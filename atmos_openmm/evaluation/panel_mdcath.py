@@ -81,14 +81,15 @@ class MdcathPanel(Panel):
 
     def _backbone(self, ensemble: Ensemble) -> NDArray[np.float32]:
         chosen = ensemble.atoms.backbone
-        return ensemble.per_frame(
+        return self.per_frame(
+            ensemble,
             "backbone on native",
             lambda x: superposed(x[:, chosen], self._native).astype(np.float32),
         )
 
     def _shares(self, ensemble: Ensemble) -> NDArray[np.float64]:
         alpha = ensemble.atoms.alpha_carbons
-        return ensemble.per_frame("CA contacts", lambda x: contacts(x[:, alpha])).mean(axis=0)
+        return self.per_frame(ensemble, "CA contacts", lambda x: contacts(x[:, alpha])).mean(axis=0)
 
     def profile(self, ensemble: Ensemble) -> NDArray[np.float64]:
         """RMSF of each residue in nm, root mean square over its backbone atoms, [N]."""
@@ -103,7 +104,7 @@ class MdcathPanel(Panel):
             frames = self._backbone(ensemble.with_segments([(0, len(ensemble.positions_nm))]))
             return np.sqrt(((frames - native) ** 2).sum(axis=-1).mean(axis=-1))
 
-        return ensemble.per_frame("backbone RMSD to native", compute)
+        return self.per_frame(ensemble, "backbone RMSD to native", compute)
 
     def _clocked(self, reference: Ensemble) -> NDArray[np.float64]:
         """The reference's RMSD by replica and clock, [replicas, longest], NaN beyond the end."""
@@ -122,11 +123,12 @@ class MdcathPanel(Panel):
     def values(self, ensemble: Ensemble) -> dict[str, float]:
         backbone = self._backbone(ensemble)
         alpha = backbone[:, self._alpha]
-        distance = ensemble.per_pair(
-            "CA distance as superposed", lambda x: _pairs(self._whole(ensemble))
+        distance = self.per_pair(
+            ensemble, "CA distance as superposed", lambda x: _pairs(self._whole(ensemble))
         )
         chosen = ensemble.atoms.backbone
-        closest = ensemble.per_frame(
+        closest = self.per_frame(
+            ensemble,
             "closest backbone atoms",
             lambda x: residue_minimum(
                 x, chosen, ensemble.atoms.residue, 1, RULES["backbone_clash"].threshold_nm

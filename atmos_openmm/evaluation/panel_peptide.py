@@ -103,7 +103,7 @@ class PeptidePanel(Panel):
         )
 
     def _angles(self, ensemble: Ensemble) -> NDArray[np.float64]:
-        return ensemble.per_frame("torsions", self._torsions.angles)
+        return self.per_frame(ensemble, "torsions", self._torsions.angles)
 
     def _project(self, ensemble: Ensemble) -> NDArray[np.float64]:
         return self.tica.transform(sines_and_cosines(self._angles(ensemble)), self._dimension)

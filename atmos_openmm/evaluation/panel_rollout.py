@@ -58,7 +58,9 @@ class RolloutPanel(Panel):
 
     def _alpha(self, ensemble: Ensemble) -> NDArray[np.float64]:
         chosen = ensemble.atoms.alpha_carbons
-        return ensemble.per_frame("CA on native", lambda x: superposed(x[:, chosen], self._native))
+        return self.per_frame(
+            ensemble, "CA on native", lambda x: superposed(x[:, chosen], self._native)
+        )
 
     def windows(self, ensemble: Ensemble) -> list[Ensemble]:
         """Windows by the clock: the n-th holds the n-th part of every trajectory."""

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .distances import far_distances, gyration_radius, mean_distance
+from .distances import (
+    bin_numbers,
+    far_distances,
+    gyration_radius,
+    histogram_distance,
+    histograms,
+    mean_distance,
+    value_range,
+)
 from .ensemble import Ensemble
 from .panel import Metric, NotApplicable, Panel, Settings
 from .tica import Tica, fit_tica
@@ -39,35 +47,56 @@ class Str2StrPanel(Panel):
         super().__init__(reference, settings)
         if len(reference.atoms.alpha_carbons) < 5:
             raise NotApplicable("the panel needs five alpha carbons or more")
-        self._distances = self._far(reference)
+        distances = self._far(reference)
+        self._range = value_range(distances)
+        self._histograms = histograms(self._bins(reference))
         self._tica: Tica | None = None
-        pieces = reference.split(self._distances)
+        pieces = reference.split(distances)
         longest = max(len(p) for p in pieces)
         if reference.spacing_ps is not None and longest > 2:
-            lag = min(TICA_LAG_FRAMES, longest // 5)
+            lag = max(1, min(TICA_LAG_FRAMES, longest // 5))
             self.notes.append(f"TICA of CA distances: lag {lag} frame(s) (published: 20).")
-            self._tica = fit_tica(pieces, max(lag, 1))
-            self._slow = self._tica.transform(self._distances, 2)
+            self._tica = fit_tica(pieces, lag)
+            self._slow = self._components(reference)
         self._gyration = self._radius(reference)
 
     def _far(self, ensemble: Ensemble) -> NDArray[np.float32]:
         alpha = ensemble.atoms.alpha_carbons
-        return ensemble.per_frame("far CA distances", lambda x: far_distances(x[:, alpha]))
+        return self.per_frame(ensemble, "far CA distances", lambda x: far_distances(x[:, alpha]))
+
+    def _whole(self, ensemble: Ensemble) -> NDArray[np.float32]:
+        return self._far(ensemble.with_segments([(0, len(ensemble.positions_nm))]))
+
+    def _bins(self, ensemble: Ensemble) -> NDArray[np.int8]:
+        return self.per_frame(
+            ensemble,
+            "bins of far CA distances",
+            lambda x: bin_numbers(self._whole(ensemble), *self._range),
+        )
+
+    def _components(self, ensemble: Ensemble) -> NDArray[np.float64]:
+        tica = self._tica
+        assert tica is not None
+        return self.per_frame(
+            ensemble, "TICA of far CA distances", lambda x: tica.transform(self._whole(ensemble), 2)
+        )
 
     def _radius(self, ensemble: Ensemble) -> NDArray[np.float64]:
         alpha = ensemble.atoms.alpha_carbons
-        return ensemble.per_frame("CA gyration", lambda x: gyration_radius(x[:, alpha]))[:, None]
+        return self.per_frame(ensemble, "CA gyration", lambda x: gyration_radius(x[:, alpha]))[
+            :, None
+        ]
 
     def values(self, ensemble: Ensemble) -> dict[str, float]:
-        distances = self._far(ensemble)
         return {
-            "js_pwd": mean_distance(distances, self._distances),
-            "js_tic": float("nan") if self._tica is None else mean_distance(
-                self._tica.transform(distances, 2), self._slow),
+            "js_pwd": histogram_distance(histograms(self._bins(ensemble)), self._histograms),
+            "js_tic": float("nan")
+            if self._tica is None
+            else mean_distance(self._components(ensemble), self._slow),
             "js_rg": mean_distance(self._radius(ensemble), self._gyration),
-        }  # fmt: skip
+        }
 
     def arrays(self, ensemble: Ensemble) -> dict[str, NDArray[Any]]:
         if self._tica is None:
             return {}
-        return {"tica_distances": self._tica.transform(self._far(ensemble), 2)}
+        return {"tica_distances": self._components(ensemble)}

@@ -63,27 +63,25 @@ class ValidityPanel(Panel):
                           f"{10 * self._longest:.3f} A.")  # fmt: skip
 
     def _gaps(self, ensemble: Ensemble) -> NDArray[np.float64]:
-        return ensemble.per_frame("CA gaps", lambda x: alpha_gaps(x, ensemble.atoms))
+        return self.per_frame(ensemble, "CA gaps", lambda x: alpha_gaps(x, ensemble.atoms))
 
     def kept(self, ensemble: Ensemble) -> dict[str, NDArray[np.float64]]:
         """Whether each frame keeps each rule, 0 or 1 [F]; a share for `peptide_bond`."""
         atoms = ensemble.atoms
-        closest = ensemble.per_frame(
-            "closest CA", lambda x: alpha_minimum(x[:, atoms.alpha_carbons])
+        closest = self.per_frame(
+            ensemble, "closest CA", lambda x: alpha_minimum(x[:, atoms.alpha_carbons])
         )
         gaps = self._gaps(ensemble)
-        bonds = ensemble.per_frame("peptide bonds", lambda x: peptide_gaps(x, atoms))
-        atom = ensemble.per_frame(
-            "closest heavy atoms",
+        bonds = self.per_frame(ensemble, "peptide bonds", lambda x: peptide_gaps(x, atoms))
+        atom = self.per_frame(ensemble, "closest heavy atoms",
             lambda x: residue_minimum(x, atoms.protein_heavy, atoms.residue, 3,
                                       RULES["atom_clash"].threshold_nm),
         )  # fmt: skip
-        backbone = ensemble.per_frame(
-            "closest backbone atoms",
+        backbone = self.per_frame(ensemble, "closest backbone atoms",
             lambda x: residue_minimum(x, atoms.backbone, atoms.residue, 1,
                                       RULES["backbone_clash"].threshold_nm),
         )  # fmt: skip
-        hand = ensemble.per_frame("handedness", lambda x: chirality(x, atoms))
+        hand = self.per_frame(ensemble, "handedness", lambda x: chirality(x, atoms))
         absent = np.full(len(closest), np.nan)
 
         def below(values: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
