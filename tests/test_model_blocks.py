@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from model_support import TINY_CARTESIAN, jump_inputs, network, peptide
 from torch import Tensor, nn
 
-from atmos_openmm.model.blocks import BLOCK_PAIRS, blocks_of, in_blocks
+from atmos_openmm.model.blocks import BLOCK_ATOM_PAIRS, BLOCK_PAIRS, blocks_of, in_blocks
+from atmos_openmm.model.features import ModelFeatures, model_features
 from atmos_openmm.model.pairformer import PairformerBlock, PairformerStack
 from atmos_openmm.model.primitives import Transition
 from atmos_openmm.model.triangle import TriangleAttention, TriangleMultiplication
@@ -156,3 +158,45 @@ def test_scripted_stack_in_an_inference_host() -> None:
             found = scripted(s, z, token_mask)
     for mine, other in zip(found, expected, strict=True):
         assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_a_jump_with_and_without_gradients(copies) -> None:
+    """Context, frame, transition, all that is prepared, and the decoder; several windows."""
+    config = TINY_CARTESIAN
+    model = network(config).double()
+    features, x = peptide("-".join(["ACE", *["GLY"] * 31, "NME"]))
+    static = model_features(features.tensors(), config)
+    static = ModelFeatures(*(t.double() if t.is_floating_point() else t for t in static))
+    tokens = len(features.restype)
+    # More token pairs than a block has, and more atom pairs.
+    windows = len(static.query_index)
+    assert tokens**2 > BLOCK_PAIRS
+    assert windows * config.n_queries * config.n_keys > BLOCK_ATOM_PAIRS
+    h_s, h_z, _, lag, temperature = jump_inputs(model, features.num_atoms, tokens, batch=copies)
+    x = x.double().expand(copies, -1, -1)
+
+    def jump() -> list[Tensor]:
+        context = model.context(static)
+        s, z = model.encode(x, h_s, h_z, context, static)
+        s, z = model.advance(s, z, lag, temperature, context, static)
+        prepared = model.prepare(s, z, context, static)
+        sigma = torch.linspace(1.0, 30.0, copies).double()
+        out = model.denoise(x, sigma, prepared, static)
+        kept = [*prepared.token_bias, *prepared.atom_conditions, *prepared.pair]
+        return [*context, s, z, prepared.s, prepared.c, *kept, out]
+
+    expected = jump()
+    assert expected[-1].requires_grad
+    with torch.no_grad():
+        found = jump()
+    for mine, other in zip(found, expected, strict=True):
+        other = other.detach()
+        scale = float(torch.where(other > -1e8, other.abs(), 0.0).max())
+        assert scale > 0.0
+        assert float((mine - other).abs().max()) <= 1e-11 * max(1.0, scale)
+    # Attention reads biases whose heads come first in memory without a copy.
+    heads = config.heads_atom
+    biases = [part for part in found if part.dim() == 5 and part.shape[2] == heads]
+    assert len(biases) == config.encoder_blocks + config.decoder_blocks
+    assert all(bias.is_contiguous() for bias in biases)

@@ -42,7 +42,7 @@ REFERENCE_FEATURES = (
 def encode(encoder: AtomAttentionEncoder, features, r, s, z):
     """Our encoder from its entry points: tokens, atoms, the atoms' condition, atom pairs."""
     c = encoder.add_tokens(encoder.embed_atoms(features), s, features)
-    p = encoder.add_token_pairs(encoder.embed_pairs(features), z, features)
+    p = encoder.add_token_pairs(encoder.embed_pairs(features), encoder.narrow_pairs(z), features)
     p = encoder.join(c, p, features)
     q = encoder.add_coordinates(c, r)
     transformer = encoder.atom_transformer

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .atom_transformer import AtomTransformer
-from .blocks import blocks_of, in_blocks
+from .blocks import atom_blocks_of, blocks_of, in_blocks
 from .features import ModelFeatures
 from .primitives import linear_no_bias, linear_zero
 from .windows import (
@@ -24,8 +24,9 @@ class AtomAttentionEncoder(nn.Module):
 
     Entry points, in the order of Algorithm 5: ``embed_atoms(features) -> c [B, A, c_atom]`` and
     ``embed_pairs(features) -> p [B, T, Q, K, c_atompair]`` (lines 1 to 6); ``add_tokens(c, s)``
-    and ``add_token_pairs(p, z)`` (lines 9 and 10, with coordinates only); ``join(c, p)``
-    (lines 13 and 14); ``add_coordinates(c, r)`` (line 11); ``forward`` (lines 15 and 16).
+    and ``add_token_pairs(p, narrow_pairs(z))`` (lines 9 and 10, with coordinates only);
+    ``join(c, p)`` (lines 13 and 14); ``add_coordinates(c, r)`` (line 11); ``forward`` (lines 15
+    and 16).
 
     Parameters
     ----------
@@ -121,30 +122,39 @@ class AtomAttentionEncoder(nn.Module):
         return c
 
     @torch.jit.export
-    def add_token_pairs(self, p: Tensor, z: Tensor, features: ModelFeatures) -> Tensor:
-        """Add token pairs z [B, N, N, c_z] to the atom pairs."""
-        if self.has_coordinates:
-            return p + token_pairs_to_windows(self.narrow_pairs(z), features)
-        return p
-
     def narrow_pairs(self, z: Tensor) -> Tensor:
-        """Project token pairs to the width of atom pairs [B, N, N, c_atompair]."""
-        weight = self.linear_no_bias_z.weight
-        if not in_blocks(z, weight, self.training):
-            return self.linear_no_bias_z(self.layernorm_z(z))
-        pairs = z.reshape(-1, z.shape[-1])
-        narrow = z.new_empty([pairs.shape[0], weight.shape[0]])
-        for start, end in blocks_of(pairs.shape[0], 1):
-            narrow[start:end] = self.linear_no_bias_z(self.layernorm_z(pairs[start:end]))
-        return narrow.view(z.shape[:-1] + weight.shape[:1])
+        """Project token pairs z [B, N, N, c_z] to the width of atom pairs."""
+        if self.has_coordinates:
+            weight = self.linear_no_bias_z.weight
+            if not in_blocks(z, weight, self.training):
+                return self.linear_no_bias_z(self.layernorm_z(z))
+            pairs = z.reshape(-1, z.shape[-1])
+            narrow = z.new_empty([pairs.shape[0], weight.shape[0]])
+            for start, end in blocks_of(pairs.shape[0], 1):
+                narrow[start:end] = self.linear_no_bias_z(self.layernorm_z(pairs[start:end]))
+            return narrow.view(z.shape[:-1] + weight.shape[:1])
+        raise ValueError("An encoder without coordinates has no trunk.")
+
+    @torch.jit.export
+    def add_token_pairs(self, p: Tensor, narrow: Tensor, features: ModelFeatures) -> Tensor:
+        """Add :meth:`narrow_pairs`' token pairs [B, N, N, c_atompair] to the atom pairs."""
+        return token_pairs_to_windows(narrow, features) + p
 
     @torch.jit.export
     def join(self, c: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
         """Add both atoms of each pair to the pair, and run the pair's small network."""
         relu = F.relu(c)
         p = p + to_queries(self.linear_no_bias_cl(relu), features).unsqueeze(3)
-        p = p + to_keys(self.linear_no_bias_cm(relu), features).unsqueeze(2)
-        return p + self.small_mlp(p)
+        keys = to_keys(self.linear_no_bias_cm(relu), features).unsqueeze(2)
+        if not in_blocks(p, self.linear_no_bias_cl.weight, self.training):
+            p = p + keys
+            return p + self.small_mlp(p)
+        p.add_(keys)
+        pairs = p.view(-1, p.shape[-1])
+        for start, end in atom_blocks_of(pairs.shape[0], 1):
+            block = pairs[start:end]
+            block.add_(self.small_mlp(block))
+        return p
 
     @torch.jit.export
     def add_coordinates(self, c: Tensor, r: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ What depends on neither the noise nor the coordinates is made once by ``conditio
 import torch
 from torch import Tensor, nn
 
+from .blocks import atom_blocks_of, in_blocks
 from .features import ModelFeatures
 from .pairformer import Attention
 from .primitives import (
@@ -72,8 +73,11 @@ class AtomTransformerBlock(nn.Module):
     ``forward(q [B, A, c], condition, bias, features) -> q``.
     """
 
+    heads: int
+
     def __init__(self, c: int, c_pair: int, heads: int) -> None:
         super().__init__()
+        self.heads = heads
         self.attention_pair_bias = AtomAttentionPairBias(c, c_pair, heads)
         self.conditioned_transition_block = ConditionedTransitionBlock(c, c)
 
@@ -85,6 +89,17 @@ class AtomTransformerBlock(nn.Module):
     @torch.jit.export
     def bias(self, p: Tensor) -> Tensor:
         return self.attention_pair_bias.bias(p)
+
+    @torch.jit.export
+    def masked_bias(self, p: Tensor, mask: Tensor) -> Tensor:
+        """Add a mask [B, T, 1, 1, K] to the bias; heads first in memory, as attention reads it."""
+        if not in_blocks(p, self.attention_pair_bias.linear_nobias_z.weight, self.training):
+            return (self.bias(p) + mask).contiguous()
+        batch, windows, n_q, n_k = p.shape[0], p.shape[1], p.shape[2], p.shape[3]
+        result = p.new_empty([batch, windows, self.heads, n_q, n_k])
+        for start, end in atom_blocks_of(windows, n_q * n_k):
+            result[:, start:end] = self.bias(p[:, start:end]) + mask[:, start:end]
+        return result
 
     def forward(
         self, q: Tensor, condition: Tensor, bias: Tensor, features: ModelFeatures
@@ -118,8 +133,7 @@ class AtomBlocks(nn.Module):
         masked = features.window_bias.to(p.dtype).unsqueeze(2)
         result: list[Tensor] = []
         for block in self.blocks:
-            # Attention copies a bias whose heads are not first in memory, at every noise level.
-            result.append((block.bias(p) + masked).contiguous())
+            result.append(block.masked_bias(p, masked))
         return result
 
     def forward(

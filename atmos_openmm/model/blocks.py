@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 BLOCK_PAIRS = 1024  # 0.5 MB for 128 channels
+BLOCK_ATOM_PAIRS = 8192  # 0.5 MB for 16 channels
 
 
 def blocks_of(rows: int, pairs_in_row: int, block: int = BLOCK_PAIRS) -> list[tuple[int, int]]:
@@ -19,6 +20,13 @@ def blocks_of(rows: int, pairs_in_row: int, block: int = BLOCK_PAIRS) -> list[tu
     for start in range(0, rows, size):
         result.append((start, min(rows, start + size)))
     return result
+
+
+def atom_blocks_of(
+    windows: int, pairs_in_window: int, block: int = BLOCK_ATOM_PAIRS
+) -> list[tuple[int, int]]:
+    """Return the blocks (start, end) of windows of atom pairs."""
+    return blocks_of(windows, pairs_in_window, block)
 
 
 def in_blocks(x: Tensor, weight: Tensor, training: bool) -> bool:

@@ -133,18 +133,18 @@ class DiffusionModule(nn.Module):
         encoder = self.atom_attention_encoder
         z = self.diffusion_conditioning.pairs(h_z, features)
         s = self.diffusion_conditioning.singles(h_s, context.s_inputs)
+        narrow = encoder.narrow_pairs(z)
+        key_bias = key_bias_of(features.token_mask).to(z.dtype)
+        token_bias = self.diffusion_transformer.biases(z, key_bias)
+        z = narrow  # The wide pairs are not needed any more.
         # As in Protenix, the atoms see the latent itself, the pairs the conditioned one.
         c = encoder.add_tokens(context.c, h_s, features)
-        p = encoder.add_token_pairs(context.p, z, features)
+        p = encoder.add_token_pairs(context.p, narrow, features)
         p = encoder.join(c, p, features)
         first = encoder.atom_transformer
         last = self.atom_attention_decoder.atom_transformer
         pair = first.biases(p, features) + last.biases(p, features)
-        # The largest comes last, when what the others were made of is gone.
-        p = p.new_empty(0)
         conditions = first.conditions(c) + last.conditions(c)
-        key_bias = key_bias_of(features.token_mask).to(z.dtype)
-        token_bias = self.diffusion_transformer.biases(z, key_bias)
         return Prepared(s, token_bias, c, conditions, pair)
 
     @torch.jit.export

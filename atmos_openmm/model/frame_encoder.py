@@ -104,7 +104,8 @@ class FrameEncoder(nn.Module):
         encoder = self.atom_attention_encoder
         x = centred(x, features)
         c = encoder.add_tokens(encoder.embed_atoms(features), context.s, features)
-        p = encoder.add_token_pairs(encoder.embed_pairs(features), context.z, features)
+        narrow = encoder.narrow_pairs(context.z)
+        p = encoder.add_token_pairs(encoder.embed_pairs(features), narrow, features)
         p = encoder.join(c, p, features)
         q = encoder.add_coordinates(c, x / self.sigma_data)
         transformer = encoder.atom_transformer
