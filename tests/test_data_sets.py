@@ -13,11 +13,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from crash_cases import crash_or_report
 from data_cases import FRAMES, SHARED, write_mdcath, write_misato
 from openmm import app, unit
 
 from atmos_openmm.cli import main
-from atmos_openmm.data.check import check_file
+from atmos_openmm.data.check import check_file, check_files, in_processes
 from atmos_openmm.data.faults import DataFileError, DataFileWarning, FaultLog
 from atmos_openmm.data.frames import close_files
 from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
@@ -85,6 +86,17 @@ def test_all_layouts_are_samples_of_one_description(folder: Path):
         assert 0.11 < lengths.min() and lengths.max() < 0.21
     assert found.samples[-1].provenance.details["ladder"] == 3
     assert found.samples[-2].provenance.details["force_field"] == ["a.xml"]
+
+
+def test_readers_take_options(folder: Path):
+    options = {"structure": {"hydrogens": True}, "misato": {"charges": {"1abc": 0}}}
+    plain = open_samples([folder / "1xyz.pdb", folder / "MD.hdf5"])
+    told = open_samples([folder / "1xyz.pdb", folder / "MD.hdf5"], options=options)
+    assert told.samples[0].features("all").num_atoms == told.samples[0].num_atoms
+    assert told.samples[0].num_atoms > plain.samples[0].num_atoms
+    assert (plain.samples[1].source.charge, told.samples[1].source.charge) == (None, 0)
+    with pytest.raises(ValueError, match="options names 'pdb'"):
+        open_samples([folder / "own.h5"], options={"pdb": {}})
 
 
 def test_a_sample_refuses_what_does_not_go_together(folder: Path):
@@ -231,6 +243,46 @@ def test_good_files_pass(folder: Path):
     )
 
 
+def test_a_file_that_kills_its_process_is_named():
+    paths = ["a", "crash-1", "b", "c", "crash-2"]
+    reports = list(in_processes(crash_or_report, paths, 2))
+    assert [r.path for r in reports] == paths
+    assert [r.usable for r in reports] == [True, False, True, True, False]
+    assert "crashes the HDF5 library" in reports[1].faults[0].message
+
+
+def test_any_damage_is_reported(folder: Path):
+    """Bytes overwritten at random: a report for each file, and no error of Python's or h5py's."""
+    rng = np.random.default_rng(20)
+    damaged = []
+    for k in range(24):
+        path = files(folder)[k % 4]
+        data = bytearray(path.read_bytes())
+        for place in rng.integers(0, len(data), 30):
+            data[place] = int(rng.integers(256))
+        damaged.append(folder / f"{k:02d}-{path.name}")
+        damaged[-1].write_bytes(data[: int(rng.integers(len(data) // 2, len(data)))])
+    reports = list(check_files(damaged, workers=1))
+    assert [r.path for r in reports] == [str(p) for p in damaged]
+    for report in reports:
+        assert all(f.path and f.message for f in report.faults)
+        # All HDF5 files are cut off, which HDF5 sees by itself.
+        assert report.path.endswith(".pdb") or not report.usable
+
+
+def test_a_damaged_part_of_a_file_leaves_the_others(folder: Path):
+    path = folder / "mdcath_dataset_1abcA00.h5"
+    with h5py.File(path) as file:
+        place = h5py.h5o.get_info(file["1abcA00/320/1/coords"].id).addr
+    data = bytearray(path.read_bytes())
+    data[place : place + 16] = b"\xff" * 16
+    path.write_bytes(data)
+    report = check_file(path)
+    assert [s.name for s in report.samples] == ["1abcA00/320/0", "1abcA00/450/0", "1abcA00/450/1"]
+    (fault,) = report.faults
+    assert (fault.entry, fault.kind) == ("1abcA00/320/1", "unreadable")
+
+
 def test_a_molecule_that_makes_no_sense_is_told_once(folder: Path):
     path = folder / "mdcath_dataset_1abcA00.h5"
     close_files()
@@ -251,10 +303,10 @@ def test_the_command_tells_and_exits(folder: Path, capsys: pytest.CaptureFixture
     assert main(["data", "manifest", *map(str, files(folder)), "--out",
                  str(folder / "set.json")]) == 0  # fmt: skip
     assert "4 files, 8 samples" in capsys.readouterr().out
-    assert main(["data", "check", str(folder / "set.json")]) == 0
+    assert main(["data", "check", "--workers", "0", str(folder / "set.json")]) == 0
     capsys.readouterr()
     damage(folder, "broken")
-    assert main(["data", "check", str(folder / "set.json")]) == 1
+    assert main(["data", "check", "--workers", "0", str(folder / "set.json")]) == 1
     out = capsys.readouterr().out
     assert "error: [1abcA00/320/1] bonds are broken in frame 5" in out
     # HDF5 writes more than the frame that was changed, so the size or the hash tells.
@@ -306,5 +358,7 @@ def test_the_page_on_data_is_run_as_it_is_written(folder: Path):
             program, *arguments = shlex.split(line)
             assert program == "atmos-openmm"
             inside = [str(folder / a) if "." in a or a == "frames" else a for a in arguments]
+            if "check" in inside:  # in this process, to be fast
+                inside += ["--workers", "0"]
             assert main(inside) == 0, line
     assert (folder / "own.h5").exists() and (folder / "set.json").exists()

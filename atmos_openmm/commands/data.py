@@ -24,14 +24,19 @@ def command() -> None:
               help="Look at the layout alone: no chemistry, no frames, no hashes of manifests.")
 @click.option("--pdb-folder", type=FILES,
               help="PDB entries (11gs.pdb, 11gs.cif) to compare MISATO's complexes with.")
-def check(files: tuple[Path, ...], on_error: str, quick: bool, pdb_folder: Path | None) -> int:
+@click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True,
+              help="Files checked at a time, in processes of their own; 0: all in this process, "
+                   "which a damaged file can crash.")
+def check(
+    files: tuple[Path, ...], on_error: str, quick: bool, pdb_folder: Path | None, workers: int
+) -> int:  # fmt: skip
     """Say what is wrong with FILES, in plain words.
 
     Folders stand for the data files in them. A manifest (.json) stands for the files it lists,
     which are compared with their hashes, too. The exit status is 0 when every file can be used as
     a whole, and 1 when anything has to be left out.
     """
-    from ..data.check import check_file
+    from ..data.check import check_files
     from ..data.faults import DataFileError
 
     failed = checked = 0
@@ -49,14 +54,15 @@ def check(files: tuple[Path, ...], on_error: str, quick: bool, pdb_folder: Path 
             click.echo("Stopped at the first that cannot be used (--on-error stop).")
         return fatal and on_error == "stop"
 
+    there = []
     for path in _expanded(files):
-        if isinstance(path, DataFileError):
-            stop = tell(path.fault.path, [path.fault])
-        else:
-            report = check_file(path, quick=quick, pdb_folder=pdb_folder)
-            checked += 1
-            stop = tell(f"{path}: {report.summary()}", report.faults)
-        if stop:
+        if not isinstance(path, DataFileError):
+            there.append(path)
+        elif tell(path.fault.path, [path.fault]):
+            return 1
+    for report in check_files(there, quick=quick, pdb_folder=pdb_folder, workers=workers):
+        checked += 1
+        if tell(f"{report.path}: {report.summary()}", report.faults):
             return 1
     for manifest in (f for f in files if f.suffix.lower() == ".json"):
         for fault in _manifest_faults(manifest, quick):

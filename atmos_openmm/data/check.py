@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import mdcath, misato_checks
-from .faults import DataFileError, Fault, first_line
+from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .sample import Sample
 from .sources import inspect_file
 
 if TYPE_CHECKING:
     from ..systems.features import MoleculeFeatures
 
-__all__ = ["FileReport", "check_file", "check_sample"]
+__all__ = ["FileReport", "check_file", "check_files", "check_sample"]
 
 BLOCK_BYTES = 2**25
 LONGEST_BOND_NM = 0.3
@@ -62,6 +67,82 @@ class FileReport:
             f"{name}: {_count(len(self.samples), 'sample')} ({kinds}), "
             f"{_count(frames, 'frame')} of {span} atoms"
         )
+
+
+def check_files(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    quick: bool = False,
+    pdb_folder: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+) -> Iterator[FileReport]:
+    """Check files in processes of their own, in order.
+
+    A damaged file can crash the HDF5 library and the process with it; here that is a fault of the
+    file. Processes are started afresh, so that a script that calls this needs the usual
+    ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    paths: iterable of paths
+    quick, pdb_folder:
+        See `check_file`.
+    workers: int
+        Files checked at a time; 0 checks them in this process, without that safety.
+
+    Yields
+    ------
+    FileReport
+
+    Raises
+    ------
+    ValueError
+        A negative number of workers.
+    """
+    check = partial(check_file, quick=quick, pdb_folder=pdb_folder)
+    if workers < 0:
+        raise ValueError(f"workers is {workers}; expected at least 0.")
+    names = [os.fspath(p) for p in paths]
+    yield from in_processes(check, names, workers) if workers else map(check, names)
+
+
+def in_processes(
+    check: Callable[[str], FileReport], paths: Iterable[str], workers: int
+) -> Iterator[FileReport]:
+    """Check files in `workers` processes, in order; one that kills its process has a fault."""
+    waiting = deque(paths)
+    while waiting:
+        with _pool(workers) as pool:
+            running: deque[tuple[str, Future[FileReport]]] = deque()
+            try:
+                while waiting or running:
+                    while waiting and len(running) < 2 * workers:
+                        running.append((waiting[0], pool.submit(check, waiting[0])))
+                        waiting.popleft()
+                    yield running[0][1].result()
+                    running.popleft()
+                return
+            except BrokenProcessPool:
+                # One of those running is to blame: they are tried again, the first by itself.
+                suspect, *rest = (path for path, _ in running)
+                waiting.extendleft(reversed(rest))
+            finally:
+                for _, future in running:
+                    future.cancel()
+        yield _checked_alone(check, suspect)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _checked_alone(check: Callable[[str], FileReport], path: str) -> FileReport:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(check, path).result()
+        except BrokenProcessPool:
+            message = "reading it crashes the HDF5 library: it is damaged. Get it again."
+            return FileReport(path, (), (Fault(path, "", "unreadable", message),))
 
 
 def _count(number: int, what: str) -> str:
@@ -142,6 +223,10 @@ def check_sample(
             yield from _own_checks(sample, pdb_folder)
     except DataFileError as error:
         yield error.fault
+    except HDF5_ERRORS as error:
+        at = sample.provenance
+        message = f"it cannot be read whole ({first_line(error)}): the file is damaged."
+        yield Fault(at.path, at.entry, "unreadable", message)
 
 
 def _features(sample: Sample) -> list[Fault] | MoleculeFeatures:

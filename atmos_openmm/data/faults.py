@@ -12,9 +12,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DataFileError", "DataFileWarning", "Fault", "FaultLog", "Policy", "first_line"]
+__all__ = [
+    "HDF5_ERRORS",
+    "DataFileError",
+    "DataFileWarning",
+    "Fault",
+    "FaultLog",
+    "Policy",
+    "first_line",
+]
 
 Policy = Literal["skip", "stop"]
+
+HDF5_ERRORS = (
+    OSError, KeyError, RuntimeError, ValueError, TypeError, IndexError, AttributeError,
+    OverflowError, MemoryError,
+)  # fmt: skip
+"""What damaged HDF5 files make h5py and numpy raise: sizes, types and links may be anything."""
 
 
 @dataclass(frozen=True)

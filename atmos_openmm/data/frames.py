@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .faults import DataFileError, Fault, first_line
+from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 
 __all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "file_stamp", "read_parallel"]
 
@@ -148,7 +148,7 @@ class HDF5Frames(FrameSource):
                     found[:] = dataset[...] * self.nm_per_unit
                 else:
                     self._fill(dataset, wanted, found)
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+        except HDF5_ERRORS as error:
             raise DataFileError(
                 Fault(
                     self.path,

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .faults import HDF5_ERRORS, first_line
+
 if TYPE_CHECKING:
     import h5py
     from openmm import System
@@ -127,7 +129,7 @@ class Trajectory:
         except OSError as error:
             raise TrajectoryFileError(
                 f"{self._dataset.file.filename}: frames of trajectory {self.name} cannot be read "
-                f"({_first_line(error)}): the file is damaged. Make it again."
+                f"({first_line(error)}): the file is damaged. Make it again."
             ) from error
 
     def __repr__(self) -> str:
@@ -174,17 +176,17 @@ class TrajectoryFile:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise TrajectoryFileError(
-                f"{self.path} cannot be read as HDF5 ({_first_line(error)}): it is truncated or "
+                f"{self.path} cannot be read as HDF5 ({first_line(error)}): it is truncated or "
                 "another kind of file. Make it again with `atmos-openmm simulate`."
             ) from error
         try:
             self._read_root()
-        except (KeyError, OSError, ValueError, RuntimeError) as error:
+        except HDF5_ERRORS as error:
             self._file.close()
             if isinstance(error, TrajectoryFileError):
                 raise
             raise TrajectoryFileError(
-                f"{self.path} is damaged ({_first_line(error)}). Make it again with "
+                f"{self.path} is damaged ({first_line(error)}). Make it again with "
                 "`atmos-openmm simulate`."
             ) from error
 
@@ -238,22 +240,12 @@ class TrajectoryFile:
 
     @property
     def system(self) -> System:
-        """The OpenMM System of one molecule (not the packed one that ran).
-
-        Raises
-        ------
-        TrajectoryFileError
-            The file has none, as those converted from elsewhere without a force field.
-        """
+        """The OpenMM System of one molecule (not the packed one that ran)."""
         from openmm import XmlSerializer
 
-        text = self.system_xml
-        if not text:
-            raise TrajectoryFileError(
-                f"{self.path} holds no System: it was converted without a force field. Convert it "
-                "again with one, or make the System yourself."
-            )
-        return XmlSerializer.deserialize(text)
+        if not self.system_xml:  # converted from elsewhere
+            raise TrajectoryFileError(f"{self.path} holds no System: give a force field to import.")
+        return XmlSerializer.deserialize(self.system_xml)
 
     @property
     def exchange(self) -> dict[str, NDArray[Any]]:
@@ -406,7 +398,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import DataFileError, Fault, first_line
+from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .fluctuations import gyration_radius, rmsf
 from .frames import HDF5Frames
 from .mdcath_topology import EmbeddedAtom, embedded_atoms, psf_bonds, unfold
-from .sample import Entry, Provenance, Sample
+from .sample import Entry, Provenance, Sample, guarded
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
@@ -66,7 +67,7 @@ def inspect(path: str | os.PathLike[str]) -> list[Entry]:
             return list(_entries(path, file))
     except FileNotFoundError:
         return [_failed(path, "", "unreadable", "there is no such file.")]
-    except OSError as error:
+    except HDF5_ERRORS as error:
         return [
             _failed(
                 path,
@@ -89,23 +90,30 @@ def _entries(path: str, file: Any) -> Iterator[Entry]:
             path, "", "layout", f"its layout is {layout!r}; this package reads {LAYOUT!r}."
         )
         return
-    domains = [key for key in file if hasattr(file[key], "keys")]
+    domains = list(file)
     if not domains:
         yield _failed(path, "", "missing", "it holds no domain.")
     for domain in domains:
-        group = file[domain]
-        faults = _domain_faults(path, domain, group)
+        read = partial(_domain_entry, path, domain, file)
+        faults = list(guarded(path, domain, read).faults)
         if any(fault.fatal for fault in faults):
             yield Entry(None, tuple(faults))
             continue
-        found = False
+        found, group = False, file[domain]
         for temperature in sorted(filter(_is_number, group), key=float):
             for replica in sorted(group[temperature], key=lambda r: (len(r), r)):
                 found = True
-                yield _trajectory(path, group, (domain, temperature, replica), tuple(faults))
+                key = (domain, temperature, replica)
+                yield guarded(
+                    path, "/".join(key), partial(_trajectory, path, group, key, tuple(faults))
+                )
                 faults = []  # told once
         if not found:
             yield _failed(path, domain, "missing", "it holds no trajectory.")
+
+
+def _domain_entry(path: str, domain: str, file: Any) -> Entry:
+    return Entry(None, tuple(_domain_faults(path, domain, file[domain])))
 
 
 def _domain_faults(path: str, domain: str, group: Any) -> list[Fault]:
@@ -125,7 +133,7 @@ def _domain_faults(path: str, domain: str, group: Any) -> list[Fault]:
     number = counts["z"]
     try:
         atoms = embedded_atoms(_text(group["pdbProteinAtoms"]))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         return [fault("inconsistent", f"pdbProteinAtoms: {first_line(error)}.")]
     if len(atoms) != number:
         return [
@@ -293,7 +301,7 @@ class MdcathMolecule:
                 positions = _first_frame(group, atoms)
                 bonds = psf_bonds(_text(group["psf"]), atoms) if "psf" in group else None
             return unfold(atoms, positions, bonds), positions
-        except (OSError, KeyError, ValueError, IndexError) as error:
+        except HDF5_ERRORS as error:
             message = f"{first_line(error)}. Get the file again."
             raise DataFileError(Fault(self.path, self.domain, "unreadable", message)) from error
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import DataFileError, Fault, first_line
+from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .frames import HDF5Frames
 from .ligand_perception import PerceptionError
 from .misato_topology import LIGAND, MoleculeFault, build_complex
-from .sample import Entry, Provenance, Sample
+from .sample import Entry, Provenance, Sample, guarded
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
@@ -56,9 +57,15 @@ FRAME_KEYS = (
 
 def is_misato(file: Any) -> bool:
     """Whether an open HDF5 file has a group of MISATO's MD layout."""
-    groups = (file[key] for key in file)
-    first = next((g for g in groups if hasattr(g, "keys")), None)
-    return first is not None and "molecules_begin_atom_index" in first
+    for key in file:
+        try:
+            if "molecules_begin_atom_index" in file[key]:
+                return True
+        except HDF5_ERRORS:
+            continue  # damaged, or no group; another entry may tell
+        if "atoms_number" not in file[key]:
+            return False  # a layout of many groups, but another one
+    return False
 
 
 def inspect(
@@ -101,7 +108,7 @@ def inspect(
             return list(_entries(path, file, entries, known, drawn, require_ligand))
     except FileNotFoundError:
         return [Entry(None, (Fault(path, "", "unreadable", "there is no such file."),))]
-    except OSError as error:
+    except HDF5_ERRORS as error:
         message = (
             f"HDF5 cannot read it ({first_line(error)}): it is truncated, damaged or another kind "
             "of file. Get it again."
@@ -123,15 +130,19 @@ def _entries(
         if key is None:
             yield Entry(None, (Fault(path, name, "missing", "the file has no such entry."),))
             continue
-        group = file[key]
-        faults = _static_faults(path, key, group, require_ligand)
-        if not any(f.fatal for f in faults):
-            faults += _trajectory_faults(path, key, group)
-        if any(f.fatal for f in faults):
-            yield Entry(None, tuple(faults))
-            continue
         source = MisatoMolecule(path, key, charges.get(key.upper()), smiles.get(key.upper()))
-        yield Entry(_sample(path, key, group, source), tuple(faults))
+        yield guarded(path, key, partial(_entry, file, source, require_ligand))
+
+
+def _entry(file: Any, source: MisatoMolecule, require_ligand: bool) -> Entry:
+    path, key = source.path, source.entry
+    group = file[key]
+    faults = _static_faults(path, key, group, require_ligand)
+    if not any(f.fatal for f in faults):
+        faults += _trajectory_faults(path, key, group)
+    if any(f.fatal for f in faults):
+        return Entry(None, tuple(faults))
+    return Entry(_sample(path, key, group, source), tuple(faults))
 
 
 def _static_faults(path: str, key: str, group: Any, require_ligand: bool) -> list[Fault]:
@@ -300,7 +311,7 @@ class MisatoMolecule:
                     group["molecules_begin_atom_index"][...].astype(int).tolist(),
                     np.asarray(coordinates, np.float64) * NM_PER_ANGSTROM,
                 )
-        except (OSError, KeyError) as error:
+        except HDF5_ERRORS as error:
             message = f"{first_line(error)}. Get the file again."
             raise DataFileError(Fault(self.path, self.entry, "unreadable", message)) from error
 

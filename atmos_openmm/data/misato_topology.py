@@ -92,6 +92,9 @@ def build_complex(
     """
     from openmm import app
 
+    strange = [int(e) for e in np.unique(elements) if not 1 <= e <= 118]
+    if strange:
+        raise MoleculeFault("inconsistent", f"atoms_number holds {strange[0]}, no atomic number")
     ligand_start = int(begins[-1])
     ligand = np.arange(ligand_start, len(elements))
     notes: list[str] = []

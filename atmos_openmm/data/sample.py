@@ -7,7 +7,7 @@ time in ps, temperature in K throughout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import Fault
+from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .frames import FrameSource, file_stamp
 
 if TYPE_CHECKING:
     from ..systems.features import MoleculeFeatures
     from ..systems.inputs import Molecule
 
-__all__ = ["Entry", "Kind", "MoleculeSource", "Provenance", "Sample"]
+__all__ = ["Entry", "Kind", "MoleculeSource", "Provenance", "Sample", "guarded"]
 
 Kind = Literal["static", "dynamics", "exchange"]
 KINDS = ("static", "dynamics", "exchange")
@@ -181,6 +181,20 @@ class Entry:
 
     sample: Sample | None
     faults: tuple[Fault, ...] = ()
+
+
+def guarded(path: str, entry: str, make: Callable[[], Entry]) -> Entry:
+    """Make an entry; where its part of an HDF5 file is damaged, an entry that says so."""
+    try:
+        return make()
+    except DataFileError as error:
+        return Entry(None, (error.fault,))
+    except HDF5_ERRORS as error:
+        message = (
+            f"it cannot be read ({first_line(error)}): the file is truncated or damaged. Get it "
+            "again."
+        )
+        return Entry(None, (Fault(path, entry, "unreadable", message),))
 
 
 @lru_cache(maxsize=16)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import mdcath, misato, structures, trajectories
-from .faults import DataFileError, Fault, FaultLog, Policy, first_line
+from .faults import HDF5_ERRORS, DataFileError, Fault, FaultLog, Policy, first_line
 from .sample import Entry, Sample
 
 __all__ = ["DATASETS", "SampleSet", "detect", "inspect_file", "open_samples"]
@@ -66,7 +67,7 @@ def detect(path: str | os.PathLike[str]) -> str:
             ):
                 if holds(file):
                     return name
-    except OSError as error:
+    except HDF5_ERRORS as error:
         kind = "truncated or damaged" if _says_hdf5(path) else "no HDF5, PDB or mmCIF file"
         message = f"it is {kind} ({first_line(error)})."
         raise DataFileError(Fault(str(path), "", "unreadable", message)) from error
@@ -82,8 +83,19 @@ def _says_hdf5(path: Path) -> bool:
         return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
-def inspect_file(path: str | os.PathLike[str]) -> list[Entry]:
-    """Find the samples of a file, each with its faults; never raises for a faulty file."""
+Options = Mapping[str, Mapping[str, Any]]
+"""Arguments of each reader's `inspect` by data set, e.g. ``{"misato": {"charges": {...}}}``."""
+
+
+def inspect_file(path: str | os.PathLike[str], options: Options | None = None) -> list[Entry]:
+    """Find the samples of a file, each with its faults; never raises for a faulty file.
+
+    Parameters
+    ----------
+    path: path
+    options: mapping from data set to arguments, optional
+        For the readers: see `misato.inspect` and `structures.inspect`.
+    """
     try:
         name = detect(path)
     except DataFileError as error:
@@ -91,10 +103,15 @@ def inspect_file(path: str | os.PathLike[str]) -> list[Entry]:
     module = {
         "mdcath": mdcath, "misato": misato, "structure": structures, "atmos-openmm": trajectories,
     }[name]  # fmt: skip
-    return module.inspect(path)  # type: ignore[no-any-return, attr-defined]
+    arguments = dict((options or {}).get(name, {}))
+    return module.inspect(path, **arguments)  # type: ignore[no-any-return, attr-defined]
 
 
-def open_samples(paths: Iterable[str | os.PathLike[str]], on_error: Policy = "stop") -> SampleSet:
+def open_samples(
+    paths: Iterable[str | os.PathLike[str]],
+    on_error: Policy = "stop",
+    options: Options | None = None,
+) -> SampleSet:
     """Find the samples of files of any layout; frames stay on the disk.
 
     Parameters
@@ -104,20 +121,25 @@ def open_samples(paths: Iterable[str | os.PathLike[str]], on_error: Policy = "st
     on_error: str
         ``stop`` at the first file or entry that cannot be used, or ``skip`` those, each with a
         warning that names it.
+    options: mapping from data set to arguments, optional
+        For the readers, e.g. ``{"structure": {"hydrogens": True}}``.
 
     Raises
     ------
     DataFileError
         Under ``stop``.
     ValueError
-        No sample is left.
+        No sample is left; options for a data set that there is none of.
     """
     from .manifest import expand
 
+    unknown = sorted(set(options or {}) - set(DATASETS))
+    if unknown:
+        raise ValueError(f"options names {unknown[0]!r}; expected {', '.join(DATASETS)}.")
     log = FaultLog(on_error)
     samples = []
     for path in expand(paths, log):
-        for entry in inspect_file(path):
+        for entry in inspect_file(path, options):
             if log.extend(entry.faults) and entry.sample is not None:
                 samples.append(entry.sample)
     if not samples:

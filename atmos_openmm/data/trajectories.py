@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from .faults import DataFileError, Fault
 from .frames import HDF5Frames
 from .layout import FORMAT, Trajectory, TrajectoryFile, TrajectoryFileError
-from .sample import Entry, Provenance, Sample
+from .sample import Entry, Provenance, Sample, guarded
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
@@ -39,9 +40,9 @@ def inspect(path: str | os.PathLike[str]) -> list[Entry]:
     path = str(Path(path))
     try:
         with TrajectoryFile(path) as file:
-            return [_entry(path, file, t) for t in file.trajectories] or [
-                Entry(None, (Fault(path, "", "missing", "it holds no trajectory."),))
-            ]
+            return [
+                guarded(path, t.name, partial(_entry, path, file, t)) for t in file.trajectories
+            ] or [Entry(None, (Fault(path, "", "missing", "it holds no trajectory."),))]
     except (TrajectoryFileError, FileNotFoundError) as error:
         message = str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
         return [Entry(None, (Fault(path, "", "unreadable", message),))]
