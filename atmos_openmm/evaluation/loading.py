@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -248,10 +249,18 @@ def _read_folder(path: Path) -> _Pieces:
 
 
 def _read_structure(path: Path) -> _Pieces:
+    if not path.exists():
+        raise FileNotFoundError(f"There is no structure {path}.")
+    return _structure(str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _structure(path: str, changed: int) -> _Pieces:
+    """Many trajectories share one topology file; `changed` tells when it is another one."""
     from ..systems.structure_files import read_structure_file
 
     file = read_structure_file(path)
-    return _Pieces(file.topology, [], None, np.asarray(file.positions_nm), None, ())
+    return _Pieces(file.topology, [], None, np.asarray(file.positions_nm))
 
 
 def _read_mdtraj(path: Path, topology: Any) -> _Pieces:
