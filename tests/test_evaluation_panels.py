@@ -186,6 +186,14 @@ def test_metrics_of_dynamics_count_real_time(peptide):
     assert thinned["time_backbone"] == pytest.approx(whole["time_backbone"], rel=0.1)
     assert hasty["time_backbone"] == pytest.approx(whole["time_backbone"] / 2, rel=0.1)
     assert np.isnan(thinned["step"])  # it has no frames 10 ps apart
+    # Frames further apart than the reference's curves reach tell nothing of them.
+    coarse = replace(oracle, name="coarse", spacing_ps=3000.0)
+    assert np.isnan(list(panel.values(coarse).values())).all()
+    assert "coarse: frames 3000 ps apart" in panel.notes[-1] and panel.arrays(coarse) == {}
+    markov = find_panel("peptide")(reference, Settings(native, lag_ps=50.0, macrostates=3))
+    assert np.isnan(markov.values(coarse)["jsd_msm"])
+    assert "does not divide the lag of 50 ps" in markov.notes[-1]
+    assert not np.isnan(markov.values(thin.extended(400))["jsd_tica0"])
     dense = find_panel("dynamics")(thin, Settings(native, lag_ps=50.0)).values(oracle)
     assert dense["step_w1"] < 0.05 * whole["step"]
 

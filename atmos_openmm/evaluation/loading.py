@@ -287,12 +287,15 @@ def _frames(
     """All frames [F, A, 3] in nm, molecules whole, with times and remarks."""
     from ..validation.boxes import make_whole, reduced_box, spanning_tree
     from ..validation.frames import open_frames
+    from .side_by_side import _quiet_stdout
 
-    source = open_frames(path, topology)
+    with _quiet_stdout():  # the DCD reader's C code remarks on every file
+        source = open_frames(path, topology)
+        frames = list(source.frames())
     bonds = [(a.index, b.index) for a, b in topology.bonds()]
     tree = None
     positions, times = [], []
-    for frame in source.frames():
+    for frame in frames:
         x = frame.positions_nm
         if frame.box_nm is not None:
             if tree is None:

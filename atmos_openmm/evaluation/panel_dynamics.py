@@ -112,10 +112,11 @@ class DynamicsPanel(Panel):
         if ensemble.spacing_ps is None:
             return {metric.key: float("nan") for metric in self.metrics}
         pieces = ensemble.split(self._angles(ensemble))
-        ratio = self._stride(ensemble)
+        ratio = ensemble.spacing_ps / self._spacing
         longest = max(len(p) for p in pieces)
-        lags = min(max(2, round(self._lags * ratio)), longest - 1)
+        lags = min(round(self._lags / ratio), longest - 1)
         if lags < 2:
+            self._tell_too_coarse(ensemble)
             return {metric.key: float("nan") for metric in self.metrics}
         curves = self._torsion_curves(ensemble, lags)
         times = ensemble.spacing_ps * self._capped(curves)
@@ -134,6 +135,14 @@ class DynamicsPanel(Panel):
             if steps.size else float("nan"),
         }  # fmt: skip
 
+    def _tell_too_coarse(self, ensemble: Ensemble) -> None:
+        note = (
+            f"{ensemble.name}: frames {ensemble.spacing_ps:g} ps apart do not resolve lags up to "
+            f"{self._lags * self._spacing:g} ps; it has no decorrelation to compare."
+        )
+        if note not in self.notes:
+            self.notes.append(note)
+
     def _curve_error(self, curves: NDArray[np.float64], spacing_ps: float) -> float:
         """At the reference's lags, the other's mean curve interpolated."""
         lags = self._spacing * np.arange(1, self._compared + 1)
@@ -148,7 +157,9 @@ class DynamicsPanel(Panel):
         if ensemble.spacing_ps is None:
             return {}
         longest = max(stop - start for start, stop in ensemble.segments)
-        lags = min(max(2, round(self._lags * self._stride(ensemble))), longest - 1)
+        lags = min(round(self._lags * self._stride(ensemble)), longest - 1)
+        if lags < 2:
+            return {}
         curves = self._torsion_curves(ensemble, lags)
         return {
             "lag_ps": ensemble.spacing_ps * np.arange(len(curves)),

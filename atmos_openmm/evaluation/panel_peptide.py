@@ -142,6 +142,14 @@ class PeptidePanel(Panel):
         )  # fmt: skip
         lag = self._own_lag(ensemble)
         pieces = ensemble.split(states)
+        if lag is None and ensemble.spacing_ps is not None:
+            note = (
+                f"{ensemble.name}: its frames are {ensemble.spacing_ps:g} ps apart, which does not "
+                f"divide the lag of {self.lag * (self.reference.spacing_ps or 0):g} ps; it has no "
+                "Markov model at that lag. Choose another with --lag."
+            )
+            if note not in self.notes:
+                self.notes.append(note)
         if lag is None or max(len(p) for p in pieces) <= lag:
             return found | nothing
         model = estimate_markov_model(count_matrix(pieces, lag, number))
