@@ -18,6 +18,7 @@ from systems_support import SHARED
 from atmos_openmm.evaluation.atoms import AtomTable
 from atmos_openmm.evaluation.bootstrap import block_bootstrap
 from atmos_openmm.evaluation.ensemble import Ensemble
+from atmos_openmm.evaluation.evaluate import evaluate
 from atmos_openmm.evaluation.ligand import collisions, contact_map, coverage, ligand_geometry
 from atmos_openmm.evaluation.panel import NotApplicable, Settings
 from atmos_openmm.evaluation.panels import PANELS, find_panel
@@ -270,6 +271,13 @@ def test_ligand_metrics_by_hand(bound):
     assert geometry.angles.shape == (8, 3)  # six of the ring, two at the methyl
     # 21 pairs: 7 bonds, 8 at two bonds' distance, 6 beyond.
     assert geometry.apart.shape == (6, 2)
+    # Without bonds in the topology the same are found from distances.
+    protein = ~np.isin(atoms.bonds, ligand).any(axis=1)
+    unbonded = replace(atoms, bonds=atoms.bonds[protein])
+    found = ligand_geometry(unbonded, ligand, native)
+    assert {tuple(b) for b in found.bonds.tolist()} == {tuple(b) for b in geometry.bonds.tolist()}
+    with pytest.raises(ValueError, match="no bonds"):
+        ligand_geometry(unbonded, ligand)
     shape = ring()[None]
     lengths = np.sort(geometry.bond_lengths(shape)[0])
     np.testing.assert_allclose(lengths, [0.139] * 6 + [0.151], atol=1e-12)
@@ -361,3 +369,13 @@ def test_bad_generators_rank_below_a_replica_in_the_energy_panel(peptide):
     panel = find_panel("energy")(ours, Settings(native, system=system, platform="Reference"))
     checked = check_ranks(panel, ours, oracle, bad_generators(oracle, native))
     assert checked == [metric.key for metric in panel.metrics]
+    # Another order of the same atoms is put right, and a generator without some has no energies.
+    order = np.lexsort((np.random.default_rng(3).random(len(native)), reference.atoms.residue))
+    mixed = Ensemble("mixed", reference.atoms.subset(order), again[:, order])
+    part = Ensemble("part", reference.atoms.subset(order[:-1]), again[:, order[:-1]])
+    rows = evaluate(
+        ours, [mixed, part], settings=Settings(native, system=system, platform="Reference"),
+        oracles=[oracle], panels=["energy"], resamples=0,
+    ).panel("energy").rows  # fmt: skip
+    assert rows[2].values == pytest.approx(rows[1].values, rel=1e-9)
+    assert np.isnan(list(rows[3].values.values())).all()

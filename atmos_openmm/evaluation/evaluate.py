@@ -215,7 +215,7 @@ def evaluate(
     results, skipped = [], {}
     for panel in chosen:
         all_atoms = panel.needs_all_atoms
-        ensembles = whole if all_atoms else cut
+        ensembles = [_in_order(e, reference) for e in whole] if all_atoms else cut
         fitted_native = native if all_atoms else native[indices[0]]
         if progress is not None:
             progress(f"{panel.title}: fitting the reference")
@@ -234,6 +234,16 @@ def evaluate(
         "are correlated over more than a tenth of the row."
     )
     return Evaluation(molecule, tuple(results), skipped, tuple(notes))
+
+
+def _in_order(ensemble: Ensemble, reference: Ensemble) -> Ensemble:
+    """All atoms in the reference's order, where an ensemble has all of them by name."""
+    if ensemble.atoms.names == reference.atoms.names:
+        return ensemble
+    ours, theirs = common_atoms([reference.atoms, ensemble.atoms])
+    if len(ours) < len(reference.atoms) or len(theirs) < len(ensemble.atoms):
+        return ensemble
+    return ensemble.restricted(theirs, reference.atoms)
 
 
 def _rows(

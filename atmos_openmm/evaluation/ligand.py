@@ -31,6 +31,8 @@ Indices = NDArray[np.int64]
 CONTACT_NM = 0.45
 #: Frames of a path nearer than this cover each other.
 COVERAGE_NM = 0.2
+#: Beyond the sum of covalent radii, where a topology names no bonds.
+BOND_TOLERANCE_NM = 0.045
 #: A pair of ligand atoms is stable within this of its reference distance.
 STABLE_NM = 0.05
 
@@ -89,8 +91,18 @@ def covalent_radii_nm(elements: NDArray[Any]) -> Floats:
     return np.array([0.1 * table.GetRcovalent(int(z)) for z in elements])
 
 
-def ligand_geometry(atoms: AtomTable, ligand: Indices) -> LigandGeometry:
+def ligand_geometry(
+    atoms: AtomTable, ligand: Indices, native_nm: NDArray[Any] | None = None
+) -> LigandGeometry:
     """Bonds and angles among a ligand's heavy atoms.
+
+    Parameters
+    ----------
+    atoms : AtomTable
+    ligand : int array [L]
+    native_nm : array [A, 3], optional
+        Where the table has no bonds in the ligand, those atoms are bonded that are nearer here than
+        the sum of their covalent radii and 0.045 nm.
 
     Raises
     ------
@@ -98,13 +110,16 @@ def ligand_geometry(atoms: AtomTable, ligand: Indices) -> LigandGeometry:
         If the ligand has no bonds.
     """
     inside = atoms.subset(ligand)
-    if not len(inside.bonds):
-        raise ValueError(
-            "the ligand has no bonds in the topology; give one with CONECT records, or an SDF file "
-            "through --ligand-file"
-        )
+    radii, bonds = covalent_radii_nm(inside.elements), inside.bonds
+    if not len(bonds) and native_nm is not None:
+        i, j = np.triu_indices(len(ligand), k=1)
+        apart = np.linalg.norm(native_nm[ligand[i]] - native_nm[ligand[j]], axis=-1)
+        near = apart < radii[i] + radii[j] + BOND_TOLERANCE_NM
+        bonds = np.stack([i[near], j[near]], axis=1)
+    if not len(bonds):
+        raise ValueError("the ligand has no bonds in the topology; give one with CONECT records")
     neighbours: dict[int, list[int]] = {i: [] for i in range(len(inside))}
-    for i, j in inside.bonds.tolist():
+    for i, j in bonds.tolist():
         neighbours[i].append(j)
         neighbours[j].append(i)
     angles = [
@@ -120,10 +135,10 @@ def ligand_geometry(atoms: AtomTable, ligand: Indices) -> LigandGeometry:
         if j not in _within(neighbours, i, 2)
     ]
     return LigandGeometry(
-        inside.bonds,
+        bonds,
         np.array(angles, int).reshape(-1, 3),
         np.array(apart, int).reshape(-1, 2),
-        covalent_radii_nm(inside.elements),
+        radii,
     )
 
 

@@ -79,12 +79,17 @@ class LigandPanel(Panel):
             raise NotApplicable("the ligand panel needs a protein of three residues or more")
         try:
             self._ligand = atoms.ligand(settings.ligand)
-            self._geometry = ligand_geometry(atoms, self._ligand)
+            self._geometry = ligand_geometry(atoms, self._ligand, settings.native_nm)
         except ValueError as error:
             raise NotApplicable(str(error)) from error
         self._native = np.asarray(settings.native_nm, np.float64)
         names = sorted({atoms.residue_names[r] for r in atoms.residue[self._ligand]})
         self.notes.append(f"Ligand: {', '.join(names)}, {len(self._ligand)} heavy atoms.")
+        if not len(atoms.subset(self._ligand).bonds):
+            self.notes.append(
+                "The topology has no bonds in the ligand; they were taken from the distances in "
+                "the native structure."
+            )
         self._reference = self._described(reference)
 
     def _placed(self, ensemble: Ensemble) -> NDArray[np.float64]:
