@@ -138,7 +138,10 @@ class AtomAttentionEncoder(nn.Module):
     @torch.jit.export
     def add_token_pairs(self, p: Tensor, narrow: Tensor, features: ModelFeatures) -> Tensor:
         """Add :meth:`narrow_pairs`' token pairs [B, N, N, c_atompair] to the atom pairs."""
-        return token_pairs_to_windows(narrow, features) + p
+        windows = token_pairs_to_windows(narrow, features)
+        if in_blocks(windows, p, self.training) and windows.shape[0] >= p.shape[0]:
+            return windows.add_(p)
+        return windows + p
 
     @torch.jit.export
     def join(self, c: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
