@@ -152,7 +152,7 @@ def ligand_maps(
         touched = np.flatnonzero(np.max([s.max(axis=1) for s in shares], axis=0) > 0.05)
         if not len(touched):
             return _note(figures, "No residue touches the ligand in more than 5 % of the frames.")
-        height = min(0.16 * len(touched), 8.0) + 0.9
+        height = min(max(0.16 * len(touched), 1.6), 8.0) + 0.9
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, height))
         axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
         for ax, curve, share in zip(axes, curves, shares, strict=True):
