@@ -91,7 +91,7 @@ def _facts(evaluation: Evaluation) -> list[Fact]:
 
 
 def _section(result: PanelResult, folder: Path) -> Section:
-    parts: list[Text | Picture | Table] = [_table(result)]
+    parts: list[Text | Picture | Table] = [_table(result), _meanings(result)]
     for name, alternative, caption, draw in _drawings(result):
         png = style.png_bytes(draw())
         _write(folder / f"{result.name}_{name}.png", png)
@@ -109,12 +109,11 @@ def _table(result: PanelResult) -> Table:
     for metric in result.panel.metrics:
         told = [result.verdict(row, metric) or "-" for row in generators]
         lines.append(
-            (metric_name(metric), *(cell(row, metric) for row in result.rows), *told,
-             metric.meaning)
+            (metric_name(metric), *(cell(row, metric) for row in result.rows), *told)
         )  # fmt: skip
         flags.append("bad" if "worse than MD" in told else "")
     return Table(
-        (*heads, *verdicts, "What it is"),
+        (*heads, *verdicts),
         tuple(lines),
         frozenset(heads[1:]),
         tuple(flags),
@@ -122,6 +121,12 @@ def _table(result: PanelResult) -> Table:
         "own value, which is in the first column. ± is a standard error. Compare with the oracle "
         "in the second column.",
     )
+
+
+def _meanings(result: PanelResult) -> Table:
+    """What each metric is, in a table of its own: long text beside numbers makes tall rows."""
+    rows = tuple((metric.name, metric.meaning) for metric in result.panel.metrics)
+    return Table(("Metric", "What it is"), rows)
 
 
 def _drawings(result: PanelResult) -> list[Drawing]:
