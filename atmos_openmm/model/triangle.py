@@ -1,7 +1,7 @@
 """Triangle updates of the pair track (AF3 Algorithms 12 to 15).
 
-The contraction is the operator ``atmos::triangle_contraction`` of the compiled operator
-library (:mod:`atmos_openmm.ops`), the same in eager, in TorchScript and in a C++ host.
+The multiplicative update is one operator, ``atmos::triangle_multiplication``, of the compiled
+operator library (:mod:`atmos_openmm.ops`), the same in eager, in TorchScript and in a C++ host.
 
 Each module has two ways to the same numbers: ``forward`` returns the update, and ``add_to`` adds it
 in place, a block of rows at a time, where no gradient is asked for (:mod:`.blocks`).
@@ -10,7 +10,7 @@ in place, a block of rows at a time, where no gradient is asked for (:mod:`.bloc
 import torch
 from torch import Tensor, nn
 
-from .. import ops as _ops  # noqa: F401  registers atmos::triangle_contraction
+from .. import ops as _ops  # noqa: F401  registers the operator
 from .blocks import blocks_of
 from .primitives import attention, linear_no_bias, linear_zero
 
@@ -18,7 +18,8 @@ from .primitives import attention, linear_no_bias, linear_zero
 class TriangleMultiplication(nn.Module):
     """Triangle multiplicative update, outgoing or incoming (AF3 Algorithms 12 and 13).
 
-    ``forward(z [B, N, N, c_z], pair_mask [B, N, N]) -> [B, N, N, c_z]``, without the residual.
+    ``forward(z [B, N, N, c_z], pair_mask [B, N, N], residual) -> [B, N, N, c_z]``: the update, with
+    ``residual`` added to z. Pairs whose mask is 0 are not read and not updated.
     """
 
     outgoing: bool
@@ -35,12 +36,24 @@ class TriangleMultiplication(nn.Module):
         self.linear_g = linear_no_bias(c_z, c_z)
         self.linear_z = linear_zero(c_hidden, c_z)
 
-    def forward(self, z: Tensor, pair_mask: Tensor) -> Tensor:
-        z = self.layer_norm_in(z)
-        a = torch.sigmoid(self.linear_a_g(z)) * self.linear_a_p(z)
-        b = torch.sigmoid(self.linear_b_g(z)) * self.linear_b_p(z)
-        x = torch.ops.atmos.triangle_contraction(a, b, pair_mask, self.outgoing)
-        return torch.sigmoid(self.linear_g(z)) * self.linear_z(self.layer_norm_out(x))
+    def forward(self, z: Tensor, pair_mask: Tensor, residual: bool = False) -> Tensor:
+        return torch.ops.atmos.triangle_multiplication(
+            z,
+            pair_mask,
+            self.layer_norm_in.weight,
+            self.layer_norm_in.bias,
+            self.layer_norm_out.weight,
+            self.layer_norm_out.bias,
+            self.linear_a_p.weight,
+            self.linear_a_g.weight,
+            self.linear_b_p.weight,
+            self.linear_b_g.weight,
+            self.linear_g.weight,
+            self.linear_z.weight,
+            self.outgoing,
+            residual,
+            self.layer_norm_in.eps,
+        )
 
     @torch.jit.export
     def add_to(self, z: Tensor, pair_mask: Tensor) -> None:

@@ -125,26 +125,26 @@ struct Rows {
   static void norm_planes(const atmos_tr_block* block, const void* mask, const void* planes,
                           int64_t plane, const atmos_tr_norm* norm, const atmos_tr_normed* to) {
     const int64_t channels = norm->channels;
-    Acc* keep = static_cast<Acc*>(to->input);
-    for (int64_t row = 0; row < block->count; row += width) {
-      const int64_t rows = least(width, block->count - row);
-      Acc* out = static_cast<Acc*>(to->output) + row * channels;
-      for (int64_t c = 0; c < channels; c += width) {
-        const int64_t lanes = least(width, channels - c);
+    Acc* const keep = static_cast<Acc*>(to->input);
+    Acc* out = static_cast<Acc*>(to->output);
+    for (int64_t c = 0; c < channels; c += width) {
+      const int64_t lanes = least(width, channels - c);
+      const T* from = static_cast<const T*>(planes) + c * plane + block->first;
+      for (int64_t row = 0; row < block->count; row += width) {
+        const int64_t rows = least(width, block->count - row);
         Vec square[width];
-        from_plane_square(static_cast<const T*>(planes) + c * plane + block->first + row, plane,
-                          rows, lanes, square);
-        for (int64_t r = 0; r < rows; ++r) store(square[r], out + r * channels + c, lanes);
+        from_plane_square(from + row, plane, rows, lanes, square);
+        for (int64_t r = 0; r < rows; ++r) store(square[r], out + (row + r) * channels + c, lanes);
       }
-      for (int64_t r = 0; r < rows; ++r, out += channels) {
-        Acc* kept = keep == nullptr ? nullptr : keep + (row + r) * channels;
-        Acc* mean = static_cast<Acc*>(to->mean) + row + r;
-        Acc* scale = static_cast<Acc*>(to->scale) + row + r;
-        if (static_cast<const Acc*>(mask)[row + r] == Acc(0))
-          masked_row(channels, kept, out, mean, scale);
-        else
-          norm_row<Acc>(out, *norm, kept, out, mean, scale);
-      }
+    }
+    for (int64_t row = 0; row < block->count; ++row, out += channels) {
+      Acc* kept = keep == nullptr ? nullptr : keep + row * channels;
+      Acc* mean = static_cast<Acc*>(to->mean) + row;
+      Acc* scale = static_cast<Acc*>(to->scale) + row;
+      if (static_cast<const Acc*>(mask)[row] == Acc(0))
+        masked_row(channels, kept, out, mean, scale);
+      else
+        norm_row<Acc>(out, *norm, kept, out, mean, scale);
     }
   }
 
@@ -152,28 +152,27 @@ struct Rows {
                    int64_t hidden, void* a, void* b, int64_t plane, void* gate_a, void* gate_b) {
     T* const planes[2] = {static_cast<T*>(a), static_cast<T*>(b)};
     T* const gates[2] = {static_cast<T*>(gate_a), static_cast<T*>(gate_b)};
-    for (int64_t row = 0; row < block->count; row += width) {
-      const int64_t rows = least(width, block->count - row);
-      const Acc* row_mask = static_cast<const Acc*>(mask) + row;
-      for (int side = 0; side < 2; ++side) {
-        const Acc* from =
-            static_cast<const Acc*>(products) + row * 4 * hidden + side * 2 * hidden;
-        T* gate_rows = gates[side] == nullptr ? nullptr
-                                              : gates[side] + (block->first + row) * hidden;
-        for (int64_t c = 0; c < hidden; c += width) {
-          const int64_t lanes = least(width, hidden - c);
+    const Acc* const row_mask = static_cast<const Acc*>(mask);
+    for (int side = 0; side < 2; ++side) {
+      for (int64_t c = 0; c < hidden; c += width) {
+        const int64_t lanes = least(width, hidden - c);
+        const Acc* from = static_cast<const Acc*>(products) + side * 2 * hidden + c;
+        T* const to = planes[side] + c * plane + block->first;
+        T* const gate_rows =
+            gates[side] == nullptr ? nullptr : gates[side] + block->first * hidden + c;
+        for (int64_t row = 0; row < block->count; row += width) {
+          const int64_t rows = least(width, block->count - row);
           Vec square[width];
           for (int64_t r = 0; r < width; ++r) {
             square[r] = Vec{};
             if (r >= rows) continue;
-            const Acc* at = from + r * 4 * hidden + c;
+            const Acc* at = from + (row + r) * 4 * hidden;
             const Vec factor = sigmoid(load(at, lanes));
-            if (gate_rows != nullptr) store(factor, gate_rows + r * hidden + c, lanes);
-            if (row_mask[r] != Acc(0))
-              square[r] = factor * load(at + hidden, lanes) * row_mask[r];
+            if (gate_rows != nullptr) store(factor, gate_rows + (row + r) * hidden, lanes);
+            if (row_mask[row + r] != Acc(0))
+              square[r] = factor * load(at + hidden, lanes) * row_mask[row + r];
           }
-          to_plane_square(square, plane, rows, lanes,
-                          planes[side] + c * plane + block->first + row);
+          to_plane_square(square, plane, rows, lanes, to + row);
         }
       }
     }
@@ -264,27 +263,27 @@ struct Rows {
     const T* const planes[2] = {static_cast<const T*>(a), static_cast<const T*>(b)};
     const T* const grads[2] = {static_cast<const T*>(grad_a), static_cast<const T*>(grad_b)};
     const T* const gates[2] = {static_cast<const T*>(gate_a), static_cast<const T*>(gate_b)};
-    for (int64_t row = 0; row < block->count; row += width) {
-      const int64_t rows = least(width, block->count - row);
-      const Acc* row_mask = static_cast<const Acc*>(mask) + row;
-      for (int side = 0; side < 2; ++side) {
-        Acc* to = static_cast<Acc*>(products) + row * 4 * hidden + side * 2 * hidden;
-        const T* gate_rows = gates[side] + (block->first + row) * hidden;
-        for (int64_t c = 0; c < hidden; c += width) {
-          const int64_t lanes = least(width, hidden - c);
+    const Acc* const row_mask = static_cast<const Acc*>(mask);
+    for (int side = 0; side < 2; ++side) {
+      for (int64_t c = 0; c < hidden; c += width) {
+        const int64_t lanes = least(width, hidden - c);
+        Acc* const to = static_cast<Acc*>(products) + side * 2 * hidden + c;
+        const T* const gate_rows = gates[side] + block->first * hidden + c;
+        for (int64_t row = 0; row < block->count; row += width) {
+          const int64_t rows = least(width, block->count - row);
           const int64_t corner = c * plane + block->first + row;
           Vec value[width], given[width];
           from_plane_square(planes[side] + corner, plane, rows, lanes, value);
           from_plane_square(grads[side] + corner, plane, rows, lanes, given);
           for (int64_t r = 0; r < rows; ++r) {
-            const Vec factor = load(gate_rows + r * hidden + c, lanes);
+            const Vec factor = load(gate_rows + (row + r) * hidden, lanes);
             Vec gate_grad = {}, value_grad = {};
-            if (row_mask[r] != Acc(0)) {
+            if (row_mask[row + r] != Acc(0)) {
               gate_grad = given[r] * value[r] * (Acc(1) - factor);
-              value_grad = given[r] * factor * row_mask[r];
+              value_grad = given[r] * factor * row_mask[row + r];
             }
-            store(gate_grad, to + r * 4 * hidden + c, lanes);
-            store(value_grad, to + r * 4 * hidden + hidden + c, lanes);
+            store(gate_grad, to + (row + r) * 4 * hidden, lanes);
+            store(value_grad, to + (row + r) * 4 * hidden + hidden, lanes);
           }
         }
       }
@@ -293,16 +292,16 @@ struct Rows {
 
   static void to_planes(const atmos_tr_block* block, const void* rows, int64_t channels,
                         void* planes, int64_t plane) {
-    for (int64_t row = 0; row < block->count; row += width) {
-      const int64_t count = least(width, block->count - row);
-      const Acc* from = static_cast<const Acc*>(rows) + row * channels;
-      for (int64_t c = 0; c < channels; c += width) {
-        const int64_t lanes = least(width, channels - c);
+    for (int64_t c = 0; c < channels; c += width) {
+      const int64_t lanes = least(width, channels - c);
+      const Acc* from = static_cast<const Acc*>(rows) + c;
+      T* const to = static_cast<T*>(planes) + c * plane + block->first;
+      for (int64_t row = 0; row < block->count; row += width) {
+        const int64_t count = least(width, block->count - row);
         Vec square[width];
         for (int64_t r = 0; r < width; ++r)
-          square[r] = r < count ? load(from + r * channels + c, lanes) : Vec{};
-        to_plane_square(square, plane, count, lanes,
-                        static_cast<T*>(planes) + c * plane + block->first + row);
+          square[r] = r < count ? load(from + (row + r) * channels, lanes) : Vec{};
+        to_plane_square(square, plane, count, lanes, to + row);
       }
     }
   }

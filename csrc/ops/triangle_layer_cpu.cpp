@@ -26,7 +26,7 @@ namespace {
 
 // Elements of one scratch row array: a handful of them, and four times that for the gated
 // products, fit in the second-level cache.
-constexpr int64_t kBlockElements = 16384;
+constexpr int64_t kBlockElements = 32768;
 constexpr int64_t kFewestRows = 32;
 constexpr int64_t kMostRows = 256;
 // Pairs whose part of the gradients of the weights is summed by one thread, at least; and most
