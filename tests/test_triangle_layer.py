@@ -29,7 +29,9 @@ def test_every_small_size_agrees_in_float64(kernels, outgoing):
     # pair of N = 1 may divide by a small spread.
     for size in range(1, 71):
         layer = make(size, 1 + size % 19, 2 + size % 17, batch=1 + size % 2, seed=size)
-        found = values_and_gradients(triangle_multiplication, layer, outgoing, residual=size % 3 > 0)
+        found = values_and_gradients(
+            triangle_multiplication, layer, outgoing, residual=size % 3 > 0
+        )
         exact = values_and_gradients(plain, layer, outgoing, residual=size % 3 > 0)
         for name, value, right in zip(NAMES, found, exact, strict=True):
             scale = max(1.0, right.abs().max().item())
