@@ -18,7 +18,8 @@
 extern "C" {
 #endif
 
-/* Rows [first, first + count) of one system of `size` nodes; row p is the pair (p / size, p % size). */
+/* Rows [first, first + count) of one system of `size` nodes; row p is the pair (p / size,
+ * p % size). */
 typedef struct atmos_tr_block {
   int64_t size;
   int64_t first;
@@ -70,13 +71,13 @@ typedef struct atmos_tr_functions {
   void (*gate)(const atmos_tr_block* block, const void* mask, const void* products, int64_t hidden,
                void* a, void* b, int64_t plane, void* gate_a, void* gate_b);
 
-  /* out (T, contiguous rows) = [z +] sigmoid(gate) value, both [count][channels]. z: may be null. */
+  /* out (T, contiguous rows) = [z +] sigmoid(gate) value, both [count][channels]. z may be null. */
   void (*finish)(const atmos_tr_block* block, const void* mask, const void* gate, const void* value,
                  int64_t channels, const atmos_tr_pairs* z, void* out);
 
   /* The gradient of sigmoid(gate) value; gate and value are overwritten with their gradients. */
-  void (*finish_backward)(const atmos_tr_block* block, const void* mask, const atmos_tr_pairs* grad,
-                          void* gate, void* value, int64_t channels);
+  void (*finish_backward)(const atmos_tr_block* block, const void* mask,
+                          const atmos_tr_pairs* grad, void* gate, void* value, int64_t channels);
 
   /* Gradient of a layer norm: grad [count][channels] is overwritten with that of its input;
    * grad_weight and grad_bias [channels] are added to. */

@@ -51,7 +51,8 @@ using TriangleBackward = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tens
                                     Tensor, Tensor, Tensor>;
 
 // Raise where shapes, dtypes or devices do not fit. Work on symbolic sizes.
-void check_triangle_layer(const Tensor& z, const Tensor& mask, const TriangleParameters& parameters);
+void check_triangle_layer(const Tensor& z, const Tensor& mask,
+                          const TriangleParameters& parameters);
 void check_triangle_layer_gradient(const Tensor& grad, const Tensor& x, const Tensor& z,
                                    const TriangleParameters& parameters);
 
@@ -62,7 +63,10 @@ enum class TriangleRoute { kKernel, kReference };
 TriangleRoute triangle_route(const Tensor& z, int64_t hidden);
 
 // The gradient of a parameter as its owner has it.
-Tensor as_parameter(const Tensor& gradient, const Tensor& parameter);
+inline Tensor as_parameter(const Tensor& gradient, const Tensor& parameter) {
+  return gradient.to(parameter.scalar_type(), /*non_blocking=*/false, /*copy=*/true,
+                     at::MemoryFormat::Contiguous);
+}
 
 // Plain operations of torch on any device: what runs where there is no kernel.
 TriangleForward reference_forward(const Tensor& z, const Tensor& mask,

@@ -129,11 +129,6 @@ TriangleRoute triangle_route(const Tensor& z, int64_t hidden) {
   return have ? TriangleRoute::kKernel : TriangleRoute::kReference;
 }
 
-Tensor as_parameter(const Tensor& gradient, const Tensor& parameter) {
-  return gradient.to(parameter.scalar_type(), /*non_blocking=*/false, /*copy=*/true,
-                     at::MemoryFormat::Contiguous);
-}
-
 TriangleForward call_triangle_forward(const Tensor& z, const Tensor& mask,
                                       const TriangleParameters& p,
                                       const TriangleSettings& settings) {
