@@ -53,14 +53,17 @@ ATMOS_DEVICE void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Copies 16 bytes from global to shared memory in the background (both aligned to 16); wait_copies
-// waits for this thread's own.
+// Copies 16 bytes from global to shared memory in the background (both aligned to 16).
+// commit_copies closes a group of this thread's own copies; wait_copies<n> waits for all groups but
+// the last n.
 ATMOS_DEVICE void copy_16(void* to, const void* from) {
   const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(address), "l"(from) : "memory");
 }
+ATMOS_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+template <int kPending>
 ATMOS_DEVICE void wait_copies() {
-  asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" : : : "memory");
+  asm volatile("cp.async.wait_group %0;" : : "n"(kPending) : "memory");
 }
 
 template <class Kernel>

@@ -61,7 +61,7 @@ struct OutputBackward {
     const T* const grad = static_cast<const T*>(arguments.grad.data);
     T* const grad_gate = arguments.grad_gate + tile.first * channels;
     T* const grad_value = arguments.grad_value + tile.first * channels;
-    gate_and_value<S>(problem, normed, contracted, weights, stride,
+    gate_and_value<S, 1>(problem, normed, contracted, weights, stride,
                       [&](int row, int channel, float gate, float value) {
                         if (row >= tile.count) return;
                         float of_gate = 0.0f, of_value = 0.0f;
@@ -82,7 +82,8 @@ struct OutputBackward {
       const int exist = hidden - chunk < kColumns ? hidden - chunk : kColumns;
       copy_rows<S>(static_cast<const T*>(problem.value) + chunk, hidden, channels, exist, channels,
                    weights, kColumnStride);
-      wait_copies();
+      commit_copies();
+      wait_copies<0>();
       sync_block();
       // Columns that do not exist are not stored; what stands there does not matter.
       Sums<S::kRowTiles, 2 * S::kChunkTiles> sums;
@@ -179,7 +180,8 @@ struct InputBackward {
                                channels, channels, weights, stride);
         rows_of_planes<S>(problem, tile, grads + chunk * problem.plane_stride, S::kChunk, stage,
                           kStage);
-        wait_copies();
+        commit_copies();
+        wait_copies<0>();
         sync_block();
         Sums<S::kRowTiles, S::kChunkTiles> gates, values;
         gates.clear();
@@ -237,7 +239,8 @@ struct InputBackward {
                    S::kChunk, channels, S::kChunk, weights, stride);
       copy_rows<S>(grad_gate + chunk, channels, S::kTileRows, S::kChunk, tile.count, given,
                    kColumnStride);
-      wait_copies();
+      commit_copies();
+      wait_copies<0>();
       sync_block();
       multiply<Fastest::kSum, Fastest::kOther>(back, given + warp.row * kColumnStride,
                                                kColumnStride,

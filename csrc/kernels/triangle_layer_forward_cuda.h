@@ -55,8 +55,13 @@ struct Project {
     T* b;
   };
 
+  // Chunks in turn go to the one and the other buffer.
+  static ATMOS_DEVICE int buffer(int side, int chunk, int hidden) {
+    return (side * (hidden / S::kChunk) + chunk / S::kChunk) % 2;
+  }
+
   static int64_t shared_bytes(const atmos_tl_problem& problem) {
-    return kTileBytes<S> + padded_bytes<T>(S::kTileRows + 2 * S::kChunk, problem.channels) +
+    return kTileBytes<S> + padded_bytes<T>(S::kTileRows + 4 * S::kChunk, problem.channels) +
            S::kChunk * kStage * int64_t(sizeof(T));
   }
 
@@ -66,27 +71,37 @@ struct Project {
     const int stride = channels + kPad<T>;
     Tile<S>& tile = *reinterpret_cast<Tile<S>*>(shared);
     T* const normed = reinterpret_cast<T*>(shared + kTileBytes<S>);
-    T* const weights = normed + S::kTileRows * stride;
-    T* const stage = weights + 2 * S::kChunk * stride;
+    T* const weights = normed + S::kTileRows * stride;  // two buffers
+    T* const stage = weights + 4 * S::kChunk * stride;
+    // The weights of the next chunk arrive while this one is computed.
+    const auto prefetch = [&](int side, int chunk) {
+      const T* gate = static_cast<const T*>(side == 0 ? problem.gate_a : problem.gate_b);
+      const T* value = static_cast<const T*>(side == 0 ? problem.value_a : problem.value_b);
+      const int64_t start = int64_t(chunk) * channels;
+      if (side < 2)
+        copy_gate_and_value<S>(gate + start, value + start, channels, channels,
+                               weights + buffer(side, chunk, hidden) * 2 * S::kChunk * stride,
+                               stride);
+      commit_copies();
+    };
+    prefetch(0, 0);
     tile.set(problem, nullptr, block_index());
     normalise_z<S>(problem, tile, normed, stride);
 
     const Warp<S> warp;
     for (int side = 0; side < 2; ++side) {
-      const T* gate = static_cast<const T*>(side == 0 ? problem.gate_a : problem.gate_b);
-      const T* value = static_cast<const T*>(side == 0 ? problem.value_a : problem.value_b);
       T* const planes = (side == 0 ? arguments.a : arguments.b) +
                         tile.batch * hidden * problem.plane_stride;
       for (int chunk = 0; chunk < hidden; chunk += S::kChunk) {
-        sync_block();
-        copy_gate_and_value<S>(gate + int64_t(chunk) * channels, value + int64_t(chunk) * channels,
-                               channels, channels, weights, stride);
-        wait_copies();
+        const bool last = chunk + S::kChunk == hidden;
+        prefetch(last ? side + 1 : side, last ? 0 : chunk + S::kChunk);
+        wait_copies<1>();
         sync_block();
         Sums<S::kRowTiles, S::kChunkTiles> gates, values;
         gates.clear();
         values.clear();
-        const T* const own = weights + warp.half * S::kChunk * stride;
+        const T* const own = weights + buffer(side, chunk, hidden) * 2 * S::kChunk * stride +
+                             warp.half * S::kChunk * stride;
         const T* const rows = normed + warp.row * stride;
         multiply<Fastest::kSum, Fastest::kSum>(gates, rows, stride, own, stride, channels,
                                                S::kChunkTiles);
@@ -121,24 +136,38 @@ struct Project {
 
 // The products of the output gate and of its value, chunk by chunk: after(row, channel, gate,
 // value) for every element. `normed` and `contracted` hold the normalised rows of z and x.
-template <class S, class After>
+// With two buffers of weights the next chunk's arrive while this one is computed.
+template <class S, int kWeightBuffers, class After>
 ATMOS_DEVICE void gate_and_value(const atmos_tl_problem& problem, const typename S::T* normed,
                                  const typename S::T* contracted, typename S::T* weights,
                                  int stride, const After& after) {
   using T = typename S::T;
   const int channels = int(problem.channels), hidden = int(problem.hidden);
   const Warp<S> warp;
+  const auto buffer = [&](int chunk) {
+    return weights + chunk / S::kChunk % kWeightBuffers * 2 * S::kChunk * stride;
+  };
+  const auto prefetch = [&](int chunk) {
+    if (chunk < channels)
+      copy_gate_and_value<S>(static_cast<const T*>(problem.gate) + int64_t(chunk) * channels,
+                             static_cast<const T*>(problem.value) + int64_t(chunk) * hidden,
+                             channels, hidden, buffer(chunk), stride);
+    commit_copies();
+  };
+  prefetch(0);
   for (int chunk = 0; chunk < channels; chunk += S::kChunk) {
-    sync_block();
-    copy_gate_and_value<S>(static_cast<const T*>(problem.gate) + int64_t(chunk) * channels,
-                           static_cast<const T*>(problem.value) + int64_t(chunk) * hidden, channels,
-                           hidden, weights, stride);
-    wait_copies();
+    if (kWeightBuffers == 2) {
+      prefetch(chunk + S::kChunk);
+      wait_copies<1>();
+    } else {
+      if (chunk > 0) prefetch(chunk);
+      wait_copies<0>();
+    }
     sync_block();
     Sums<S::kRowTiles, S::kChunkTiles> gates, values;
     gates.clear();
     values.clear();
-    const T* const own = weights + warp.half * S::kChunk * stride;
+    const T* const own = buffer(chunk) + warp.half * S::kChunk * stride;
     multiply<Fastest::kSum, Fastest::kSum>(gates, normed + warp.row * stride, stride, own, stride,
                                            channels, S::kChunkTiles);
     multiply<Fastest::kSum, Fastest::kSum>(values, contracted + warp.row * stride, stride,
@@ -154,6 +183,7 @@ ATMOS_DEVICE void gate_and_value(const atmos_tl_problem& problem, const typename
           after(warp.row + m * 16 + lane / 4 + e / 2 * 8,
                 chunk + warp.half * (S::kChunk / 2) + n * 8 + 2 * (lane % 4) + e % 2,
                 gates.at[m][n][e], values.at[m][n][e]);
+    sync_block();  // all warps are done with these weights
   }
 }
 
@@ -169,7 +199,7 @@ struct Finish {
   };
 
   static int64_t shared_bytes(const atmos_tl_problem& problem) {
-    return kTileBytes<S> + padded_bytes<T>(2 * S::kTileRows + 2 * S::kChunk, widest(problem));
+    return kTileBytes<S> + padded_bytes<T>(2 * S::kTileRows + 4 * S::kChunk, widest(problem));
   }
 
   static ATMOS_DEVICE void run(const Arguments& arguments, unsigned char* shared) {
@@ -186,13 +216,14 @@ struct Finish {
 
     const T* const z = static_cast<const T*>(problem.z.data);
     T* const out = arguments.out + tile.first * channels;
-    gate_and_value<S>(problem, normed, contracted, weights, stride,
-                      [&](int row, int channel, float gate, float value) {
-                        if (row >= tile.count) return;
-                        float result = tile.mask[row] == 0.0f ? 0.0f : sigmoid(gate) * value;
-                        if (problem.residual) result += widen(z[tile.z[row] + channel]);
-                        out[int64_t(row) * channels + channel] = To<T>::from(result);
-                      });
+    gate_and_value<S, 2>(
+        problem, normed, contracted, weights, stride,
+        [&](int row, int channel, float gate, float value) {
+          if (row >= tile.count) return;
+          float result = tile.mask[row] == 0.0f ? 0.0f : sigmoid(gate) * value;
+          if (problem.residual) result += widen(z[tile.z[row] + channel]);
+          out[int64_t(row) * channels + channel] = To<T>::from(result);
+        });
   }
 };
 

@@ -129,22 +129,37 @@ template <class S, class Source>
 ATMOS_DEVICE void normalise(const Tile<S>& tile, const Norm& norm, const Source& source,
                             typename S::T* to, int stride) {
   using T = typename S::T;
+  // Several rows at a time, so that their loads and sums overlap.
+  constexpr int kAtOnce = 4;
+  static_assert(S::kTileRows % (S::kWarps * kAtOnce) == 0, "whole groups of rows");
   const int lane = thread_index() % 32;
-  for (int row = thread_index() / 32; row < S::kTileRows; row += S::kWarps) {
-    float values[kLaneChannels], mean = 0.0f, scale = 0.0f;
-    const bool exists = tile.mask[row] != 0.0f;
+  for (int first = thread_index() / 32; first < S::kTileRows; first += S::kWarps * kAtOnce) {
+    float values[kAtOnce][kLaneChannels];
 #pragma unroll
-    for (int k = 0; k < kLaneChannels; ++k) {
-      const int channel = lane + 32 * k;
-      values[k] = exists && channel < norm.channels ? source(row, channel) : 0.0f;
+    for (int of = 0; of < kAtOnce; ++of) {
+      const int row = first + of * S::kWarps;
+      const bool exists = tile.mask[row] != 0.0f;
+#pragma unroll
+      for (int k = 0; k < kLaneChannels; ++k) {
+        const int channel = lane + 32 * k;
+        values[of][k] = exists && channel < norm.channels ? source(row, channel) : 0.0f;
+      }
     }
-    if (exists) norm.statistics(values, mean, scale);
+    float mean[kAtOnce], scale[kAtOnce];
 #pragma unroll
-    for (int k = 0; k < kLaneChannels; ++k) {
-      const int channel = lane + 32 * k;
-      if (channel >= norm.channels) continue;
-      const float value = (values[k] - mean) * scale * norm.weight[channel] + norm.bias[channel];
-      to[row * stride + channel] = To<T>::from(exists ? value : 0.0f);
+    for (int of = 0; of < kAtOnce; ++of) norm.statistics(values[of], mean[of], scale[of]);
+#pragma unroll
+    for (int of = 0; of < kAtOnce; ++of) {
+      const int row = first + of * S::kWarps;
+      const bool exists = tile.mask[row] != 0.0f;
+#pragma unroll
+      for (int k = 0; k < kLaneChannels; ++k) {
+        const int channel = lane + 32 * k;
+        if (channel >= norm.channels) continue;
+        const float value =
+            (values[of][k] - mean[of]) * scale[of] * norm.weight[channel] + norm.bias[channel];
+        to[row * stride + channel] = To<T>::from(exists ? value : 0.0f);
+      }
     }
   }
 }

@@ -38,7 +38,7 @@ struct Copy {
 struct Fiber {
   ucontext_t context;
   std::unique_ptr<char[]> stack;
-  std::vector<Copy> copies;
+  std::vector<std::vector<Copy>> groups;  // of copies; the last one is open
   bool done = true;
 };
 
@@ -190,19 +190,26 @@ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, u
 inline void copy_16(void* to, const void* from) {
   if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || reinterpret_cast<uintptr_t>(from) % 16 != 0)
     fail("cp.async between unaligned addresses");
-  machine().fibers[size_t(machine().current)].copies.push_back({to, from});
+  machine().fibers[size_t(machine().current)].groups.back().push_back({to, from});
 }
+inline void commit_copies() {
+  machine().fibers[size_t(machine().current)].groups.emplace_back();
+}
+template <int kPending>
 inline void wait_copies() {
-  std::vector<Copy>& copies = machine().fibers[size_t(machine().current)].copies;
-  for (const Copy& copy : copies) std::memcpy(copy.to, copy.from, 16);
-  copies.clear();
+  std::vector<std::vector<Copy>>& groups = machine().fibers[size_t(machine().current)].groups;
+  while (groups.size() > size_t(kPending) + 1) {
+    for (const Copy& copy : groups.front()) std::memcpy(copy.to, copy.from, 16);
+    groups.erase(groups.begin());
+  }
 }
 
 inline void fiber_main() {
   Machine& m = machine();
   m.body(m.body_argument);
   Fiber& self = m.fibers[size_t(m.current)];
-  if (!self.copies.empty()) fail("a copy is never waited for");
+  for (const std::vector<Copy>& group : self.groups)
+    if (!group.empty()) fail("a copy is never waited for");
   self.done = true;
   swapcontext(&self.context, &m.scheduler);
 }
@@ -221,6 +228,7 @@ inline void run_block(int threads, bool backwards) {
     fiber.context.uc_stack.ss_size = Machine::kStack;
     fiber.context.uc_link = nullptr;
     fiber.done = false;
+    fiber.groups.assign(1, {});
     makecontext(&fiber.context, fiber_main, 0);
   }
   for (int left = threads; left > 0;) {
