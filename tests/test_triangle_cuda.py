@@ -9,7 +9,14 @@ import sys
 
 import pytest
 import torch
-from triangle_layer import make, plain, relative_errors, values_and_gradients
+from triangle_layer import (
+    make,
+    pairs_with,
+    plain,
+    relative_errors,
+    values_and_gradients,
+    without_nodes,
+)
 
 from atmos_openmm.ops import library_info, triangle_multiplication, triangle_multiplication_route
 
@@ -92,18 +99,19 @@ def test_the_rule_of_widths(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("outgoing", [True, False])
 @pytest.mark.parametrize("dtype", [BFLOAT16, FLOAT32])
-def test_absent_pairs_are_not_read_and_get_nothing(dtype):
-    layer = on_gpu(50, 64, 64, dtype=dtype)
-    layer.mask[0, 7, :] = 0
-    layer.mask[0, :, 7] = 0
-    clean = values_and_gradients(triangle_multiplication, layer, True, residual=False)
-    holes = layer.z.masked_fill(layer.mask[..., None] == 0, float("nan"))
-    layer = layer._replace(z=holes, grad=layer.grad.masked_fill(holes.isnan(), float("inf")))
-    dirty = values_and_gradients(triangle_multiplication, layer, True, residual=False)
+def test_pairs_of_absent_nodes_are_not_read_and_get_nothing(dtype, outgoing):
+    layer = without_nodes(on_gpu(50, 64, 64, dtype=dtype), 7, 49)
+    clean = values_and_gradients(triangle_multiplication, layer, outgoing, residual=False)
+    absent = pairs_with(layer, 7, 49)
+    layer = layer._replace(
+        z=layer.z.masked_fill(absent, float("nan")),
+        grad=layer.grad.masked_fill(absent, float("inf")),
+    )
+    dirty = values_and_gradients(triangle_multiplication, layer, outgoing, residual=False)
     assert all(torch.equal(x, y) for x, y in zip(clean, dirty, strict=True))
-    for tensor in clean[:2]:
-        assert (tensor[0, 7] == 0).all() and (tensor[0, :, 7] == 0).all()
+    assert (clean[0][absent] == 0).all() and (clean[1][absent] == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [BFLOAT16, FLOAT32])

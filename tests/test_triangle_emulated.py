@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from triangle_layer import make, plain, relative_errors, values_and_gradients
+from triangle_layer import (
+    make,
+    pairs_with,
+    plain,
+    relative_errors,
+    values_and_gradients,
+    without_nodes,
+)
 
 HERE = Path(__file__).parent
 CSRC = HERE.parent / "csrc"
@@ -111,14 +118,19 @@ def test_the_order_of_threads_and_blocks_does_not_matter(emulated, monkeypatch):
         assert torch.equal(value, other)
 
 
-def test_absent_pairs_are_not_read(emulated):
-    layer = make(11, 32, 32, dtype=FLOAT32)
-    clean = run(emulated, layer, True, residual=False)
-    holes = layer.z.masked_fill(layer.mask[..., None] == 0, float("nan"))
-    layer = layer._replace(z=holes, grad=layer.grad.masked_fill(holes.isnan(), float("inf")))
-    for value, other in zip(run(emulated, layer, True, residual=False), clean, strict=True):
+@pytest.mark.parametrize("outgoing", [True, False])
+def test_pairs_of_absent_nodes_are_not_read_and_get_nothing(emulated, outgoing):
+    layer = without_nodes(make(11, 32, 32, dtype=FLOAT32), 3, 10)
+    clean = run(emulated, layer, outgoing, residual=False)
+    assert_no_worse_than_torch(clean, layer, outgoing, residual=False)
+    absent = pairs_with(layer, 3, 10)
+    layer = layer._replace(
+        z=layer.z.masked_fill(absent, float("nan")),
+        grad=layer.grad.masked_fill(absent, float("inf")),
+    )
+    for value, other in zip(run(emulated, layer, outgoing, residual=False), clean, strict=True):
         assert torch.equal(value, other)
-    assert (clean[0][layer.mask == 0] == 0).all() and (clean[1][layer.mask == 0] == 0).all()
+    assert (clean[0][absent] == 0).all() and (clean[1][absent] == 0).all()
 
 
 def test_strided_views(emulated):

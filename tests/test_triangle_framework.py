@@ -18,6 +18,7 @@ from atmos_openmm.ops import (
     triangle_multiplication_route,
 )
 
+IN_PLACE = torch.ops.atmos.triangle_multiplication_
 FORWARD = torch.ops.atmos.triangle_multiplication_forward
 BACKWARD = torch.ops.atmos.triangle_multiplication_backward
 
@@ -47,6 +48,34 @@ def test_opcheck(dtype, outgoing, kernels, monkeypatch):
         (leaves[0].detach(), 7),
         test_utils="test_schema",
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_in_place_gives_the_bits_of_the_residual(dtype, kernels, monkeypatch):
+    monkeypatch.setenv("ATMOS_KERNELS", kernels)
+    layer = make(20, 24, 17, batch=2, dtype=dtype)
+    expected = triangle_multiplication(layer.z, layer.mask, *layer.parameters, False, True)
+    swapped = layer.z.transpose(1, 2).contiguous().transpose(1, 2)
+    for z in (layer.z.clone(), swapped):
+        version = z._version
+        IN_PLACE(z, layer.mask, *layer.parameters, False, 1e-5)
+        assert torch.equal(z, expected) and z._version > version
+
+
+def test_opcheck_of_the_operator_in_place():
+    layer = make(6, 5, 7, batch=2, dtype=torch.float32)
+    given = (layer.z, layer.mask, *layer.parameters, True, 1e-5)
+    torch.library.opcheck(IN_PLACE.default, given)
+
+
+def test_in_place_has_no_gradient_and_says_so():
+    layer = make(6, 5, 7, dtype=torch.float32)
+    parameters = [p.requires_grad_() for p in layer.parameters]
+    with pytest.raises(RuntimeError, match="works in place and has no gradient"):
+        IN_PLACE(layer.z, layer.mask, *parameters, True, 1e-5)
+    with torch.no_grad():
+        IN_PLACE(layer.z, layer.mask, *parameters, True, 1e-5)
 
 
 class Network(torch.nn.Module):
@@ -218,8 +247,11 @@ def test_autocast_to_bfloat16_keeps_the_residual_in_float32():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         alone = triangle_multiplication(layer.z, layer.mask, *layer.parameters, True)
         added = triangle_multiplication(layer.z, layer.mask, *layer.parameters, True, True)
+        z = layer.z.clone()
+        IN_PLACE(z, layer.mask, *layer.parameters, True, 1e-5)
     assert alone.dtype == torch.bfloat16 and torch.equal(alone, update)
     assert added.dtype == torch.float32 and torch.equal(added, layer.z + update)
+    assert torch.equal(z, added)
 
 
 def test_autocast_to_float16_runs_in_float32():

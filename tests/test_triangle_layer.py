@@ -9,7 +9,14 @@ import sys
 
 import pytest
 import torch
-from triangle_layer import make, plain, relative_errors, values_and_gradients
+from triangle_layer import (
+    make,
+    pairs_with,
+    plain,
+    relative_errors,
+    values_and_gradients,
+    without_nodes,
+)
 
 from atmos_openmm.ops import library_info, library_path, triangle_multiplication
 
@@ -86,10 +93,9 @@ def test_a_mask_between_zero_and_one_scales_what_is_summed():
 @pytest.mark.parametrize("outgoing", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_absent_nodes_get_no_update_and_no_gradient(kernels, dtype, outgoing):
-    layer = make(19, 20, 32, batch=2, dtype=dtype, masked=0.0)
+    layer = make(19, 20, 32, batch=2, dtype=dtype)
     gone = 4
-    layer.mask[1, gone, :] = 0
-    layer.mask[1, :, gone] = 0
+    layer = without_nodes(layer, gone, system=1)
     out, grad_z, *_ = values_and_gradients(triangle_multiplication, layer, outgoing, residual=False)
     for tensor in (out, grad_z):
         assert (tensor[1, gone] == 0).all() and (tensor[1, :, gone] == 0).all()
@@ -104,13 +110,47 @@ def test_absent_nodes_get_no_update_and_no_gradient(kernels, dtype, outgoing):
 
 
 @pytest.mark.parametrize("outgoing", [True, False])
-def test_absent_pairs_are_not_read(kernels, outgoing):
-    layer = make(23, 9, 11, dtype=torch.float32)
+def test_pairs_of_absent_nodes_are_not_read(kernels, outgoing):
+    layer = without_nodes(make(23, 9, 11, dtype=torch.float32), 3, 22)
     clean = values_and_gradients(triangle_multiplication, layer, outgoing, residual=False)
-    holes = layer.z.masked_fill(layer.mask[..., None] == 0, float("nan"))
-    layer = layer._replace(z=holes, grad=layer.grad.masked_fill(holes.isnan(), float("inf")))
+    absent = pairs_with(layer, 3, 22)
+    layer = layer._replace(
+        z=layer.z.masked_fill(absent, float("nan")),
+        grad=layer.grad.masked_fill(absent, float("inf")),
+    )
     dirty = values_and_gradients(triangle_multiplication, layer, outgoing, residual=False)
     assert all(torch.equal(x, y) for x, y in zip(clean, dirty, strict=True))
+
+
+@pytest.mark.parametrize("outgoing", [True, False])
+def test_a_masked_pair_of_nodes_that_exist_is_updated_but_not_summed(kernels, outgoing):
+    layer = make(7, 8, 6, dtype=torch.float32, masked=0.0)
+    layer.mask[0, 2, 5] = 0
+    given = (layer.mask, *layer.parameters, outgoing)
+    before = triangle_multiplication(layer.z, *given)
+    layer.z[0, 2, 5] *= -1
+    layer.z[0, 2, 5, 0] += 3
+    changed = (triangle_multiplication(layer.z, *given) != before).any(-1)[0]
+    assert changed[2, 5] and changed.sum() == 1
+
+
+@pytest.mark.parametrize("outgoing", [True, False])
+def test_a_node_that_exists_as_a_column_alone_is_summed(kernels, outgoing):
+    # Its own row of the factors is masked, so its pairs get no update, but others see it.
+    layer = make(6, 8, 7)
+    mask = torch.ones(1, 6, 6, dtype=torch.float64)
+    if outgoing:
+        mask[0, 4, :] = 0
+    else:
+        mask[0, :, 4] = 0
+    layer = layer._replace(mask=mask)
+    found = values_and_gradients(triangle_multiplication, layer, outgoing, residual=False)
+    exact = values_and_gradients(plain, layer, outgoing, residual=False)
+    for value, right in zip(found, exact, strict=True):
+        assert (value - right).abs().max() <= 1e-12 * right.abs().max().clamp_min(1.0)
+    assert (found[0][0, 4] == 0).all() and (found[0][0, :, 4] == 0).all()
+    seen = found[1][0, :, 4] if outgoing else found[1][0, 4]
+    assert (seen[:4] != 0).any(-1).all()
 
 
 def test_nan_of_a_pair_that_exists_is_passed_on(kernels):

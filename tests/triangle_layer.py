@@ -22,10 +22,11 @@ class Layer(NamedTuple):
 
 
 def plain(z, mask, *rest):
-    """Algorithms 12 and 13 as written; pairs that do not exist are not updated."""
+    """Algorithms 12 and 13 as written, but for nodes whose row of the factors is masked."""
     win, bin_, wout, bout, ap, ag, bp, bg, g, wz, outgoing, residual, epsilon = rest
-    absent = (mask == 0)[..., None]
-    n = F.layer_norm(z.masked_fill(absent, 0.0), z.shape[-1:], win, bin_, epsilon)
+    nodes = (mask != 0).any(2 if outgoing else 1)
+    absent = ~(nodes[:, :, None] & nodes[:, None, :])[..., None]
+    n = F.layer_norm(z, z.shape[-1:], win, bin_, epsilon)
     a = mask[..., None] * torch.sigmoid(F.linear(n, ag)) * F.linear(n, ap)
     b = mask[..., None] * torch.sigmoid(F.linear(n, bg)) * F.linear(n, bp)
     x = torch.einsum("bikc,bjkc->bijc" if outgoing else "bkic,bkjc->bijc", a, b)
@@ -53,6 +54,24 @@ def make(size, channels, hidden, batch=1, dtype=torch.float64, masked=0.3, seed=
     shape = (batch, size, size, channels)
     mask = (torch.rand(shape[:3], generator=generator, dtype=torch.float64) >= masked).double()
     return Layer(normal(*shape), mask, normal(*shape), parameters).to(dtype)
+
+
+def without_nodes(layer, *nodes, system=0) -> Layer:
+    """The layer with these nodes masked out of one system."""
+    mask = layer.mask.clone()
+    for node in nodes:
+        mask[system, node, :] = 0
+        mask[system, :, node] = 0
+    return layer._replace(mask=mask)
+
+
+def pairs_with(layer, *nodes) -> torch.Tensor:
+    """Where a pair has one of these nodes, in the shape of z."""
+    result = torch.zeros(layer.z.shape, dtype=torch.bool, device=layer.z.device)
+    for node in nodes:
+        result[:, node] = True
+        result[:, :, node] = True
+    return result
 
 
 def values_and_gradients(function, layer, outgoing, residual=True, epsilon=1e-5):

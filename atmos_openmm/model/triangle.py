@@ -4,7 +4,7 @@ The multiplicative update is one operator, ``atmos::triangle_multiplication``, o
 operator library (:mod:`atmos_openmm.ops`), the same in eager, in TorchScript and in a C++ host.
 
 Each module has two ways to the same numbers: ``forward`` returns the update, and ``add_to`` adds it
-in place, a block of rows at a time, where no gradient is asked for (:mod:`.blocks`).
+in place where no gradient is asked for; attention a block of rows at a time (:mod:`.blocks`).
 """
 
 import torch
@@ -58,22 +58,22 @@ class TriangleMultiplication(nn.Module):
     @torch.jit.export
     def add_to(self, z: Tensor, pair_mask: Tensor) -> None:
         """Add the update to contiguous pairs z in place; without gradients."""
-        pairs = z.flatten(0, 2)
-        width = self.linear_a_p.out_features
-        a = z.new_empty([pairs.shape[0], width])
-        b = z.new_empty([pairs.shape[0], width])
-        for start, end in blocks_of(pairs.shape[0], 1):
-            x = self.layer_norm_in(pairs[start:end])
-            torch.mul(torch.sigmoid_(self.linear_a_g(x)), self.linear_a_p(x), out=a[start:end])
-            torch.mul(torch.sigmoid_(self.linear_b_g(x)), self.linear_b_p(x), out=b[start:end])
-        shape = [z.shape[0], z.shape[1], z.shape[2], width]
-        product = torch.ops.atmos.triangle_contraction(
-            a.view(shape), b.view(shape), pair_mask, self.outgoing
-        ).flatten(0, 2)
-        for start, end in blocks_of(pairs.shape[0], 1):
-            block = pairs[start:end]
-            gate = torch.sigmoid_(self.linear_g(self.layer_norm_in(block)))
-            block.addcmul_(gate, self.linear_z(self.layer_norm_out(product[start:end])))
+        torch.ops.atmos.triangle_multiplication_(
+            z,
+            pair_mask,
+            self.layer_norm_in.weight,
+            self.layer_norm_in.bias,
+            self.layer_norm_out.weight,
+            self.layer_norm_out.bias,
+            self.linear_a_p.weight,
+            self.linear_a_g.weight,
+            self.linear_b_p.weight,
+            self.linear_b_g.weight,
+            self.linear_g.weight,
+            self.linear_z.weight,
+            self.outgoing,
+            self.layer_norm_in.eps,
+        )
 
 
 class _GatedAttention(nn.Module):

@@ -154,9 +154,10 @@ def triangle_multiplication(
         Pair representation, shape [B, N, N, C]; float32, float64 or bfloat16 (sums in float32).
         Any strides; those whose channels lie together are read without a copy.
     mask : torch.Tensor
-        Shape [B, N, N], floating or bool. Where it is 0 the pair does not exist: ``z`` is not read
-        there (NaN counts as zero), the update is exactly zero, and so is the gradient through it.
-        A constant: no gradient.
+        Shape [B, N, N], floating or bool; scales ``a`` and ``b``. A node whose row of these is
+        masked as a whole (``mask[i, :]`` for outgoing, ``mask[:, i]`` for incoming edges: padding)
+        does not exist: the update of its pairs is exactly zero, and so is the gradient through it.
+        ``z`` is not read where the pair has neither a mask nor an update. A constant: no gradient.
     norm_in_weight, norm_in_bias : torch.Tensor
         Shape [C].
     norm_out_weight, norm_out_bias : torch.Tensor

@@ -65,7 +65,7 @@ struct OutputBackward {
                       [&](int row, int channel, float gate, float value) {
                         if (row >= tile.count) return;
                         float of_gate = 0.0f, of_value = 0.0f;
-                        if (tile.mask[row] != 0.0f) {
+                        if (tile.updated[row]) {
                           const float factor = sigmoid(gate);
                           of_value = widen(grad[tile.grad[row] + channel]) * factor;
                           of_gate = of_value * value * (1.0f - factor);
@@ -102,7 +102,7 @@ struct OutputBackward {
     rows_of_planes<S>(problem, tile, arguments.x, hidden, normed, stride);
     sync_block();
     norm_backward<S>(
-        tile, norm_out(problem),
+        tile, tile.updated, norm_out(problem),
         [&](int row, int channel) { return widen(normed[row * stride + channel]); }, back,
         back_stride, arguments.parts + block_index() * 2 * hidden);
     T* const grad_x = arguments.grad_x + tile.batch * hidden * problem.plane_stride;
@@ -258,7 +258,7 @@ struct InputBackward {
     sync_block();
     const T* const z = static_cast<const T*>(problem.z.data);
     norm_backward<S>(
-        tile, norm_in(problem),
+        tile, tile.read, norm_in(problem),
         [&](int row, int channel) { return widen(z[tile.z[row] + channel]); }, sums, sum_stride,
         arguments.parts + block_index() * 2 * channels);
     const T* const grad = static_cast<const T*>(arguments.grad.data);

@@ -70,6 +70,15 @@ extern "C" atmos_tl_plan atmos_tl_cuda_plan(const atmos_tl_problem* problem) {
   return plan;
 }
 
+extern "C" int atmos_tl_cuda_nodes(const atmos_tl_problem* problem, int outgoing, float* nodes,
+                                   void* stream) {
+  constexpr int64_t kEach = Nodes::kThreads / 32;
+  const int64_t blocks = (problem->batch * problem->size + kEach - 1) / kEach;
+  if (blocks == 0) return 0;
+  return launch<Nodes>(blocks, 1, 0,
+                       {problem->mask, problem->batch, problem->size, outgoing, nodes}, stream);
+}
+
 extern "C" int atmos_tl_cuda_project(const atmos_tl_problem* problem, void* a, void* b,
                                      void* stream) {
   return with_shape(*problem, [&](const auto& shape) {

@@ -1,6 +1,7 @@
 /* CUDA half of the triangle multiplicative update: everything but the contraction, which is a
  * batched matrix product of planes and is the caller's (torch has cuBLAS loaded). Steps:
  *
+ *   both       nodes
  *   forward    project -> x = product of a and b -> finish
  *   backward   project -> output_backward -> products for grad_a, grad_b -> input_backward
  *              -> weight_gradient three times -> sum of the parts
@@ -39,6 +40,7 @@ typedef struct atmos_tl_problem {
   int32_t residual;
   atmos_tl_pairs z;
   atmos_tl_pairs mask; /* float; no channels */
+  const float* nodes;  /* [batch][size], what atmos_tl_cuda_nodes gives */
   /* Matrices of the dtype, contiguous, aligned to 16 bytes. */
   const void* gate_a;  /* [hidden][channels], this and the next three */
   const void* value_a;
@@ -61,6 +63,11 @@ typedef struct atmos_tl_plan {
 } atmos_tl_plan;
 
 atmos_tl_plan atmos_tl_cuda_plan(const atmos_tl_problem* problem);
+
+/* nodes [batch][size]: 0 for nodes whose row of the factors is masked as a whole (mask[i,k] for
+ * outgoing, mask[k,i] for incoming edges), else 1. Pairs with such a node get no update. Of the
+ * problem, batch, size and mask are read. */
+int atmos_tl_cuda_nodes(const atmos_tl_problem* problem, int outgoing, float* nodes, void* stream);
 
 /* a, b: planes. */
 int atmos_tl_cuda_project(const atmos_tl_problem* problem, void* a, void* b, void* stream);

@@ -43,6 +43,35 @@ ATMOS_DEVICE void copy_gate_and_value(const typename S::T* gate, const typename 
   }
 }
 
+// Which nodes exist; a warp a node.
+struct Nodes {
+  static constexpr int kThreads = 128;
+  struct Arguments {
+    atmos_tl_pairs mask;
+    int64_t batch;
+    int64_t size;
+    int outgoing;
+    float* nodes;
+  };
+
+  static ATMOS_DEVICE void run(const Arguments& arguments, unsigned char* /*shared*/) {
+    const int64_t node = block_index() * (kThreads / 32) + thread_index() / 32;
+    if (node >= arguments.batch * arguments.size) return;
+    const int64_t i = node % arguments.size;
+    const float* const mask = static_cast<const float*>(arguments.mask.data) +
+                              node / arguments.size * arguments.mask.batch_stride;
+    float found = 0.0f;
+    for (int64_t k = thread_index() % 32; k < arguments.size; k += 32) {
+      const float value = arguments.outgoing
+                              ? mask[i * arguments.mask.i_stride + k * arguments.mask.j_stride]
+                              : mask[k * arguments.mask.i_stride + i * arguments.mask.j_stride];
+      if (value != 0.0f) found = 1.0f;
+    }
+    found = warp_sum(found);
+    if (thread_index() % 32 == 0) arguments.nodes[node] = found != 0.0f ? 1.0f : 0.0f;
+  }
+};
+
 // Layer norm, the four gated projections and the mask: rows of z to planes of a and b.
 template <class S>
 struct Project {
@@ -220,7 +249,7 @@ struct Finish {
         problem, normed, contracted, weights, stride,
         [&](int row, int channel, float gate, float value) {
           if (row >= tile.count) return;
-          float result = tile.mask[row] == 0.0f ? 0.0f : sigmoid(gate) * value;
+          float result = tile.updated[row] ? sigmoid(gate) * value : 0.0f;
           if (problem.residual) result += widen(z[tile.z[row] + channel]);
           out[int64_t(row) * channels + channel] = To<T>::from(result);
         });

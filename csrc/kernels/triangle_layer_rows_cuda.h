@@ -56,7 +56,9 @@ struct Tile {
   int64_t plane[S::kTileRows];  // offset in a plane
   int64_t z[S::kTileRows];      // offset in z
   int64_t grad[S::kTileRows];   // offset in the gradient of the output, where there is one
-  float mask[S::kTileRows];     // 0 also for rows beyond the system
+  float mask[S::kTileRows];     // factor of a and b; 0 also for rows beyond the system
+  bool updated[S::kTileRows];   // both nodes exist
+  bool read[S::kTileRows];      // z has a part in something
   float reduced[2][S::kWarps][kMostChannels];
   int64_t first;  // number of the first row in [M]
   int64_t batch;
@@ -83,6 +85,9 @@ struct Tile {
       mask[row] =
           exists ? static_cast<const float*>(problem.mask.data)[offset(problem.mask, system, i, j)]
                  : 0.0f;
+      const float* const nodes = problem.nodes + system * problem.size;
+      updated[row] = exists && nodes[i] != 0.0f && nodes[j] != 0.0f;
+      read[row] = updated[row] || mask[row] != 0.0f;
     }
     sync_block();
   }
@@ -123,10 +128,10 @@ ATMOS_DEVICE Norm norm_out(const atmos_tl_problem& problem) {
 }
 
 // Normalised rows into shared memory, [rows][stride]; `source` gives row r as fetch(r, channel).
-// Masked rows are zero and not fetched. `from` may be where the rows go: each row is read by the
-// warp that writes it.
+// Rows that do not exist are zero and not fetched. The source may be where the rows go: each row is
+// read by the warp that writes it.
 template <class S, class Source>
-ATMOS_DEVICE void normalise(const Tile<S>& tile, const Norm& norm, const Source& source,
+ATMOS_DEVICE void normalise(const bool* row_exists, const Norm& norm, const Source& source,
                             typename S::T* to, int stride) {
   using T = typename S::T;
   // Several rows at a time, so that their loads and sums overlap.
@@ -138,7 +143,7 @@ ATMOS_DEVICE void normalise(const Tile<S>& tile, const Norm& norm, const Source&
 #pragma unroll
     for (int of = 0; of < kAtOnce; ++of) {
       const int row = first + of * S::kWarps;
-      const bool exists = tile.mask[row] != 0.0f;
+      const bool exists = row_exists[row];
 #pragma unroll
       for (int k = 0; k < kLaneChannels; ++k) {
         const int channel = lane + 32 * k;
@@ -151,7 +156,7 @@ ATMOS_DEVICE void normalise(const Tile<S>& tile, const Norm& norm, const Source&
 #pragma unroll
     for (int of = 0; of < kAtOnce; ++of) {
       const int row = first + of * S::kWarps;
-      const bool exists = tile.mask[row] != 0.0f;
+      const bool exists = row_exists[row];
 #pragma unroll
       for (int k = 0; k < kLaneChannels; ++k) {
         const int channel = lane + 32 * k;
@@ -169,7 +174,7 @@ ATMOS_DEVICE void normalise_z(const atmos_tl_problem& problem, const Tile<S>& ti
                               typename S::T* to, int stride) {
   const typename S::T* z = static_cast<const typename S::T*>(problem.z.data);
   normalise<S>(
-      tile, norm_in(problem),
+      tile.read, norm_in(problem),
       [&](int row, int channel) { return widen(z[tile.z[row] + channel]); }, to, stride);
 }
 
@@ -194,7 +199,7 @@ ATMOS_DEVICE void normalise_x(const atmos_tl_problem& problem, const Tile<S>& ti
   rows_of_planes<S>(problem, tile, planes, int(problem.hidden), to, stride);
   sync_block();
   normalise<S>(
-      tile, norm_out(problem),
+      tile.updated, norm_out(problem),
       [&](int row, int channel) { return widen(to[row * stride + channel]); }, to, stride);
 }
 
@@ -219,14 +224,14 @@ ATMOS_DEVICE void copy_rows(const typename S::T* from, int64_t from_stride, int 
 // Gradient of a layer norm, in place in `grad` [rows][stride] (float), and the tile's part of the
 // gradients of scale and offset, [2][channels]. `source` gives the rows before the norm.
 template <class S, class Source>
-ATMOS_DEVICE void norm_backward(Tile<S>& tile, const Norm& norm, const Source& source, float* grad,
-                                int stride, float* part) {
+ATMOS_DEVICE void norm_backward(Tile<S>& tile, const bool* row_exists, const Norm& norm,
+                                const Source& source, float* grad, int stride, float* part) {
   const int lane = thread_index() % 32, warp = thread_index() / 32;
   float weight_sum[kLaneChannels], bias_sum[kLaneChannels];
 #pragma unroll
   for (int k = 0; k < kLaneChannels; ++k) weight_sum[k] = bias_sum[k] = 0.0f;
   for (int row = warp; row < S::kTileRows; row += S::kWarps) {
-    if (tile.mask[row] == 0.0f) {
+    if (!row_exists[row]) {
 #pragma unroll
       for (int k = 0; k < kLaneChannels; ++k)
         if (lane + 32 * k < norm.channels) grad[row * stride + lane + 32 * k] = 0.0f;

@@ -7,7 +7,8 @@
  * [channels][N * N], one matrix a channel, as the contraction wants them.
  *
  * T is the element type of tensors, Acc that of sums and scratch (double for F64, else float).
- * Where the mask is zero a row is not read, counts as zeros and gets zeros.
+ * Each function takes one of the masks of a block (atmos_tr_masks): where it is zero a row is not
+ * read, counts as zeros and gets zeros.
  */
 #ifndef ATMOS_KERNELS_TRIANGLE_ROWS_CPU_H
 #define ATMOS_KERNELS_TRIANGLE_ROWS_CPU_H
@@ -25,6 +26,13 @@ typedef struct atmos_tr_block {
   int64_t first;
   int64_t count;
 } atmos_tr_block;
+
+/* The masks of a block's rows, [count] of Acc each. */
+typedef struct atmos_tr_masks {
+  void* factor;  /* the mask of the pair: scales a and b */
+  void* updated; /* 1 where both nodes exist: the pair gets an update, and else none */
+  void* read;    /* 1 where either of the two is not zero: the pair of z has a part in something */
+} atmos_tr_masks;
 
 /* A pair tensor of one system; channels are contiguous. */
 typedef struct atmos_tr_pairs {
@@ -53,29 +61,31 @@ typedef struct atmos_tr_functions {
   const char* name; /* instruction set */
   int64_t accumulator_bytes;
 
-  /* The mask of the block's rows: mask (Acc, strides in elements) -> out [count]. */
-  void (*mask)(const atmos_tr_block* block, const void* mask, int64_t i_stride, int64_t j_stride,
-               void* out);
+  /* mask (Acc, strides in elements) and nodes [size] (Acc, 1 for those that exist) -> masks. */
+  void (*masks)(const atmos_tr_block* block, const void* mask, int64_t i_stride, int64_t j_stride,
+                const void* nodes, const atmos_tr_masks* to);
 
-  /* Rows of a pair tensor, normalised. */
+  /* Rows of a pair tensor, normalised. Mask: read. */
   void (*norm_pairs)(const atmos_tr_block* block, const void* mask, const atmos_tr_pairs* from,
                      const atmos_tr_norm* norm, const atmos_tr_normed* to);
 
-  /* Rows of planes (T, `plane` elements apart), normalised. */
+  /* Rows of planes (T, `plane` elements apart), normalised. Mask: updated. */
   void (*norm_planes)(const atmos_tr_block* block, const void* mask, const void* planes,
                       int64_t plane, const atmos_tr_norm* norm, const atmos_tr_normed* to);
 
   /* products [count][4 hidden]: gate and value of a, gate and value of b, before the sigmoid.
-   * a = mask sigmoid(gate) value goes to its planes, b likewise. The sigmoids go to rows
+   * a = mask sigmoid(gate) value goes to its planes, b likewise. Mask: factor. The sigmoids go to rows
    * gate_a, gate_b (T, [N * N][hidden]) where those are not null. */
   void (*gate)(const atmos_tr_block* block, const void* mask, const void* products, int64_t hidden,
                void* a, void* b, int64_t plane, void* gate_a, void* gate_b);
 
-  /* out (T, contiguous rows) = [z +] sigmoid(gate) value, both [count][channels]. z may be null. */
+  /* out (T, contiguous rows) = [z +] sigmoid(gate) value, both [count][channels]. z may be null.
+   * Mask: updated. */
   void (*finish)(const atmos_tr_block* block, const void* mask, const void* gate, const void* value,
                  int64_t channels, const atmos_tr_pairs* z, void* out);
 
-  /* The gradient of sigmoid(gate) value; gate and value are overwritten with their gradients. */
+  /* The gradient of sigmoid(gate) value; gate and value are overwritten with their gradients.
+   * Mask: updated. */
   void (*finish_backward)(const atmos_tr_block* block, const void* mask,
                           const atmos_tr_pairs* grad, void* gate, void* value, int64_t channels);
 
@@ -84,7 +94,8 @@ typedef struct atmos_tr_functions {
   void (*norm_backward)(int64_t count, const atmos_tr_norm* norm, const atmos_tr_normed* normed,
                         void* grad, void* grad_weight, void* grad_bias);
 
-  /* Gradients of the gated products from those of a and b. gate_a, gate_b: the sigmoids. */
+  /* Gradients of the gated products from those of a and b. gate_a, gate_b: the sigmoids. Mask:
+   * factor. */
   void (*gate_backward)(const atmos_tr_block* block, const void* mask, int64_t hidden,
                         const void* a, const void* b, const void* grad_a, const void* grad_b,
                         int64_t plane, const void* gate_a, const void* gate_b, void* products);

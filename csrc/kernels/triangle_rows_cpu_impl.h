@@ -33,12 +33,17 @@ struct Rows {
     }
   };
 
-  static void mask(const atmos_tr_block* block, const void* mask, int64_t i_stride,
-                   int64_t j_stride, void* out) {
+  static void masks(const atmos_tr_block* block, const void* mask, int64_t i_stride,
+                    int64_t j_stride, const void* nodes, const atmos_tr_masks* to) {
     Walk walk(*block);
-    Acc* to = static_cast<Acc*>(out);
-    for (int64_t row = 0; row < block->count; ++row, walk.next())
-      to[row] = static_cast<const Acc*>(mask)[walk.i * i_stride + walk.j * j_stride];
+    const Acc* exists = static_cast<const Acc*>(nodes);
+    for (int64_t row = 0; row < block->count; ++row, walk.next()) {
+      const Acc factor = static_cast<const Acc*>(mask)[walk.i * i_stride + walk.j * j_stride];
+      const bool updated = exists[walk.i] != Acc(0) && exists[walk.j] != Acc(0);
+      static_cast<Acc*>(to->factor)[row] = factor;
+      static_cast<Acc*>(to->updated)[row] = Acc(updated);
+      static_cast<Acc*>(to->read)[row] = Acc(updated || factor != Acc(0));
+    }
   }
 
   static void fill_zero(Acc* to, int64_t count) {
@@ -345,7 +350,7 @@ struct Rows {
 
   static const atmos_tr_functions& functions(const char* name) {
     static const atmos_tr_functions table = {
-        name,          int64_t(sizeof(Acc)), mask,          norm_pairs, norm_planes, gate,
+        name,          int64_t(sizeof(Acc)), masks,         norm_pairs, norm_planes, gate,
         finish,        finish_backward,      norm_backward, gate_backward, to_planes, to_pairs,
         from_pairs,    widen_all,            narrow_all};
     return table;

@@ -49,6 +49,7 @@ Opened open_library() {
   find("atmos_cuda_error_string", functions.error_string);
   find("atmos_cuda_error_string", functions.layer.error_string);
   find("atmos_tl_cuda_plan", functions.layer.plan);
+  find("atmos_tl_cuda_nodes", functions.layer.nodes);
   find("atmos_tl_cuda_project", functions.layer.project);
   find("atmos_tl_cuda_finish", functions.layer.finish);
   find("atmos_tl_cuda_output_backward", functions.layer.output_backward);

@@ -41,10 +41,12 @@ std::string route_name(const Tensor& z, int64_t hidden) {
 }  // namespace
 }  // namespace atmos
 
-#define ATMOS_PARAMETERS                                                                       \
+#define ATMOS_TENSORS                                                                          \
   "Tensor norm_in_weight, Tensor norm_in_bias, Tensor norm_out_weight, Tensor norm_out_bias, " \
   "Tensor linear_a_p, Tensor linear_a_g, Tensor linear_b_p, Tensor linear_b_g, "               \
-  "Tensor linear_g, Tensor linear_z, bool outgoing, bool residual, float epsilon)"
+  "Tensor linear_g, Tensor linear_z, bool outgoing, "
+#define ATMOS_PARAMETERS ATMOS_TENSORS "bool residual, float epsilon)"
+#define ATMOS_IN_PLACE_PARAMETERS ATMOS_TENSORS "float epsilon)"
 
 TORCH_LIBRARY(atmos, m) {
   m.def("library_info() -> str", atmos::library_info);
@@ -56,6 +58,9 @@ TORCH_LIBRARY(atmos, m) {
       {at::Tag::pt2_compliant_tag});
 
   m.def("triangle_multiplication(Tensor z, Tensor mask, " ATMOS_PARAMETERS " -> Tensor",
+        {at::Tag::pt2_compliant_tag});
+  // Adds the update to z in place; without gradients.
+  m.def("triangle_multiplication_(Tensor(a!) z, Tensor mask, " ATMOS_IN_PLACE_PARAMETERS " -> ()",
         {at::Tag::pt2_compliant_tag});
   m.def("triangle_multiplication_forward(Tensor z, Tensor mask, " ATMOS_PARAMETERS
         " -> (Tensor, Tensor)",

@@ -5,8 +5,11 @@
 //   n = LayerNorm_in(z)
 //   a = mask sigmoid(n linear_a_g^T) (n linear_a_p^T),   b likewise
 //   x[i,j] = sum_k a[i,k] b[j,k]  (outgoing),   sum_k a[k,i] b[k,j]  (incoming)
-//   update = sigmoid(n linear_g^T) (LayerNorm_out(x) linear_z^T)   where mask is not 0, else 0
+//   update = sigmoid(n linear_g^T) (LayerNorm_out(x) linear_z^T)
 //   out = z + update, or the update alone
+// A node i whose row of the factors is masked as a whole (mask[i,k] for outgoing, mask[k,i] for
+// incoming edges, zero for every k) does not exist: pairs with it get no update, exactly, and no
+// gradient. Their z is not read unless their own mask is not zero.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -61,6 +64,11 @@ void check_triangle_layer_gradient(const Tensor& grad, const Tensor& x, const Te
 // Raises in strict where there is no kernel, and for another value of the variable.
 enum class TriangleRoute { kKernel, kReference };
 TriangleRoute triangle_route(const Tensor& z, int64_t hidden);
+
+// The nodes that exist, [B, N]: 1, or 0; in the dtype of the mask.
+inline Tensor existing_nodes(const Tensor& mask, bool outgoing) {
+  return mask.ne(0).any(outgoing ? 2 : 1).to(mask.scalar_type());
+}
 
 // The gradient of a parameter as its owner has it.
 inline Tensor as_parameter(const Tensor& gradient, const Tensor& parameter) {

@@ -120,6 +120,29 @@ Tensor update_autograd(const Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAM
                               epsilon)[0];
 }
 
+void call_triangle_add(Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAMETERS, bool outgoing,
+                       double epsilon) {
+  static auto op = c10::Dispatcher::singleton()
+                       .findSchemaOrThrow("atmos::triangle_multiplication_", "")
+                       .typed<void(Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                   const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                   const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                   bool, double)>();
+  op.call(z, mask, ATMOS_TRIANGLE_PARAMETER_NAMES, outgoing, epsilon);
+}
+
+void add_autograd(Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAMETERS, bool outgoing,
+                  double epsilon) {
+  TORCH_CHECK(!wants_gradient({z, mask, ATMOS_TRIANGLE_PARAMETER_NAMES}),
+              "atmos::triangle_multiplication_ works in place and has no gradient, and an argument "
+              "requires one. Use triangle_multiplication with residual=True, or torch.no_grad().");
+  {
+    at::AutoDispatchBelowADInplaceOrView below;
+    call_triangle_add(z, mask, ATMOS_TRIANGLE_PARAMETER_NAMES, outgoing, epsilon);
+  }
+  if (!z.is_inference()) z.unsafeGetTensorImpl()->bump_version();
+}
+
 TriangleBackward backward_autograd(const Tensor& grad, const Tensor& z, const Tensor& mask,
                                    const Tensor& x, ATMOS_TRIANGLE_PARAMETERS, bool outgoing,
                                    bool residual, double epsilon) {
@@ -154,11 +177,20 @@ Tensor update_autocast(const Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAM
   return residual && !inside ? at::add(z, out) : out;
 }
 
+// In place: the update under autocast's policy, added in the dtype of z.
+template <c10::DispatchKey key, c10::DeviceType device>
+void add_autocast(Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAMETERS, bool outgoing,
+                  double epsilon) {
+  z.add_(update_autocast<key, device>(z, mask, ATMOS_TRIANGLE_PARAMETER_NAMES, outgoing, false,
+                                      epsilon));
+}
+
 }  // namespace
 }  // namespace atmos
 
 TORCH_LIBRARY_IMPL(atmos, Autograd, m) {
   m.impl("triangle_multiplication", TORCH_FN(atmos::update_autograd));
+  m.impl("triangle_multiplication_", TORCH_FN(atmos::add_autograd));
   m.impl("triangle_multiplication_forward", TORCH_FN(atmos::forward_autograd));
   m.impl("triangle_multiplication_backward", TORCH_FN(atmos::backward_autograd));
 }
@@ -166,9 +198,13 @@ TORCH_LIBRARY_IMPL(atmos, Autograd, m) {
 TORCH_LIBRARY_IMPL(atmos, AutocastCPU, m) {
   m.impl("triangle_multiplication",
          TORCH_FN((atmos::update_autocast<c10::DispatchKey::AutocastCPU, c10::DeviceType::CPU>)));
+  m.impl("triangle_multiplication_",
+         TORCH_FN((atmos::add_autocast<c10::DispatchKey::AutocastCPU, c10::DeviceType::CPU>)));
 }
 
 TORCH_LIBRARY_IMPL(atmos, AutocastCUDA, m) {
   m.impl("triangle_multiplication",
          TORCH_FN((atmos::update_autocast<c10::DispatchKey::AutocastCUDA, c10::DeviceType::CUDA>)));
+  m.impl("triangle_multiplication_",
+         TORCH_FN((atmos::add_autocast<c10::DispatchKey::AutocastCUDA, c10::DeviceType::CUDA>)));
 }

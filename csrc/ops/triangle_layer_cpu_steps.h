@@ -66,7 +66,8 @@ class CpuLayer {
         hidden_(parameters.hidden()),
         plane_(size_ * size_),
         z_(with_contiguous_channels(z)),
-        mask_(mask_for_kernel(mask, dtype_)) {
+        mask_(mask_for_kernel(mask, dtype_)),
+        nodes_(existing_nodes(mask_, settings.outgoing)) {
     const int64_t width = std::max(channels_, hidden_);
     rows_ = std::clamp(kBlockElements / width / 16 * 16, kFewestRows, kMostRows);
     // Two blocks at least, also where one would hold a small system.
@@ -89,20 +90,14 @@ class CpuLayer {
   }
 
   TriangleForward forward() const {
-    Tensor x = planes();
-    {
-      const Tensor a = planes(), b = planes();
-      for_ranges(batch_ * blocks_, [&](int64_t begin, int64_t end) { project(begin, end, a, b); });
-      if (settings_.outgoing)
-        multiply(a, false, b, true, x);
-      else
-        multiply(a, true, b, false, x);
-    }
-    Tensor out = at::empty({batch_, size_, size_, channels_}, z_.options());
-    for_ranges(batch_ * blocks_, [&](int64_t begin, int64_t end) { finish(begin, end, x, out); });
+    const Tensor x = contracted();
+    const Tensor out = at::empty({batch_, size_, size_, channels_}, z_.options());
+    finish_all(x, out);
     return {out, x};
   }
 
+  // The update added to `z`, which is contiguous. A block of rows is read before it is written.
+  void add_to(const Tensor& z) const { finish_all(contracted(), z); }
   TriangleBackward backward(const Tensor& grad, const Tensor& x) const {
     Buffers all{planes(), planes(), planes(), planes(), pair_rows(hidden_), pair_rows(hidden_),
                 at::empty({batch_, size_, size_, channels_}, z_.options()),
@@ -200,28 +195,58 @@ class CpuLayer {
     return {system(tensor, batch), tensor.stride(1), tensor.stride(2)};
   }
 
-  // The block with this number in the batch, its system, and its mask in `mask` [rows].
-  atmos_tr_block block(int64_t index, int64_t* batch, const Tensor& mask) const {
+  // Scratch of one thread: the masks of one block.
+  struct Masks {
+    explicit Masks(const CpuLayer& layer) : rows(layer.empty({3, layer.rows_})) {
+      const int64_t bytes = layer.rows_ * layer.functions_.accumulator_bytes;
+      char* const start = static_cast<char*>(rows.mutable_data_ptr());
+      view = {start, start + bytes, start + 2 * bytes};
+    }
+    Tensor rows;
+    atmos_tr_masks view;
+  };
+
+  // The block with this number in the batch, its system, and its masks.
+  atmos_tr_block block(int64_t index, int64_t* batch, const Masks& masks) const {
     *batch = index / blocks_;
     const int64_t first = index % blocks_ * rows_;
     const atmos_tr_block result{size_, first, std::min(rows_, plane_ - first)};
-    functions_.mask(&result, system(mask_, *batch), mask_.stride(1), mask_.stride(2),
-                    mask.mutable_data_ptr());
+    functions_.masks(&result, system(mask_, *batch), mask_.stride(1), mask_.stride(2),
+                     system(nodes_, *batch), &masks.view);
     return result;
+  }
+
+  // The contraction of a and b.
+  Tensor contracted() const {
+    Tensor x = planes();
+    {
+      const Tensor a = planes(), b = planes();
+      for_ranges(batch_ * blocks_, [&](int64_t begin, int64_t end) { project(begin, end, a, b); });
+      if (settings_.outgoing)
+        multiply(a, false, b, true, x);
+      else
+        multiply(a, true, b, false, x);
+    }
+    return x;
+  }
+
+  void finish_all(const Tensor& x, const Tensor& out) const {
+    for_ranges(batch_ * blocks_, [&](int64_t begin, int64_t end) { finish(begin, end, x, out); });
   }
 
   void project(int64_t begin, int64_t end, const Tensor& a, const Tensor& b) const {
     const Normed in(*this, channels_, false);
-    const Tensor products = empty({rows_, 4 * hidden_}), mask = empty({rows_});
+    const Tensor products = empty({rows_, 4 * hidden_});
+    const Masks masks(*this);
     const Tensor weights = gated_.t();
     for (int64_t index = begin; index < end; ++index) {
       int64_t batch;
-      const atmos_tr_block rows = block(index, &batch, mask);
+      const atmos_tr_block rows = block(index, &batch, masks);
       const atmos_tr_pairs from = pairs(z_, batch);
-      functions_.norm_pairs(&rows, mask.const_data_ptr(), &from, &norm_in_, &in.view);
+      functions_.norm_pairs(&rows, masks.view.read, &from, &norm_in_, &in.view);
       Tensor to = products.narrow(0, 0, rows.count);
       at::mm_out(to, in.output.narrow(0, 0, rows.count), weights);
-      functions_.gate(&rows, mask.const_data_ptr(), products.const_data_ptr(), hidden_,
+      functions_.gate(&rows, masks.view.factor, products.const_data_ptr(), hidden_,
                       system(a, batch), system(b, batch), plane_, nullptr, nullptr);
     }
   }
@@ -229,18 +254,19 @@ class CpuLayer {
   void finish(int64_t begin, int64_t end, const Tensor& x, const Tensor& out) const {
     const Normed in(*this, channels_, false), contracted(*this, hidden_, false);
     const Tensor gate = empty({rows_, channels_}), value = empty({rows_, channels_});
-    const Tensor mask = empty({rows_}), gate_weights = linear_g_.t(), weights = linear_z_.t();
+    const Tensor gate_weights = linear_g_.t(), weights = linear_z_.t();
+    const Masks masks(*this);
     for (int64_t index = begin; index < end; ++index) {
       int64_t batch;
-      const atmos_tr_block rows = block(index, &batch, mask);
+      const atmos_tr_block rows = block(index, &batch, masks);
       const atmos_tr_pairs from = pairs(z_, batch);
-      functions_.norm_pairs(&rows, mask.const_data_ptr(), &from, &norm_in_, &in.view);
-      functions_.norm_planes(&rows, mask.const_data_ptr(), system(x, batch), plane_, &norm_out_,
+      functions_.norm_pairs(&rows, masks.view.read, &from, &norm_in_, &in.view);
+      functions_.norm_planes(&rows, masks.view.updated, system(x, batch), plane_, &norm_out_,
                              &contracted.view);
       Tensor gate_to = gate.narrow(0, 0, rows.count), to = value.narrow(0, 0, rows.count);
       at::mm_out(gate_to, in.output.narrow(0, 0, rows.count), gate_weights);
       at::mm_out(to, contracted.output.narrow(0, 0, rows.count), weights);
-      functions_.finish(&rows, mask.const_data_ptr(), gate.const_data_ptr(),
+      functions_.finish(&rows, masks.view.updated, gate.const_data_ptr(),
                         value.const_data_ptr(), channels_, settings_.residual ? &from : nullptr,
                         system(out, batch));
     }
@@ -249,7 +275,8 @@ class CpuLayer {
   // From the gradient of the output to that of x; the gated projections once more on the way.
   void output_backward(int64_t chunk, const Buffers& all, const Sums& sums) const {
     const Normed in(*this, channels_, false), contracted(*this, hidden_, true);
-    const Tensor products = empty({rows_, 4 * hidden_}), mask = empty({rows_});
+    const Tensor products = empty({rows_, 4 * hidden_});
+    const Masks masks(*this);
     const Tensor gate = empty({rows_, channels_}), value = empty({rows_, channels_});
     const Tensor back = empty({rows_, std::max(channels_, hidden_)});
     Tensor grad_gate = sums.gate[chunk], grad_value = sums.value[chunk];
@@ -258,25 +285,24 @@ class CpuLayer {
     const int64_t last = (chunk + 1) * batch_ * blocks_ / chunks_;
     for (int64_t index = chunk * batch_ * blocks_ / chunks_; index < last; ++index) {
       int64_t batch;
-      const atmos_tr_block rows = block(index, &batch, mask);
-      const void* m = mask.const_data_ptr();
+      const atmos_tr_block rows = block(index, &batch, masks);
       const int64_t count = rows.count;
       const atmos_tr_pairs from = pairs(z_, batch), given = pairs(all.grad, batch);
-      functions_.norm_pairs(&rows, m, &from, &norm_in_, &in.view);
+      functions_.norm_pairs(&rows, masks.view.read, &from, &norm_in_, &in.view);
       const Tensor normed = in.output.narrow(0, 0, count);
       Tensor to = products.narrow(0, 0, count);
       at::mm_out(to, normed, weights);
-      functions_.gate(&rows, m, products.const_data_ptr(), hidden_, system(all.a, batch),
+      functions_.gate(&rows, masks.view.factor, products.const_data_ptr(), hidden_, system(all.a, batch),
                       system(all.b, batch), plane_, system(all.gate_a, batch),
                       system(all.gate_b, batch));
 
-      functions_.norm_planes(&rows, m, system(all.x, batch), plane_, &norm_out_,
+      functions_.norm_planes(&rows, masks.view.updated, system(all.x, batch), plane_, &norm_out_,
                              &contracted.view);
       const Tensor normed_x = contracted.output.narrow(0, 0, count);
       Tensor gate_rows = gate.narrow(0, 0, count), value_rows = value.narrow(0, 0, count);
       at::mm_out(gate_rows, normed, gate_weights);
       at::mm_out(value_rows, normed_x, value_weights);
-      functions_.finish_backward(&rows, m, &given, gate.mutable_data_ptr(),
+      functions_.finish_backward(&rows, masks.view.updated, &given, gate.mutable_data_ptr(),
                                  value.mutable_data_ptr(), channels_);
       grad_gate.addmm_(gate_rows.t(), normed);
       grad_value.addmm_(value_rows.t(), normed_x);
@@ -297,18 +323,18 @@ class CpuLayer {
   // From the gradients of a and b to that of z.
   void input_backward(int64_t chunk, const Buffers& all, const Sums& sums) const {
     const Normed in(*this, channels_, true);
-    const Tensor products = empty({rows_, 4 * hidden_}), mask = empty({rows_});
+    const Tensor products = empty({rows_, 4 * hidden_});
+    const Masks masks(*this);
     const Tensor back = empty({rows_, channels_});
     Tensor grad_gated = sums.gated[chunk];
     char* norm_sums = system(sums.norm_in, chunk);
     const int64_t last = (chunk + 1) * batch_ * blocks_ / chunks_;
     for (int64_t index = chunk * batch_ * blocks_ / chunks_; index < last; ++index) {
       int64_t batch;
-      const atmos_tr_block rows = block(index, &batch, mask);
-      const void* m = mask.const_data_ptr();
+      const atmos_tr_block rows = block(index, &batch, masks);
       const atmos_tr_pairs from = pairs(z_, batch), given = pairs(all.grad, batch);
-      functions_.norm_pairs(&rows, m, &from, &norm_in_, &in.view);
-      functions_.gate_backward(&rows, m, hidden_, system(all.a, batch), system(all.b, batch),
+      functions_.norm_pairs(&rows, masks.view.read, &from, &norm_in_, &in.view);
+      functions_.gate_backward(&rows, masks.view.factor, hidden_, system(all.a, batch), system(all.b, batch),
                                system(all.grad_a, batch), system(all.grad_x, batch), plane_,
                                system(all.gate_a, batch), system(all.gate_b, batch),
                                products.mutable_data_ptr());
@@ -400,7 +426,7 @@ class CpuLayer {
   const at::ScalarType dtype_, acc_;
   const atmos_tr_functions& functions_;
   const int64_t batch_, size_, channels_, hidden_, plane_;
-  const Tensor z_, mask_;
+  const Tensor z_, mask_, nodes_;
   Tensor norm_in_weight_, norm_in_bias_, norm_out_weight_, norm_out_bias_;
   Tensor gated_, linear_g_, linear_z_;  // gated_: [4H, C], gate and value of a, then of b
   atmos_tr_norm norm_in_, norm_out_;

@@ -35,6 +35,21 @@ Tensor update_cuda(const Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAMETER
       forward_cuda(z, mask, ATMOS_TRIANGLE_PARAMETER_NAMES, outgoing, residual, epsilon));
 }
 
+void add_cuda(Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAMETERS, bool outgoing,
+              double epsilon) {
+  const TriangleParameters parameters{ATMOS_TRIANGLE_PARAMETER_NAMES};
+  const TriangleSettings settings{outgoing, true, epsilon};
+  check_triangle_layer(z, mask, parameters);
+  const bool kernel = triangle_route(z, parameters.hidden()) == TriangleRoute::kKernel;
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const c10::DeviceGuard guard(z.device());
+  if (kernel && z.is_contiguous())
+    triangle_layer_add_steps(cuda_functions().layer, current_stream(z.device()), z, mask,
+                             parameters, settings);
+  else
+    z.copy_(update_cuda(z, mask, ATMOS_TRIANGLE_PARAMETER_NAMES, outgoing, true, epsilon));
+}
+
 TriangleBackward backward_cuda(const Tensor& grad, const Tensor& z, const Tensor& mask,
                                const Tensor& x, ATMOS_TRIANGLE_PARAMETERS, bool outgoing,
                                bool residual, double epsilon) {
@@ -55,6 +70,7 @@ TriangleBackward backward_cuda(const Tensor& grad, const Tensor& z, const Tensor
 
 TORCH_LIBRARY_IMPL(atmos, CUDA, m) {
   m.impl("triangle_multiplication", TORCH_FN(atmos::update_cuda));
+  m.impl("triangle_multiplication_", TORCH_FN(atmos::add_cuda));
   m.impl("triangle_multiplication_forward", TORCH_FN(atmos::forward_cuda));
   m.impl("triangle_multiplication_backward", TORCH_FN(atmos::backward_cuda));
 }

@@ -26,6 +26,11 @@ Tensor update_meta(const Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAMETER
   return empty_like_contiguous(z);
 }
 
+void add_meta(Tensor& z, const Tensor& mask, ATMOS_TRIANGLE_PARAMETERS, bool /*outgoing*/,
+              double /*epsilon*/) {
+  check_triangle_layer(z, mask, {ATMOS_TRIANGLE_PARAMETER_NAMES});
+}
+
 TriangleBackward backward_meta(const Tensor& grad, const Tensor& z, const Tensor& mask,
                                const Tensor& x, ATMOS_TRIANGLE_PARAMETERS, bool /*outgoing*/,
                                bool /*residual*/, double /*epsilon*/) {
@@ -50,6 +55,7 @@ TriangleBackward backward_meta(const Tensor& grad, const Tensor& z, const Tensor
 
 TORCH_LIBRARY_IMPL(atmos, Meta, m) {
   m.impl("triangle_multiplication", TORCH_FN(atmos::update_meta));
+  m.impl("triangle_multiplication_", TORCH_FN(atmos::add_meta));
   m.impl("triangle_multiplication_forward", TORCH_FN(atmos::forward_meta));
   m.impl("triangle_multiplication_backward", TORCH_FN(atmos::backward_meta));
 }

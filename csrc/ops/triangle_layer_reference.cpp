@@ -21,14 +21,17 @@ struct Reference {
         dtype(z.scalar_type()),
         acc(dtype == at::kDouble ? at::kDouble : at::kFloat),
         factor(mask.to(dtype).unsqueeze(-1)),
-        absent(factor == 0) {
-    in = norm(z.masked_fill(absent, 0), p.norm_in_weight, p.norm_in_bias);
+        masked(factor == 0) {
+    const Tensor nodes = existing_nodes(mask, settings.outgoing).ne(0);
+    absent = (nodes.unsqueeze(2).logical_and(nodes.unsqueeze(1))).logical_not().unsqueeze(-1);
+    unread = masked.logical_and(absent);
+    in = norm(z.masked_fill(unread, 0), p.norm_in_weight, p.norm_in_bias);
     gate_a = at::sigmoid(at::linear(in.output, weight(p.linear_a_g)));
     gate_b = at::sigmoid(at::linear(in.output, weight(p.linear_b_g)));
     value_a = at::linear(in.output, weight(p.linear_a_p)) * factor;
     value_b = at::linear(in.output, weight(p.linear_b_p)) * factor;
-    a = to_planes(gate_a * value_a);
-    b = to_planes(gate_b * value_b);
+    a = to_planes((gate_a * value_a).masked_fill(masked, 0));
+    b = to_planes((gate_b * value_b).masked_fill(masked, 0));
   }
 
   Tensor weight(const Tensor& parameter) const { return parameter.to(dtype); }
@@ -60,7 +63,8 @@ struct Reference {
   const TriangleParameters& parameters;
   const TriangleSettings settings;
   const at::ScalarType dtype, acc;
-  const Tensor factor, absent;
+  const Tensor factor, masked;
+  Tensor absent, unread;  // pairs without an update, and those of them whose z is not read
   Normed in;
   Tensor gate_a, gate_b, value_a, value_b, a, b;
 };
@@ -110,8 +114,9 @@ TriangleBackward reference_backward(const Tensor& grad, const Tensor& z, const T
 
   const auto through = [&](const Tensor& side, const Tensor& gate_of, const Tensor& value_of,
                            const Tensor& weight_gate, const Tensor& weight_value) {
-    const Tensor value_grad = side * gate_of * r.factor;
-    const Tensor gate_grad = side * value_of * gate_of * (1 - gate_of);
+    const Tensor value_grad = (side * gate_of * r.factor).masked_fill(r.masked, 0);
+    const Tensor gate_grad =
+        (side * value_of * gate_of * (1 - gate_of)).masked_fill(r.masked, 0);
     back = back + at::matmul(value_grad, r.weight(weight_value)) +
            at::matmul(gate_grad, r.weight(weight_gate));
     return std::make_pair(Reference::weight_gradient(value_grad, r.in.output, weight_value),
@@ -124,7 +129,7 @@ TriangleBackward reference_backward(const Tensor& grad, const Tensor& z, const T
 
   const auto [grad_in, norm_in_weight, norm_in_bias] =
       r.norm_backward(back, r.in, p.norm_in_weight, p.norm_in_bias);
-  Tensor grad_z = grad_in.to(r.dtype).masked_fill(r.absent, 0);
+  Tensor grad_z = grad_in.to(r.dtype).masked_fill(r.unread, 0);
   if (settings.residual) grad_z = grad_z + grad;
   return {grad_z.contiguous(),
           as_parameter(norm_in_weight, p.norm_in_weight),

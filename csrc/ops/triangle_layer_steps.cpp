@@ -30,6 +30,7 @@ class Steps {
         row_stride_((size_ + kRowStep - 1) / kRowStep * kRowStep),
         z_(with_contiguous_channels(z)),
         mask_(mask.to(at::kFloat)),
+        nodes_(sums({batch_, size_})),
         weights_{matrix(p.linear_a_g), matrix(p.linear_a_p), matrix(p.linear_b_g),
                  matrix(p.linear_b_p), matrix(p.linear_g),   matrix(p.linear_z)},
         norms_{vector(p.norm_in_weight), vector(p.norm_in_bias), vector(p.norm_out_weight),
@@ -43,6 +44,7 @@ class Steps {
     problem_.residual = settings.residual ? 1 : 0;
     problem_.z = pairs(z_);
     problem_.mask = pairs(mask_);
+    problem_.nodes = nodes_.const_data_ptr<float>();
     problem_.gate_a = weights_[0].const_data_ptr();
     problem_.value_a = weights_[1].const_data_ptr();
     problem_.gate_b = weights_[2].const_data_ptr();
@@ -55,23 +57,22 @@ class Steps {
     problem_.norm_out_bias = norms_[3].const_data_ptr<float>();
     problem_.row_stride = row_stride_;
     problem_.plane_stride = size_ * row_stride_;
+    check(functions_.nodes(&problem_, settings.outgoing ? 1 : 0,
+                           nodes_.mutable_data_ptr<float>(), stream_));
   }
 
   TriangleForward forward() const {
-    Tensor x = planes();
-    {
-      const Tensor a = planes(), b = planes();
-      check(functions_.project(&problem_, a.mutable_data_ptr(), b.mutable_data_ptr(), stream_));
-      if (settings_.outgoing)
-        multiply(a, false, b, true, x);
-      else
-        multiply(a, true, b, false, x);
-    }
-    Tensor out = rows({batch_, size_, size_, channels_});
+    const Tensor x = contracted();
+    const Tensor out = rows({batch_, size_, size_, channels_});
     check(functions_.finish(&problem_, x.const_data_ptr(), out.mutable_data_ptr(), stream_));
     return {out, matrices(x).view({batch_, hidden_, size_, size_}).contiguous()};
   }
 
+  // A block reads its rows of z before it writes them.
+  void add_to(const Tensor& z) const {
+    check(functions_.finish(&problem_, contracted().const_data_ptr(), z.mutable_data_ptr(),
+                            stream_));
+  }
   TriangleBackward backward(const Tensor& grad, const Tensor& x_given) const {
     const Tensor given = with_contiguous_channels(grad);
     const atmos_tl_pairs grad_pairs = pairs(given);
@@ -132,6 +133,20 @@ class Steps {
   }
 
  private:
+  // The contraction of a and b.
+  Tensor contracted() const {
+    Tensor x = planes();
+    {
+      const Tensor a = planes(), b = planes();
+      check(functions_.project(&problem_, a.mutable_data_ptr(), b.mutable_data_ptr(), stream_));
+      if (settings_.outgoing)
+        multiply(a, false, b, true, x);
+      else
+        multiply(a, true, b, false, x);
+    }
+    return x;
+  }
+
   void check(int error) const {
     TORCH_CHECK(error == 0, "atmos::triangle_multiplication: CUDA error ", error, " on ",
                 z_.device(), ": ", functions_.error_string(error), ".");
@@ -198,7 +213,7 @@ class Steps {
   const TriangleSettings settings_;
   const at::ScalarType dtype_;
   const int64_t batch_, size_, channels_, hidden_, row_stride_;
-  const Tensor z_, mask_;
+  const Tensor z_, mask_, nodes_;
   const std::array<Tensor, 6> weights_;
   const std::array<Tensor, 4> norms_;
   atmos_tl_problem problem_{};
@@ -211,6 +226,13 @@ TriangleForward triangle_layer_forward_steps(const TriangleLayerFunctions& funct
                                              const TriangleParameters& parameters,
                                              const TriangleSettings& settings) {
   return Steps(functions, stream, z, mask, parameters, settings).forward();
+}
+
+void triangle_layer_add_steps(const TriangleLayerFunctions& functions, void* stream,
+                              const Tensor& z, const Tensor& mask,
+                              const TriangleParameters& parameters,
+                              const TriangleSettings& settings) {
+  Steps(functions, stream, z, mask, parameters, settings).add_to(z);
 }
 
 TriangleBackward triangle_layer_backward_steps(const TriangleLayerFunctions& functions,

@@ -10,6 +10,7 @@ namespace atmos {
 
 struct TriangleLayerFunctions {
   decltype(&atmos_tl_cuda_plan) plan = nullptr;
+  decltype(&atmos_tl_cuda_nodes) nodes = nullptr;
   decltype(&atmos_tl_cuda_project) project = nullptr;
   decltype(&atmos_tl_cuda_finish) finish = nullptr;
   decltype(&atmos_tl_cuda_output_backward) output_backward = nullptr;
@@ -23,6 +24,11 @@ TriangleForward triangle_layer_forward_steps(const TriangleLayerFunctions& funct
                                              const Tensor& z, const Tensor& mask,
                                              const TriangleParameters& parameters,
                                              const TriangleSettings& settings);
+// The update added to z, which is contiguous.
+void triangle_layer_add_steps(const TriangleLayerFunctions& functions, void* stream,
+                              const Tensor& z, const Tensor& mask,
+                              const TriangleParameters& parameters,
+                              const TriangleSettings& settings);
 TriangleBackward triangle_layer_backward_steps(const TriangleLayerFunctions& functions,
                                                void* stream, const Tensor& grad, const Tensor& z,
                                                const Tensor& mask, const Tensor& x,

@@ -12,9 +12,9 @@ using namespace atmos;
 
 const TriangleLayerFunctions& functions() {
   static const TriangleLayerFunctions table{
-      atmos_tl_cuda_plan,           atmos_tl_cuda_project,        atmos_tl_cuda_finish,
-      atmos_tl_cuda_output_backward, atmos_tl_cuda_input_backward, atmos_tl_cuda_weight_gradient,
-      atmos_tl_cuda_sum,            [](int) { return "emulated"; }};
+      atmos_tl_cuda_plan,           atmos_tl_cuda_nodes,           atmos_tl_cuda_project,
+      atmos_tl_cuda_finish,         atmos_tl_cuda_output_backward, atmos_tl_cuda_input_backward,
+      atmos_tl_cuda_weight_gradient, atmos_tl_cuda_sum,            [](int) { return "emulated"; }};
   return table;
 }
 
