@@ -74,8 +74,8 @@ typedef struct atmos_tr_functions {
                       int64_t plane, const atmos_tr_norm* norm, const atmos_tr_normed* to);
 
   /* products [count][4 hidden]: gate and value of a, gate and value of b, before the sigmoid.
-   * a = mask sigmoid(gate) value goes to its planes, b likewise. Mask: factor. The sigmoids go to rows
-   * gate_a, gate_b (T, [N * N][hidden]) where those are not null. */
+   * a = mask sigmoid(gate) value goes to its planes, b likewise. Mask: factor. The sigmoids go to
+   * rows gate_a, gate_b (T, [N * N][hidden]) where those are not null. */
   void (*gate)(const atmos_tr_block* block, const void* mask, const void* products, int64_t hidden,
                void* a, void* b, int64_t plane, void* gate_a, void* gate_b);
 

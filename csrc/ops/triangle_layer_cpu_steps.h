@@ -6,8 +6,6 @@
 // not depend on the number of threads.
 #pragma once
 
-#include <ATen/Parallel.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
@@ -18,16 +16,16 @@
 
 #include <algorithm>
 
+#include "cpu_blocks.h"
 #include "kernels/triangle_rows_cpu.h"
 #include "triangle_common.h"
 #include "triangle_layer.h"
 
 namespace atmos {
-
 namespace cpu_layer {
 
-// Elements of one scratch row array: a handful of them, and four times that for the gated
-// products, fit in the second-level cache.
+// Elements of one scratch row array: a handful of them, and four for the gated products, fit in the
+// second-level cache.
 constexpr int64_t kBlockElements = 32768;
 constexpr int64_t kFewestRows = 32;
 constexpr int64_t kMostRows = 256;
@@ -37,19 +35,6 @@ constexpr int64_t kChunkRows = 2048;
 constexpr int64_t kMostChunks = 32;
 // Elements of planes that one product takes, so that small planes go several at a time.
 constexpr int64_t kPlaneElements = 32768;
-
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Runs task(begin, end) on ranges of [0, count). Two items at least: with more than one thread this
-// is a parallel region then, in which a matrix product keeps to its own thread.
-template <class Task>
-void for_ranges(int64_t count, const Task& task) {
-  at::parallel_for(0, std::max<int64_t>(count, 2), 1, [&](int64_t begin, int64_t end) {
-    const at::AutoDispatchBelowADInplaceOrView below;
-    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-    if (begin < std::min(end, count)) task(begin, std::min(end, count));
-  });
-}
 
 class CpuLayer {
  public:
@@ -91,7 +76,7 @@ class CpuLayer {
 
   TriangleForward forward() const {
     const Tensor x = contracted();
-    const Tensor out = at::empty({batch_, size_, size_, channels_}, z_.options());
+    const Tensor out = large({batch_, size_, size_, channels_});
     finish_all(x, out);
     return {out, x};
   }
@@ -100,7 +85,7 @@ class CpuLayer {
   void add_to(const Tensor& z) const { finish_all(contracted(), z); }
   TriangleBackward backward(const Tensor& grad, const Tensor& x) const {
     Buffers all{planes(), planes(), planes(), planes(), pair_rows(hidden_), pair_rows(hidden_),
-                at::empty({batch_, size_, size_, channels_}, z_.options()),
+                large({batch_, size_, size_, channels_}),
                 with_contiguous_channels(grad), x.contiguous()};
     Sums sums(*this);
     for_ranges(chunks_, [&](int64_t begin, int64_t end) {
@@ -134,9 +119,8 @@ class CpuLayer {
       norm_out = layer.zeros({k, 2, h});
     }
     static Tensor folded(const Tensor& parts) {
-      if (parts.size(0) == 0) return parts.sum(0);
       Tensor total = parts[0];
-      for (int64_t part = 1; part < parts.size(0); ++part) total.add_(parts[part]);
+      for (int64_t part = 1; part < parts.size(0); ++part) total += parts[part];
       return total;
     }
     TriangleBackward result(const Tensor& grad_z) const {
@@ -173,27 +157,14 @@ class CpuLayer {
     atmos_tr_normed view;
   };
 
-  static atmos_tc_dtype kernel_dtype(at::ScalarType dtype) {
-    if (dtype == at::kDouble) return ATMOS_TC_F64;
-    return dtype == at::kBFloat16 ? ATMOS_TC_BF16 : ATMOS_TC_F32;
-  }
-
   Tensor ready(const Tensor& parameter) const { return parameter.to(acc_).contiguous(); }
   Tensor empty(at::IntArrayRef sizes) const { return at::empty(sizes, z_.options().dtype(acc_)); }
   Tensor zeros(at::IntArrayRef sizes) const { return at::zeros(sizes, z_.options().dtype(acc_)); }
-  Tensor planes() const { return at::empty({batch_, hidden_, size_, size_}, z_.options()); }
-  Tensor pair_rows(int64_t channels) const {
-    return at::empty({batch_, plane_, channels}, z_.options());
+  Tensor large(at::IntArrayRef sizes) const {
+    return on_large_pages(at::empty(sizes, z_.options()));
   }
-
-  // Start of one system in a tensor whose first dimension is the batch.
-  static char* system(const Tensor& tensor, int64_t batch) {
-    return static_cast<char*>(const_cast<void*>(tensor.const_data_ptr())) +
-           batch * tensor.stride(0) * tensor.element_size();
-  }
-  static atmos_tr_pairs pairs(const Tensor& tensor, int64_t batch) {
-    return {system(tensor, batch), tensor.stride(1), tensor.stride(2)};
-  }
+  Tensor planes() const { return large({batch_, hidden_, size_, size_}); }
+  Tensor pair_rows(int64_t channels) const { return large({batch_, plane_, channels}); }
 
   // Scratch of one thread: the masks of one block.
   struct Masks {
@@ -211,23 +182,17 @@ class CpuLayer {
     *batch = index / blocks_;
     const int64_t first = index % blocks_ * rows_;
     const atmos_tr_block result{size_, first, std::min(rows_, plane_ - first)};
-    functions_.masks(&result, system(mask_, *batch), mask_.stride(1), mask_.stride(2),
-                     system(nodes_, *batch), &masks.view);
+    functions_.masks(&result, base(mask_, *batch), mask_.stride(1), mask_.stride(2),
+                     base(nodes_, *batch), &masks.view);
     return result;
   }
 
-  // The contraction of a and b.
+  // The contraction of a and b, in the place of a.
   Tensor contracted() const {
-    Tensor x = planes();
-    {
-      const Tensor a = planes(), b = planes();
-      for_ranges(batch_ * blocks_, [&](int64_t begin, int64_t end) { project(begin, end, a, b); });
-      if (settings_.outgoing)
-        multiply(a, false, b, true, x);
-      else
-        multiply(a, true, b, false, x);
-    }
-    return x;
+    const Tensor a = planes(), b = planes();
+    for_ranges(batch_ * blocks_, [&](int64_t begin, int64_t end) { project(begin, end, a, b); });
+    multiply(a, b);
+    return a;
   }
 
   void finish_all(const Tensor& x, const Tensor& out) const {
@@ -247,7 +212,7 @@ class CpuLayer {
       Tensor to = products.narrow(0, 0, rows.count);
       at::mm_out(to, in.output.narrow(0, 0, rows.count), weights);
       functions_.gate(&rows, masks.view.factor, products.const_data_ptr(), hidden_,
-                      system(a, batch), system(b, batch), plane_, nullptr, nullptr);
+                      base(a, batch), base(b, batch), plane_, nullptr, nullptr);
     }
   }
 
@@ -261,14 +226,14 @@ class CpuLayer {
       const atmos_tr_block rows = block(index, &batch, masks);
       const atmos_tr_pairs from = pairs(z_, batch);
       functions_.norm_pairs(&rows, masks.view.read, &from, &norm_in_, &in.view);
-      functions_.norm_planes(&rows, masks.view.updated, system(x, batch), plane_, &norm_out_,
+      functions_.norm_planes(&rows, masks.view.updated, base(x, batch), plane_, &norm_out_,
                              &contracted.view);
       Tensor gate_to = gate.narrow(0, 0, rows.count), to = value.narrow(0, 0, rows.count);
       at::mm_out(gate_to, in.output.narrow(0, 0, rows.count), gate_weights);
       at::mm_out(to, contracted.output.narrow(0, 0, rows.count), weights);
       functions_.finish(&rows, masks.view.updated, gate.const_data_ptr(),
                         value.const_data_ptr(), channels_, settings_.residual ? &from : nullptr,
-                        system(out, batch));
+                        base(out, batch));
     }
   }
 
@@ -280,7 +245,7 @@ class CpuLayer {
     const Tensor gate = empty({rows_, channels_}), value = empty({rows_, channels_});
     const Tensor back = empty({rows_, std::max(channels_, hidden_)});
     Tensor grad_gate = sums.gate[chunk], grad_value = sums.value[chunk];
-    char* norm_sums = system(sums.norm_out, chunk);
+    char* norm_sums = base(sums.norm_out, chunk);
     const Tensor weights = gated_.t(), gate_weights = linear_g_.t(), value_weights = linear_z_.t();
     const int64_t last = (chunk + 1) * batch_ * blocks_ / chunks_;
     for (int64_t index = chunk * batch_ * blocks_ / chunks_; index < last; ++index) {
@@ -292,11 +257,11 @@ class CpuLayer {
       const Tensor normed = in.output.narrow(0, 0, count);
       Tensor to = products.narrow(0, 0, count);
       at::mm_out(to, normed, weights);
-      functions_.gate(&rows, masks.view.factor, products.const_data_ptr(), hidden_, system(all.a, batch),
-                      system(all.b, batch), plane_, system(all.gate_a, batch),
-                      system(all.gate_b, batch));
+      functions_.gate(&rows, masks.view.factor, products.const_data_ptr(), hidden_,
+                      base(all.a, batch), base(all.b, batch), plane_,
+                      base(all.gate_a, batch), base(all.gate_b, batch));
 
-      functions_.norm_planes(&rows, masks.view.updated, system(all.x, batch), plane_, &norm_out_,
+      functions_.norm_planes(&rows, masks.view.updated, base(all.x, batch), plane_, &norm_out_,
                              &contracted.view);
       const Tensor normed_x = contracted.output.narrow(0, 0, count);
       Tensor gate_rows = gate.narrow(0, 0, count), value_rows = value.narrow(0, 0, count);
@@ -310,12 +275,12 @@ class CpuLayer {
       Tensor back_z = at::from_blob(back.mutable_data_ptr(), {count, channels_}, back.options());
       at::mm_out(back_z, gate_rows, linear_g_);
       functions_.to_pairs(&rows, back.const_data_ptr(), channels_, nullptr,
-                          system(all.grad_z, batch));
+                          base(all.grad_z, batch));
       Tensor back_x = at::from_blob(back.mutable_data_ptr(), {count, hidden_}, back.options());
       at::mm_out(back_x, value_rows, linear_z_);
       functions_.norm_backward(count, &norm_out_, &contracted.view, back.mutable_data_ptr(),
                                norm_sums, norm_sums + hidden_ * functions_.accumulator_bytes);
-      functions_.to_planes(&rows, back.const_data_ptr(), hidden_, system(all.grad_x, batch),
+      functions_.to_planes(&rows, back.const_data_ptr(), hidden_, base(all.grad_x, batch),
                            plane_);
     }
   }
@@ -327,25 +292,25 @@ class CpuLayer {
     const Masks masks(*this);
     const Tensor back = empty({rows_, channels_});
     Tensor grad_gated = sums.gated[chunk];
-    char* norm_sums = system(sums.norm_in, chunk);
+    char* norm_sums = base(sums.norm_in, chunk);
     const int64_t last = (chunk + 1) * batch_ * blocks_ / chunks_;
     for (int64_t index = chunk * batch_ * blocks_ / chunks_; index < last; ++index) {
       int64_t batch;
       const atmos_tr_block rows = block(index, &batch, masks);
       const atmos_tr_pairs from = pairs(z_, batch), given = pairs(all.grad, batch);
       functions_.norm_pairs(&rows, masks.view.read, &from, &norm_in_, &in.view);
-      functions_.gate_backward(&rows, masks.view.factor, hidden_, system(all.a, batch), system(all.b, batch),
-                               system(all.grad_a, batch), system(all.grad_x, batch), plane_,
-                               system(all.gate_a, batch), system(all.gate_b, batch),
-                               products.mutable_data_ptr());
-      functions_.from_pairs(&rows, system(all.grad_z, batch), channels_, back.mutable_data_ptr());
+      functions_.gate_backward(&rows, masks.view.factor, hidden_, base(all.a, batch),
+                               base(all.b, batch), base(all.grad_a, batch),
+                               base(all.grad_x, batch), plane_, base(all.gate_a, batch),
+                               base(all.gate_b, batch), products.mutable_data_ptr());
+      functions_.from_pairs(&rows, base(all.grad_z, batch), channels_, back.mutable_data_ptr());
       const Tensor product_rows = products.narrow(0, 0, rows.count);
       grad_gated.addmm_(product_rows.t(), in.output.narrow(0, 0, rows.count));
       back.narrow(0, 0, rows.count).addmm_(product_rows, gated_);
       functions_.norm_backward(rows.count, &norm_in_, &in.view, back.mutable_data_ptr(), norm_sums,
                                norm_sums + channels_ * functions_.accumulator_bytes);
       functions_.to_pairs(&rows, back.const_data_ptr(), channels_,
-                          settings_.residual ? &given : nullptr, system(all.grad_z, batch));
+                          settings_.residual ? &given : nullptr, base(all.grad_z, batch));
     }
   }
 
@@ -382,17 +347,16 @@ class CpuLayer {
     });
   }
 
-  void multiply(const Tensor& left, bool turn_left, const Tensor& right, bool turn_right,
-                const Tensor& out) const {
+  // x in the place of a.
+  void multiply(const Tensor& a, const Tensor& b) const {
     for_groups([&](int64_t each, const auto& for_each_group) {
-      const Tensor wide_left = group_scratch(each), wide_right = group_scratch(each);
-      const Tensor wide_out = group_scratch(each);
+      const Tensor wide_a = group_scratch(each), wide_b = group_scratch(each);
+      const Tensor product = empty({each, size_, size_});
       for_each_group([&](int64_t first, int64_t count) {
-        Tensor to = wide_out.defined() ? wide_out.narrow(0, 0, count)
-                                       : group(out, first, count, wide_out);
-        at::bmm_out(to, turned(group(left, first, count, wide_left), turn_left),
-                    turned(group(right, first, count, wide_right), turn_right));
-        if (wide_out.defined()) put(to, out, first);
+        Tensor to = product.narrow(0, 0, count);
+        at::bmm_out(to, turned(group(a, first, count, wide_a), !settings_.outgoing),
+                    turned(group(b, first, count, wide_b), settings_.outgoing));
+        put(to, a, first);
       });
     });
   }

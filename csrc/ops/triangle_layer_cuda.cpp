@@ -1,6 +1,6 @@
 // CUDA backend of the triangle multiplicative update. Like that of the contraction it compiles
-// against the CPU wheel of torch as well; its contraction is torch's batched product, so that cuBLAS
-// comes from torch.
+// against the CPU wheel of torch as well; its contraction is torch's batched product, so that
+// cuBLAS comes from torch.
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
