@@ -57,9 +57,16 @@ static inline typename Vector<Acc>::type load(const Acc* from) {
   return *reinterpret_cast<const typename Vector<Acc>::type*>(from);
 }
 
+// Vectors of the bits of bfloat16 and float, as many of them as floats in a register.
+typedef uint16_t Bits16 __attribute__((vector_size(ATMOS_VECTOR_BYTES / 2)));
+typedef uint32_t Bits32 __attribute__((vector_size(ATMOS_VECTOR_BYTES)));
+
 static inline Vector<float>::type load(const BFloat16* from) {
+  Bits16 narrow_bits;
+  memcpy(&narrow_bits, from, sizeof(narrow_bits));
+  const Bits32 bits = __builtin_convertvector(narrow_bits, Bits32) << 16;
   Vector<float>::type result;
-  for (int lane = 0; lane < Vector<float>::width; ++lane) result[lane] = widen(from[lane]);
+  memcpy(&result, &bits, sizeof(result));
   return result;
 }
 
@@ -78,10 +85,15 @@ static inline void store(typename Vector<Acc>::type value, Acc* to) {
   *reinterpret_cast<typename Vector<Acc>::type*>(to) = value;
 }
 
+// As narrow().
 static inline void store(Vector<float>::type value, BFloat16* to) {
-  float lanes[Vector<float>::width];
-  memcpy(lanes, &value, sizeof(lanes));
-  for (int lane = 0; lane < Vector<float>::width; ++lane) narrow(lanes[lane], to + lane);
+  Bits32 bits;
+  memcpy(&bits, &value, sizeof(bits));
+  const Bits32 rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  const Bits32 quiet = (bits >> 16) | 0x40u;
+  const Bits32 chosen = value != value ? quiet : rounded;
+  const Bits16 result = __builtin_convertvector(chosen, Bits16);
+  memcpy(to, &result, sizeof(result));
 }
 
 template <class T>

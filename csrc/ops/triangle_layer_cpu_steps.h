@@ -1,9 +1,8 @@
-// The triangle multiplicative update on the CPU. The rows of z go through in blocks that stay
-// in cache: the row kernels do what lies between the matrix products, which are torch's, run by the
-// thread that has the block. The contraction is a product of planes, one a channel.
-//
-// Blocks and chunks depend on the shape alone and every product runs on one thread, so the bits do
-// not depend on the number of threads.
+// The triangle multiplicative update on the CPU. The rows of z go through in blocks that stay in
+// cache: the row kernels do what lies between the matrix products, which are torch's, run by the
+// thread that has the block. The contraction is a product of planes, one a channel. Blocks and
+// chunks depend on the shape alone and every product runs on one thread, so the bits do not depend
+// on the number of threads.
 #pragma once
 
 #include <ATen/ops/addmm.h>

@@ -80,7 +80,8 @@ class Steps {
     const int64_t all = batch_ * size_ * size_;
     const atmos_tl_plan plan = functions_.plan(&problem_);
 
-    const Tensor grad_gate = rows({all, channels_}), grad_value = rows({all, channels_});
+    const Tensor grad_gate = rows({all, channels_});
+    Tensor grad_value = rows({all, channels_});
     const Tensor parts = sums({plan.tiles, 2, hidden_});
     Tensor grad_x = planes();
     check(functions_.output_backward(&problem_, &grad_pairs, x.const_data_ptr(),
@@ -89,6 +90,7 @@ class Steps {
                                      stream_));
     const Tensor norm_out = folded(parts);
     const Tensor linear_z = weight_gradient(plan, &x, grad_value, hidden_);
+    grad_value.reset();
     const Tensor linear_g = weight_gradient(plan, nullptr, grad_gate, channels_);
 
     // x = a b^T: da = dx b, db = dx^T a.  x = a^T b: da = b dx^T, db = a dx.
