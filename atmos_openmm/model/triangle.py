@@ -1,16 +1,16 @@
 """Triangle updates of the pair track (AF3 Algorithms 12 to 15).
 
-The contraction is the operator ``atmos::triangle_contraction`` of the compiled operator
-library (:mod:`atmos_openmm.ops`), the same in eager, in TorchScript and in a C++ host.
+The multiplicative update is one operator, ``atmos::triangle_multiplication``, of the compiled
+operator library (:mod:`atmos_openmm.ops`), the same in eager, in TorchScript and in a C++ host.
 
 Each module has two ways to the same numbers: ``forward`` returns the update, and ``add_to`` adds it
-in place, a block of rows at a time, where no gradient is asked for (:mod:`.blocks`).
+in place where no gradient is asked for; attention a block of rows at a time (:mod:`.blocks`).
 """
 
 import torch
 from torch import Tensor, nn
 
-from .. import ops as _ops  # noqa: F401  registers atmos::triangle_contraction
+from .. import ops as _ops  # noqa: F401  registers the operator
 from .blocks import blocks_of
 from .primitives import attention, linear_no_bias, linear_zero
 
@@ -18,7 +18,9 @@ from .primitives import attention, linear_no_bias, linear_zero
 class TriangleMultiplication(nn.Module):
     """Triangle multiplicative update, outgoing or incoming (AF3 Algorithms 12 and 13).
 
-    ``forward(z [B, N, N, c_z], pair_mask [B, N, N]) -> [B, N, N, c_z]``, without the residual.
+    ``forward(z [B, N, N, c_z], pair_mask [B, N, N], residual) -> [B, N, N, c_z]``: the update, with
+    ``residual`` added to z. The mask scales the factors, as in Protenix; pairs of a token whose
+    pairs are all masked (padding) are not read and not updated.
     """
 
     outgoing: bool
@@ -35,32 +37,44 @@ class TriangleMultiplication(nn.Module):
         self.linear_g = linear_no_bias(c_z, c_z)
         self.linear_z = linear_zero(c_hidden, c_z)
 
-    def forward(self, z: Tensor, pair_mask: Tensor) -> Tensor:
-        z = self.layer_norm_in(z)
-        a = torch.sigmoid(self.linear_a_g(z)) * self.linear_a_p(z)
-        b = torch.sigmoid(self.linear_b_g(z)) * self.linear_b_p(z)
-        x = torch.ops.atmos.triangle_contraction(a, b, pair_mask, self.outgoing)
-        return torch.sigmoid(self.linear_g(z)) * self.linear_z(self.layer_norm_out(x))
+    def forward(self, z: Tensor, pair_mask: Tensor, residual: bool = False) -> Tensor:
+        return torch.ops.atmos.triangle_multiplication(
+            z,
+            pair_mask,
+            self.layer_norm_in.weight,
+            self.layer_norm_in.bias,
+            self.layer_norm_out.weight,
+            self.layer_norm_out.bias,
+            self.linear_a_p.weight,
+            self.linear_a_g.weight,
+            self.linear_b_p.weight,
+            self.linear_b_g.weight,
+            self.linear_g.weight,
+            self.linear_z.weight,
+            self.outgoing,
+            residual,
+            self.layer_norm_in.eps,
+        )
 
     @torch.jit.export
     def add_to(self, z: Tensor, pair_mask: Tensor) -> None:
         """Add the update to contiguous pairs z in place; without gradients."""
-        pairs = z.flatten(0, 2)
-        width = self.linear_a_p.out_features
-        a = z.new_empty([pairs.shape[0], width])
-        b = z.new_empty([pairs.shape[0], width])
-        for start, end in blocks_of(pairs.shape[0], 1):
-            x = self.layer_norm_in(pairs[start:end])
-            torch.mul(torch.sigmoid_(self.linear_a_g(x)), self.linear_a_p(x), out=a[start:end])
-            torch.mul(torch.sigmoid_(self.linear_b_g(x)), self.linear_b_p(x), out=b[start:end])
-        shape = [z.shape[0], z.shape[1], z.shape[2], width]
-        product = torch.ops.atmos.triangle_contraction(
-            a.view(shape), b.view(shape), pair_mask, self.outgoing
-        ).flatten(0, 2)
-        for start, end in blocks_of(pairs.shape[0], 1):
-            block = pairs[start:end]
-            gate = torch.sigmoid_(self.linear_g(self.layer_norm_in(block)))
-            block.addcmul_(gate, self.linear_z(self.layer_norm_out(product[start:end])))
+        torch.ops.atmos.triangle_multiplication_(
+            z,
+            pair_mask,
+            self.layer_norm_in.weight,
+            self.layer_norm_in.bias,
+            self.layer_norm_out.weight,
+            self.layer_norm_out.bias,
+            self.linear_a_p.weight,
+            self.linear_a_g.weight,
+            self.linear_b_p.weight,
+            self.linear_b_g.weight,
+            self.linear_g.weight,
+            self.linear_z.weight,
+            self.outgoing,
+            self.layer_norm_in.eps,
+        )
 
 
 class _GatedAttention(nn.Module):

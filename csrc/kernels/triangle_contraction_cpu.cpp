@@ -1,9 +1,7 @@
-// Picks the widest instruction set that both the build and the machine have. The environment variable
-// ATMOS_CPU_INSTRUCTION_SET (avx2 or generic) asks for a narrower one, for tests and comparisons.
-#include <stdlib.h>
-#include <string.h>
-
+// The triangle contraction in the instruction set of this machine.
 #include "triangle_contraction_cpu.h"
+
+#include "cpu_instruction_set.h"
 
 namespace atmos_tc {
 
@@ -22,37 +20,18 @@ ATMOS_DECLARE_ISA(avx512)
 namespace {
 
 struct Implementation {
-  const char* name;
   atmos_tc_cpu_plan (*make_plan)(const atmos_tc_problem&, int64_t);
   void (*run)(const atmos_tc_problem&, const atmos_tc_cpu_plan&, int64_t, int64_t, void*);
 };
 
+Implementation implementation() {
+  switch (instruction_set()) {
 #ifdef ATMOS_HAVE_X86
-// 2: up to AVX-512, 1: up to AVX2, 0: the generic code.
-int widest_allowed() {
-  const char* asked = getenv("ATMOS_CPU_INSTRUCTION_SET");
-  if (asked != nullptr && strcmp(asked, "generic") == 0) return 0;
-  if (asked != nullptr && strcmp(asked, "avx2") == 0) return 1;
-  return 2;
-}
+    case InstructionSet::kAvx512: return {avx512::make_plan, avx512::run};
+    case InstructionSet::kAvx2: return {avx2::make_plan, avx2::run};
 #endif
-
-Implementation choose() {
-#ifdef ATMOS_HAVE_X86
-  const int widest = widest_allowed();
-  __builtin_cpu_init();
-  if (widest >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return {"avx512", avx512::make_plan, avx512::run};
-  if (widest >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"avx2", avx2::make_plan, avx2::run};
-#endif
-  return {"generic", generic::make_plan, generic::run};
-}
-
-const Implementation& implementation() {
-  static const Implementation chosen = choose();
-  return chosen;
+    default: return {generic::make_plan, generic::run};
+  }
 }
 
 }  // namespace
@@ -68,4 +47,6 @@ extern "C" void atmos_tc_cpu_run(const atmos_tc_problem* problem, const atmos_tc
   atmos_tc::implementation().run(*problem, *plan, begin, end, workspace);
 }
 
-extern "C" const char* atmos_tc_cpu_isa(void) { return atmos_tc::implementation().name; }
+extern "C" const char* atmos_tc_cpu_isa(void) {
+  return atmos_tc::name_of(atmos_tc::instruction_set());
+}

@@ -13,8 +13,7 @@
 // cache), block by block of the sum; the sums of the tiles wait in the first-level cache and are
 // written to the output once, rounded and masked.
 
-#include <string.h>
-
+#include "cpu_vectors.h"
 #include "triangle_contraction_cpu.h"
 
 namespace atmos_tc {
@@ -34,44 +33,6 @@ constexpr int64_t kGroupBytes = 128;
 // Packing reads this many terms ahead: strides of a whole pair defeat the hardware's prefetch.
 constexpr int64_t kPrefetchTerms = 8;
 constexpr int64_t kAlign = 64;
-
-template <class Acc>
-struct Vector {
-  typedef Acc type __attribute__((vector_size(ATMOS_VECTOR_BYTES), aligned(sizeof(Acc)), may_alias));
-  static constexpr int width = ATMOS_VECTOR_BYTES / sizeof(Acc);
-};
-
-struct BFloat16 {
-  uint16_t bits;
-};
-
-static inline float widen(float value) { return value; }
-static inline double widen(double value) { return value; }
-static inline float widen(BFloat16 value) {
-  const uint32_t bits = uint32_t(value.bits) << 16;
-  float result;
-  memcpy(&result, &bits, sizeof(result));
-  return result;
-}
-
-static inline void narrow(float value, float* to) { *to = value; }
-static inline void narrow(double value, double* to) { *to = value; }
-// Round to nearest even; a NaN stays a (quiet) NaN.
-static inline void narrow(float value, BFloat16* to) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof(bits));
-  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-  to->bits = value != value ? uint16_t((bits >> 16) | 0x40u) : uint16_t(rounded);
-}
-
-template <class T>
-struct Accumulate {
-  typedef T type;
-};
-template <>
-struct Accumulate<BFloat16> {
-  typedef float type;
-};
 
 static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }

@@ -4,6 +4,8 @@
 
 #ifdef ATMOS_WITH_CUDA
 #include <dlfcn.h>
+
+#include <type_traits>
 #endif
 
 namespace atmos {
@@ -37,12 +39,24 @@ Opened open_library() {
     result.error = dlerror();
     return result;
   }
-  result.functions.run =
-      reinterpret_cast<decltype(CudaFunctions::run)>(dlsym(handle, "atmos_tc_cuda_run"));
-  result.functions.error_string = reinterpret_cast<decltype(CudaFunctions::error_string)>(
-      dlsym(handle, "atmos_cuda_error_string"));
-  if (result.functions.run == nullptr || result.functions.error_string == nullptr)
-    result.error = path + " lacks a function of this version of atmos_openmm";
+  bool complete = true;
+  const auto find = [&](const char* name, auto& function) {
+    function = reinterpret_cast<std::decay_t<decltype(function)>>(dlsym(handle, name));
+    complete = complete && function != nullptr;
+  };
+  CudaFunctions& functions = result.functions;
+  find("atmos_tc_cuda_run", functions.run);
+  find("atmos_cuda_error_string", functions.error_string);
+  find("atmos_cuda_error_string", functions.layer.error_string);
+  find("atmos_tl_cuda_plan", functions.layer.plan);
+  find("atmos_tl_cuda_nodes", functions.layer.nodes);
+  find("atmos_tl_cuda_project", functions.layer.project);
+  find("atmos_tl_cuda_finish", functions.layer.finish);
+  find("atmos_tl_cuda_output_backward", functions.layer.output_backward);
+  find("atmos_tl_cuda_input_backward", functions.layer.input_backward);
+  find("atmos_tl_cuda_weight_gradient", functions.layer.weight_gradient);
+  find("atmos_tl_cuda_sum", functions.layer.sum);
+  if (!complete) result.error = path + " lacks a function of this version of atmos_openmm";
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/triangle_contraction_cuda.h"
+#include "triangle_layer_steps.h"
 
 namespace atmos {
 
@@ -22,6 +23,7 @@ CudaLibraryState cuda_library_state();
 struct CudaFunctions {
   decltype(&atmos_tc_cuda_run) run = nullptr;
   decltype(&atmos_cuda_error_string) error_string = nullptr;
+  TriangleLayerFunctions layer;
 };
 
 // Raises with the reason when the library cannot be used.

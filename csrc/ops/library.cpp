@@ -6,6 +6,7 @@
 
 #include "cuda_library.h"
 #include "kernels/triangle_contraction_cpu.h"
+#include "triangle_layer.h"
 
 namespace atmos {
 namespace {
@@ -33,8 +34,19 @@ std::string library_info() {
   return info + "}";
 }
 
+std::string route_name(const Tensor& z, int64_t hidden) {
+  return triangle_route(z, hidden) == TriangleRoute::kKernel ? "kernel" : "reference";
+}
+
 }  // namespace
 }  // namespace atmos
+
+#define ATMOS_TENSORS                                                                          \
+  "Tensor norm_in_weight, Tensor norm_in_bias, Tensor norm_out_weight, Tensor norm_out_bias, " \
+  "Tensor linear_a_p, Tensor linear_a_g, Tensor linear_b_p, Tensor linear_b_g, "               \
+  "Tensor linear_g, Tensor linear_z, bool outgoing, "
+#define ATMOS_PARAMETERS ATMOS_TENSORS "bool residual, float epsilon)"
+#define ATMOS_IN_PLACE_PARAMETERS ATMOS_TENSORS "float epsilon)"
 
 TORCH_LIBRARY(atmos, m) {
   m.def("library_info() -> str", atmos::library_info);
@@ -44,4 +56,22 @@ TORCH_LIBRARY(atmos, m) {
       "triangle_contraction_backward(Tensor grad, Tensor a, Tensor b, Tensor mask, bool outgoing)"
       " -> (Tensor, Tensor)",
       {at::Tag::pt2_compliant_tag});
+
+  m.def("triangle_multiplication(Tensor z, Tensor mask, " ATMOS_PARAMETERS " -> Tensor",
+        {at::Tag::pt2_compliant_tag});
+  // Adds the update to z in place; without gradients.
+  m.def("triangle_multiplication_(Tensor(a!) z, Tensor mask, " ATMOS_IN_PLACE_PARAMETERS " -> ()",
+        {at::Tag::pt2_compliant_tag});
+  m.def("triangle_multiplication_forward(Tensor z, Tensor mask, " ATMOS_PARAMETERS
+        " -> (Tensor, Tensor)",
+        {at::Tag::pt2_compliant_tag});
+  m.def("triangle_multiplication_backward(Tensor grad, Tensor z, Tensor mask, Tensor x, "
+        ATMOS_PARAMETERS
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "
+        "Tensor)",
+        {at::Tag::pt2_compliant_tag});
+  // "kernel" or "reference": what triangle_multiplication does with such a z and hidden width.
+  m.def("triangle_multiplication_route(Tensor z, int hidden) -> str");
+  m.impl("triangle_multiplication_route", c10::DispatchKey::CompositeExplicitAutograd,
+         TORCH_FN(atmos::route_name));
 }

@@ -105,14 +105,6 @@ void check_triangle_gradient(const Tensor& grad, const Tensor& a) {
               "; expected the device of a, ", a.device(), ".");
 }
 
-Tensor with_contiguous_channels(const Tensor& tensor) {
-  return tensor.stride(3) == 1 || tensor.size(3) == 1 ? tensor : tensor.contiguous();
-}
-
-Tensor mask_for_kernel(const Tensor& mask, at::ScalarType dtype) {
-  return mask.to(dtype == at::kDouble ? at::kDouble : at::kFloat);
-}
-
 // out[i,j] = sum_k a[i,k] b[j,k]   or   sum_k a[k,i] b[k,j]
 atmos_tc_problem forward_problem(const Tensor& a, const Tensor& b, const Tensor& mask,
                                  bool outgoing, const Tensor& out) {

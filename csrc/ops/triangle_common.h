@@ -21,8 +21,12 @@ void check_triangle_gradient(const Tensor& grad, const Tensor& a);
 
 // Tensors as the kernels want them: channels contiguous, the mask in the accumulation type.
 // Pair and batch strides are kept as they are.
-Tensor with_contiguous_channels(const Tensor& tensor);
-Tensor mask_for_kernel(const Tensor& mask, at::ScalarType dtype);
+inline Tensor with_contiguous_channels(const Tensor& tensor) {
+  return tensor.stride(3) == 1 || tensor.size(3) == 1 ? tensor : tensor.contiguous();
+}
+inline Tensor mask_for_kernel(const Tensor& mask, at::ScalarType dtype) {
+  return mask.to(dtype == at::kDouble ? at::kDouble : at::kFloat);
+}
 
 // Problems over prepared tensors. Outputs are contiguous and of the dtype of a.
 atmos_tc_problem forward_problem(const Tensor& a, const Tensor& b, const Tensor& mask,
