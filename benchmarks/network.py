@@ -144,7 +144,8 @@ def main() -> None:
     rows.append({"kind": "build"} | built)
     met = "met" if built["seconds"] <= BUILD_BOUND_SECONDS else "not met"
     print(f"\nBuilding {built['parameters'] / 1e6:.0f} M parameters: {built['seconds']:.2f} s on "
-          f"one thread; bound {BUILD_BOUND_SECONDS:g} s ({met})")
+          f"one thread, {built['cpu']:.2f} s of processor time; bound {BUILD_BOUND_SECONDS:g} s "
+          f"({met})")
     if options.json:
         settings = {name: value for name, value in vars(options).items() if name != "json"} | {
             "date": datetime.date.today().isoformat(), "machine": platform.machine(),

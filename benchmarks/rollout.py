@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=BUNDLED)
     parser.add_argument("--sequence", default="ACE-ALA-NME")
-    parser.add_argument("--frames", type=int, default=10000)
+    parser.add_argument("--frames", type=int, default=10000, help="0 leaves the row out")
     parser.add_argument("--minutes", type=float, default=20.0, help="at most, for each row")
     parser.add_argument("--full-sequence", default="ACE-ALA-TRP-LYS-GLY-NME")
     parser.add_argument("--full-frames", type=int, default=60)
@@ -115,12 +115,14 @@ def main() -> None:
     print("| network | frames | processor, ms a frame: first | last | ratio | wall: first | last "
           "| memory, MB: first | last | largest latent |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    rows = {}
-    features, start = peptide(options.sequence)
-    module = bind(load_model(options.model), features)
-    rows["small"] = roll_out(module, start, options.frames, 60.0 * options.minutes)
-    show(f"small, {options.sequence}", rows["small"])
-    del module
+    rows: dict[str, Any] = {}
+    if options.frames:
+        features, start = peptide(options.sequence)
+        module = bind(load_model(options.model), features)
+        rows["small"] = roll_out(module, start, options.frames, 60.0 * options.minutes)
+        show(f"small, {options.sequence}", rows["small"])
+        save(options, rows)
+        del module
     if options.full_frames:
         features, start = peptide(options.full_sequence)
         torch.manual_seed(SEED)
@@ -129,11 +131,16 @@ def main() -> None:
         module = bind_network(AtmosModel(config), features, config)
         rows["full"] = roll_out(module, start, options.full_frames, 60.0 * options.minutes)
         show(f"full, {options.full_sequence}", rows["full"])
+        save(options, rows)
+
+
+def save(options: argparse.Namespace, rows: dict[str, Any]) -> None:
+    """Write what there is, so that a long run that is cut off leaves its finished rows."""
     if options.json:
         settings = {name: str(value) for name, value in vars(options).items() if name != "json"}
+        settings["model"] = options.model.name
         figures = {"settings": settings, "load": os.getloadavg()[0], "rows": rows}
-        text = json.dumps(figures, indent=1)
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
