@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from triangle_host import FRESH_PROCESS, Given, compile_host
 from triangle_layer import make, plain, values_and_gradients
 
 from atmos_openmm.model.triangle import TriangleMultiplication
@@ -140,30 +140,6 @@ def test_the_model_is_the_plain_layer():
     assert_same_numbers(results(network, network, z, mask), expected)
 
 
-FRESH_PROCESS = """
-import sys, warnings, torch
-warnings.simplefilter("error")
-warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated")
-torch.ops.load_library(sys.argv[1])
-assert not any(name.startswith("atmos_openmm") for name in sys.modules)
-module = torch.jit.load(sys.argv[2])
-given = torch.jit.load(sys.argv[3])
-z = given.z.detach().requires_grad_()
-out = module(z, given.mask)
-out.square().sum().backward()
-torch.save([out.detach(), z.grad] + [p.grad for p in module.parameters()], sys.argv[4])
-"""
-
-
-class Given(torch.nn.Module):
-    """Tensors in a form that C++ reads too."""
-
-    def __init__(self, z: torch.Tensor, mask: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("z", z)
-        self.register_buffer("mask", mask)
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A scripted network and its inputs in files, and what they must give."""
@@ -186,27 +162,7 @@ def test_a_saved_module_has_its_gradient_in_a_fresh_process(saved):
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_a_saved_module_has_its_gradient_in_a_cpp_program(saved):
     folder, expected = saved
-    torch_folder = Path(torch.__file__).parent
-    program = folder / "host"
-    subprocess.run(
-        [
-            "c++",
-            "-std=c++20",
-            "-O0",
-            f"-isystem{torch_folder}/include",
-            f"-isystem{torch_folder}/include/torch/csrc/api/include",
-            str(Path(__file__).with_name("triangle_host.cpp")),
-            f"-L{torch_folder}/lib",
-            f"-Wl,-rpath,{torch_folder}/lib",
-            "-Wl,--no-as-needed",
-            "-ltorch_cpu",
-            "-lc10",
-            "-ldl",
-            "-o",
-            str(program),
-        ],
-        check=True,
-    )
+    program = compile_host(folder)
     files = [str(folder / name) for name in ("network.pt", "given.pt", "cpp.pt")]
     subprocess.run([str(program), str(library_path()), *files], check=True)
     found = torch.jit.load(files[2])

@@ -23,13 +23,15 @@ int main(int count, char** arguments) {
   torch::jit::Module results("Results");
   int number = 0;
   const auto add = [&](const at::Tensor& tensor) {
-    // Three digits, so that names sort as they were added.
-    const std::string name = "t" + std::to_string(100 + number++);
+    // All of five digits, so that names sort as they were added.
+    const std::string name = "t" + std::to_string(10000 + number++);
     results.register_buffer(name, tensor.detach().clone());
   };
   add(out);
   add(z.grad());
-  for (const at::Tensor& parameter : module.parameters()) add(parameter.grad());
+  for (const at::Tensor& parameter : module.parameters()) {
+    if (parameter.grad().defined()) add(parameter.grad());
+  }
   results.save(arguments[4]);
   return 0;
 }
