@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
+from importlib import resources
 
 import numpy as np
 import openmm
@@ -212,3 +213,11 @@ def test_unknown_format_version(model_file, tmp_path) -> None:
     rewritten(model_file, path, change)
     with pytest.raises(ModelFileError, match="format version 99"):
         load_model(path)
+
+
+def test_the_bundled_model_holds_the_code_of_the_layer_operator() -> None:
+    """An archive keeps the code that it was exported with, so it has to be written anew."""
+    path = resources.files("atmos_openmm") / "models" / "capped-amino-acids.atmos"
+    with zipfile.ZipFile(str(path)) as archive:
+        code = b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".py"))
+    assert b"triangle_multiplication" in code and b"triangle_contraction" not in code

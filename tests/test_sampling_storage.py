@@ -39,7 +39,7 @@ def open_run():
 
 def topology(atoms=ATOMS, box=None):
     made = app.Topology()
-    residue = made.addResidue("XXX", made.addChain())
+    residue = made.addResidue("MOL", made.addChain())
     for index in range(atoms):
         made.addAtom(f"C{index}", app.element.carbon, residue)
     if box is not None:
