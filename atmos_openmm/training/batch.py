@@ -1,0 +1,60 @@
+"""What the losses see of one draw."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..model.features import ModelFeatures
+
+
+class Batch(NamedTuple):
+    """B rollouts of L jumps of one molecule, or of a crop of it: A atoms, N tokens.
+
+    A structure without time has L = 0: one frame, and no history.
+
+    Attributes
+    ----------
+    name: str
+        Of the molecule, for messages.
+    features: ModelFeatures
+        Of one molecule, without padding.
+    positions: Tensor [L + 1, B, A, 3]
+        Frames, angstrom, each centred on the atoms that were seen.
+    resolved: Tensor [A]
+        1 for atoms that were seen; the coordinates of the others are placeholders.
+    lag_ps, temperature_kelvin: Tensor [L, B]
+    ligand: Tensor [A]
+        1 for atoms of ligands, 0 for those of polymers.
+    bonds: Tensor [M, 2] int64
+    centres: Tensor [N] int64
+        Each token's representative atom (CB; CA of glycine; the first heavy atom).
+    """
+
+    name: str
+    features: ModelFeatures
+    positions: Tensor
+    resolved: Tensor
+    lag_ps: Tensor
+    temperature_kelvin: Tensor
+    ligand: Tensor
+    bonds: Tensor
+    centres: Tensor
+
+    @property
+    def jumps(self) -> int:
+        """Jumps of a rollout, L."""
+        return self.lag_ps.shape[0]
+
+    def to(self, device: object, *, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+
+        def moved(value: Tensor) -> Tensor:
+            return value.to(device, non_blocking=non_blocking)  # type: ignore[call-overload]
+
+        return Batch(
+            self.name,
+            ModelFeatures(*(moved(v) for v in self.features)),
+            *(moved(v) for v in self[2:]),  # type: ignore[arg-type]
+        )
