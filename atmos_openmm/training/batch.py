@@ -12,7 +12,9 @@ from ..model.features import ModelFeatures
 class Batch(NamedTuple):
     """B rollouts of L jumps of one molecule, or of a crop of it: A atoms, N tokens.
 
-    A structure without time has L = 0: one frame, and no history.
+    A rollout starts from its first frame, which is encoded. Structures without time have no such
+    frame: one jump from the latent of zeros ("no history") with a lag without memory leads to
+    them, so that static and moving frames train the same path through T_theta to D_theta.
 
     Attributes
     ----------
@@ -20,7 +22,7 @@ class Batch(NamedTuple):
         Of the molecule, for messages.
     features: ModelFeatures
         Of one molecule, without padding.
-    positions: Tensor [L + 1, B, A, 3]
+    positions: Tensor [L + 1, B, A, 3], or [1, B, A, 3] for structures without time (L = 1)
         Frames, angstrom, each centred on the atoms that were seen.
     resolved: Tensor [A]
         1 for atoms that were seen; the coordinates of the others are placeholders.
@@ -46,6 +48,11 @@ class Batch(NamedTuple):
     def jumps(self) -> int:
         """Jumps of a rollout, L."""
         return self.lag_ps.shape[0]
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the first frame is one to start from."""
+        return self.positions.shape[0] > self.jumps
 
     def to(self, device: object, *, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
