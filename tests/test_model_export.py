@@ -153,6 +153,21 @@ def test_configuration_round_trip_and_unknown_names() -> None:
         ModelConfig.from_dict({"widths": 3})
 
 
+def test_files_are_reproducible_and_name_no_source_files(model_file, tmp_path) -> None:
+    """The bundled model too: what it was exported from is nobody's business."""
+    again = tmp_path / "again.atmos"
+    save_model(again, network(), declaration())
+    assert again.read_bytes() == model_file.read_bytes()
+    bundled = resources.files("atmos_openmm") / "models" / "capped-amino-acids.atmos"
+    for path in (str(model_file), str(bundled)):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            content = b"".join(archive.read(name) for name in names)
+        assert {name.split("/")[0] for name in names} == {"model"}
+        # Raw numbers spell a few letters by chance, not these.
+        assert not [n for n in names if "debug" in n] and b"site-packages" not in content
+
+
 def test_truncated_file(model_file, tmp_path) -> None:
     content = model_file.read_bytes()
     broken = tmp_path / "broken.atmos"

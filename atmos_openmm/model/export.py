@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +24,8 @@ from .config import ModelConfig
 
 FORMAT_VERSION = 1
 METADATA = "atmos.json"
+ARCHIVE = "model"
+"""The folder that holds every record of the archive."""
 
 
 class ModelFileError(ValueError):
@@ -166,10 +170,33 @@ def save_model(path: Path, model: torch.nn.Module, capabilities: Capabilities) -
     values = asdict(capabilities) | {"weights_sha256": weights_sha256(scripted)}
     declared = Capabilities(**values)
     path = Path(path)
-    temporary = path.with_name(path.name + ".new")
-    torch.jit.save(scripted, str(temporary), _extra_files={METADATA: declared.to_json()})
-    os.replace(temporary, path)
+    written, temporary = (path.with_name(path.name + end) for end in (".script", ".new"))
+    try:
+        torch.jit.save(scripted, str(written), _extra_files={METADATA: declared.to_json()})
+        copy_without_debug_records(written, temporary)
+        os.replace(temporary, path)
+    finally:
+        written.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return declared
+
+
+def copy_without_debug_records(source: Path, target: Path) -> None:
+    """Copy a TorchScript archive without the records that name source files of this machine.
+
+    The archive's own code stays, and errors refer to it. The records' folder gets one name and
+    they get one date, so that the same network makes the same file.
+    """
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.infolist():
+            if entry.filename.endswith(".debug_pkl"):
+                continue
+            made = zipfile.ZipInfo(ARCHIVE + "/" + entry.filename.split("/", 1)[1])
+            made.file_size = entry.file_size  # decides on the format for large files
+            with old.open(entry) as record, new.open(made, "w") as copy:
+                shutil.copyfileobj(record, copy)
+    with open(target, "rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def load_model(path: str | os.PathLike[str]) -> LoadedModel:
