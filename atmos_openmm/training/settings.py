@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import sys
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +10,7 @@ from typing import Any, Literal
 
 from ..data.sources import DATASETS
 from ..model.config import ModelConfig, full, small
+from .settings_values import build, override, parse, to_toml
 
 __all__ = [
     "BUNDLED",
@@ -178,6 +175,13 @@ class OptimizerSettings:
     clip: float = 1.0
     ema_decay: float = 0.999
 
+    def __post_init__(self) -> None:
+        if not self.clip > 0.0:
+            raise ValueError(f"optimizer.clip is {self.clip}; expected above 0.")
+        for name, value in (("ema_decay", self.ema_decay), *(("betas", b) for b in self.betas)):
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"optimizer.{name} is {value}; expected 0 to below 1.")
+
 
 @dataclass(frozen=True)
 class ValidationSettings:
@@ -231,6 +235,8 @@ class TrainingSettings:
         Of weights, draws and noise.
     checkpointing: bool
         Compute activations anew in the backward pass instead of keeping them.
+    log_every: int
+        Steps between rows of the logs.
     optimizer: OptimizerSettings
     validation: ValidationSettings
     """
@@ -240,6 +246,7 @@ class TrainingSettings:
     atoms: Literal["all", "heavy"] = "all"
     seed: int = 1
     checkpointing: bool = False
+    log_every: int = 50
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
 
@@ -248,6 +255,7 @@ class TrainingSettings:
             raise ValueError("The settings have no stage; expected at least one [[stages]].")
         if self.atoms not in ("all", "heavy"):
             raise ValueError(f"atoms is {self.atoms!r}; expected 'all' or 'heavy'.")
+        _at_least("training", "log_every", self.log_every, 1)
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"Stages are named {names}; expected different names.")
@@ -274,8 +282,16 @@ class TrainingSettings:
         if base not in BUNDLED:
             raise ValueError(f"model.base is {base!r}; expected one of {', '.join(BUNDLED)}.")
         start = (small if base == "small" else full)().to_dict()
-        config = ModelConfig.from_dict(start | model)
-        return _build(TrainingSettings, {**given, "model": config}, "")
+        config = build(ModelConfig, start | model, "model.")
+        return build(TrainingSettings, {**given, "model": config}, "")
+
+    def to_toml(self) -> str:
+        """Return the settings as a configuration file, the network's by what differs."""
+        values = self.to_dict()
+        base = "small" if self.model.coordinates == "invariant" else "full"
+        start = (small if base == "small" else full)().to_dict()
+        differing = {k: v for k, v in values.pop("model").items() if v != start[k]}
+        return to_toml(values | {"model": {"base": base} | differing})
 
 
 def read_settings(
@@ -301,7 +317,6 @@ def read_settings(
     FileNotFoundError
         Neither a bundled configuration nor a file.
     """
-    toml = _toml()
     path = bundled_path(str(source)) if str(source) in BUNDLED else Path(source)
     if text is None:
         if not path.is_file():
@@ -310,12 +325,9 @@ def read_settings(
                 "TOML file."
             )
         text = path.read_text(encoding="utf-8")
-    try:
-        values = toml.loads(text)
-    except toml.TOMLDecodeError as error:
-        raise ValueError(f"{source} is no valid TOML: {error}.") from error
-    for override in overrides:
-        _override(values, override)
+    values = parse(text, str(source))
+    for item in overrides:
+        override(values, item)
     try:
         return TrainingSettings.from_dict(values)
     except ValueError as error:
@@ -327,96 +339,6 @@ def bundled_path(name: str) -> Path:
     return Path(__file__).with_name("configurations") / f"{name}.toml"
 
 
-def _toml() -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    toml = _toml()
-    try:
-        value = toml.loads(f"value = {text.strip()}")["value"] if separator else None
-    except toml.TOMLDecodeError:
-        value = text.strip()  # a bare word is a string
-    if value is None:
-        raise ValueError(f"{override!r} is no setting; expected key=value.")
-    *path, last = key.strip().split(".")
-    places: list[Any] = [values]
-    for name in path:
-        found = []
-        for place in places:
-            if isinstance(place, list):
-                found += [item for item in place if name in ("all", item.get("name"))]
-            else:
-                found.append(place.setdefault(name, {}))
-        places = found
-    if not places:
-        raise ValueError(f"{override!r}: there is no stage of that name.")
-    for place in places:
-        if not isinstance(place, dict):
-            raise ValueError(f"{override!r} names no single setting; see the configuration file.")
-        place[last] = value
-
-
 def _at_least(where: str, name: str, value: float, least: float) -> None:
     if not value >= least:
         raise ValueError(f"{where}: {name} is {value}; expected at least {least}.")
-
-
-def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    """Build a dataclass from plain values, checking names and types."""
-    hints = typing.get_type_hints(kind)
-    known = {item.name: item for item in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(
-            f"{where}{unknown[0]} is no setting; expected some of {', '.join(sorted(known))}."
-        )
-    missing = [
-        name
-        for name, item in known.items()
-        if name not in values
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"{where}{missing[0]} is missing.")
-    return kind(
-        **{name: _value(hints[name], value, where + name) for name, value in values.items()}
-    )
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """Return a plain value as the type of a field."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _value(next(a for a in arguments if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, hint):  # type: ignore[arg-type]
-            return value
-        if isinstance(value, Mapping):
-            return _build(hint, value, where + ".")
-    elif origin is Literal:
-        if value in arguments:
-            return value
-        hint = " or ".join(repr(a) for a in arguments)
-    elif origin is tuple and isinstance(value, (list, tuple)):
-        if arguments[-1] is Ellipsis:
-            return tuple(_value(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-        if len(value) == len(arguments):
-            pairs = zip(arguments, value, strict=True)
-            return tuple(_value(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(pairs))
-    elif origin is not None and isinstance(value, Mapping):
-        return {str(k): _value(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif hint in (int, str, bool) and type(value) is hint:
-        return value
-    expected = "a list" if origin is tuple else getattr(hint, "__name__", str(hint))
-    raise ValueError(f"{where} is {value!r}; expected {expected}.")
