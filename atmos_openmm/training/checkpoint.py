@@ -3,50 +3,54 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-FORMAT = "atmos-openmm-training"
+from .weights_file import FORMAT, write_tensors
+
+CHECKPOINT = "checkpoint.safetensors"
+"""In a training folder: what a run goes on from."""
+
+BEST = "best.safetensors"
+"""In a training folder: the averaged weights of the last stage's best validation."""
 
 
 def save_checkpoint(
     path: Path,
     model: torch.nn.Module,
-    ema: dict[str, Tensor],
+    ema: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
-) -> None:
+    state: Mapping[str, Any],
+) -> int:
     """Write a checkpoint so that a kill at any time leaves the old or the new one.
 
     Parameters
     ----------
     path: Path
         File to write (``.safetensors``; the JSON is in its metadata).
-    state: dict
-        Plain JSON: step, settings, best validation loss.
-    """
-    from safetensors.torch import save_file
+    state: mapping
+        Plain JSON: where the run is, its settings, what it has seen.
 
+    Returns
+    -------
+    int
+        Size of the file in bytes.
+
+    Raises
+    ------
+    OSError
+        If there is no room for it or it cannot be written; an older checkpoint stays.
+    """
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-    temporary = path.with_name(path.name + ".new")
-    metadata = {"format": FORMAT, "state": json.dumps(state)}
-    # safetensors refuses tensors that share memory.
-    save_file(
-        {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
-        str(temporary),
-        metadata,
-    )
-    with open(temporary, "rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+    return write_tensors(path, tensors, state)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -106,16 +110,26 @@ def laid_out_like(value: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like, dtype=value.dtype).copy_(value)
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put an optimizer's moments back."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, model: torch.nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put the moments of a checkpoint back, by the parameters' names.
+
+    Parameters that the optimizer has and the file does not (thawed by changed settings) start with
+    moments of zero; those that it no longer has are left out.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    saved = part(dict(tensors), "optimizer")
     state = optimizer.state_dict()
+    state["state"] = {}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    values: dict[int, dict[str, Tensor]] = {}
-    for key, value in part(tensors, "optimizer").items():
-        index, name = key.split(".", 1)
-        parameter = parameters[int(index)]
-        if value.shape == parameter.shape:
-            value = laid_out_like(value, parameter)
-        values.setdefault(int(index), {})[name] = value
-    state["state"] = values
+    for index, parameter in enumerate(parameters):
+        values = {}
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            value = saved.get(f"{key}.{names[parameter]}")
+            if value is not None:
+                same = value.shape == parameter.shape and key != "step"
+                values[key] = laid_out_like(value, parameter) if same else value
+        if values:
+            state["state"][index] = values
     optimizer.load_state_dict(state)

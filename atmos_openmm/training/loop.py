@@ -224,7 +224,7 @@ class Trainer:
         ema = part(tensors, "ema")
         own = self.model.state_dict()
         self.ema = {name: laid_out_like(ema[name], value) for name, value in own.items()}
-        restore_optimizer(self.optimizer, tensors)
+        restore_optimizer(self.optimizer, self.model, tensors)
         self.step = int(state["step"])
         self.best = float(state["best"])
         self.stale = int(state["stale"])

@@ -1,4 +1,4 @@
-"""Write a checkpoint that holds weights and no optimizer, one tensor at a time."""
+"""Write safetensors files with JSON in their metadata, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import FORMAT
-
-_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
+FORMAT = "atmos-openmm-training"
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
 _ALIGNMENT = 8  # of the data in a safetensors file
 
 
-def write_weights(
+def write_tensors(
     path: Path,
     tensors: Mapping[str, Tensor],
     state: Mapping[str, Any],
     *,
-    float32: bool = True,
+    float32: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write weights as a training checkpoint that a new run can start from.
+    """Write tensors and plain JSON so that a kill at any time leaves the old file or the new one.
 
-    The file is that of :func:`~.checkpoint.save_checkpoint` with the averaged weights (``ema.``)
-    alone. Tensors are converted and written one by one, so that weights mapped from another file
-    never are in memory as a whole. It appears under its name when it is complete; whatever goes
-    wrong, nothing is left behind.
+    Tensors are copied to the host and written one by one, so that neither weights on a GPU nor
+    weights mapped from another file ever are in memory as a whole. The file appears under its name
+    when it is complete; whatever goes wrong, an older one stays and nothing else is left behind.
+    What a killed process left (``.new``) is replaced.
 
     Parameters
     ----------
     path: Path
         File to write (``.safetensors``); one that exists is replaced.
     tensors: mapping of str to Tensor
-        Weights by the network's names.
     state: mapping
-        Plain JSON; ``settings`` holds the network's configuration as ``model``.
+        Plain JSON.
     float32: bool
         Write floating-point tensors of any precision as float32.
     progress: callable, optional
@@ -65,7 +69,7 @@ def write_weights(
     total = 0
     for name, value in tensors.items():
         size = value.numel() * dtypes[name].itemsize
-        header[f"ema.{name}"] = {
+        header[name] = {
             "dtype": _DTYPES[dtypes[name]],
             "shape": list(value.shape),
             "data_offsets": [total, total + size],
@@ -74,13 +78,14 @@ def write_weights(
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     needed = 8 + len(text) + total
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise OSError(
             f"{path.parent} has {free / 1e6:.0f} MB free and {path.name} takes "
             f"{needed / 1e6:.0f} MB. Make room, or name an output on another disk."
         )
-    temporary = path.with_name(path.name + ".new")
     try:
         with open(temporary, "wb") as handle:
             handle.write(len(text).to_bytes(8, "little"))
@@ -88,7 +93,7 @@ def write_weights(
             written = 0
             for name, value in tensors.items():
                 data = value.detach().to("cpu", dtypes[name]).contiguous().reshape(-1)
-                handle.write(data.numpy().data)
+                handle.write(data.view(torch.uint8).numpy().data)
                 written += data.numel() * data.element_size()
                 if progress is not None:
                     progress(written, total)
@@ -100,9 +105,37 @@ def write_weights(
         raise OSError(
             error.errno,
             f"{path} could not be written ({error.strerror}); it takes {needed / 1e6:.0f} MB. "
-            "Nothing was left of it: make room or name another output, and import again",
+            "Nothing was left of it, and an older file stays: make room or name another output, "
+            "and give the command again",
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return needed
+
+
+def write_weights(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    *,
+    float32: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write weights, without an optimizer, as a checkpoint that a new run can start from.
+
+    The file is that of :func:`~.checkpoint.save_checkpoint` with the averaged weights (``ema.``)
+    alone.
+
+    Parameters
+    ----------
+    path: Path
+    tensors: mapping of str to Tensor
+        Weights by the network's names.
+    state: mapping
+        Plain JSON; ``settings`` holds the network's configuration as ``model``.
+    float32, progress
+        Of :func:`write_tensors`, which also says what is returned and raised.
+    """
+    named = {f"ema.{name}": value for name, value in tensors.items()}
+    return write_tensors(path, named, state, float32=float32, progress=progress)
