@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import atom_blocks_of, in_blocks
+from .checkpointing import CheckpointedBlock
 from .features import ModelFeatures
 from .pairformer import Attention
 from .primitives import (
@@ -66,7 +67,7 @@ class AtomAttentionPairBias(nn.Module):
         return gate * from_queries(o, a.shape[1])
 
 
-class AtomTransformerBlock(nn.Module):
+class AtomTransformerBlock(CheckpointedBlock):
     """Windowed attention and conditioned transition, each with its residual.
 
     ``condition(c [B, A, c]) -> [B, A, 8 c]``; ``bias(p)`` as of the attention;

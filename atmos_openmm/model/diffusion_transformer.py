@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .blocks import blocks_of, in_blocks
+from .checkpointing import CheckpointedBlock
 from .pairformer import Attention
 from .primitives import (
     AdaptiveLayerNorm,
@@ -44,7 +45,7 @@ class TokenAttentionPairBias(nn.Module):
         return torch.sigmoid(self.linear_a_last(s)) * self.attention(a, a, bias)
 
 
-class DiffusionTransformerBlock(nn.Module):
+class DiffusionTransformerBlock(CheckpointedBlock):
     """Attention and conditioned transition, each with its residual (AF3 Algorithm 23).
 
     ``forward(a [B, N, c_a], s [B, N, c_s], bias [B, heads, N, N]) -> a``.

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .checkpointing import CheckpointedBlock
 from .features import ModelFeatures
 from .primitives import (
     AdaptiveLayerNorm,
@@ -123,7 +124,7 @@ class GeometricAtomAttention(nn.Module):
         return gate * out
 
 
-class AtomTransformerBlock(nn.Module):
+class AtomTransformerBlock(CheckpointedBlock):
     """Atom block without coordinates: attention and transition, each with its residual.
 
     ``condition(c [B, A, c]) -> [B, A, 6 c]``, then ``forward(q, condition, p, features)``.
@@ -150,7 +151,7 @@ class AtomTransformerBlock(nn.Module):
         return q + self.conditioned_transition_block(q, for_transition)
 
 
-class GeometricAtomBlock(nn.Module):
+class GeometricAtomBlock(CheckpointedBlock):
     """Atom block with coordinates: attention along directions and transition, with residuals.
 
     ``condition(c [B, A, c]) -> [B, A, 6 c]``, then

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checkpointing import CheckpointedBlock
 from .config import ModelConfig
 from .features import RESIDUE_TYPES, ModelFeatures
 from .pairformer import PairBlock, key_bias_of, pair_mask_of
@@ -83,7 +84,7 @@ class MSAStack(nn.Module):
         return m + self.transition_m(m)
 
 
-class MSABlock(nn.Module):
+class MSABlock(CheckpointedBlock):
     """One block of the alignment module; the last has no alignment update.
 
     ``forward(m, z, mask [B, M, N], pair_mask [B, N, N], key_bias) -> (m, z)``.

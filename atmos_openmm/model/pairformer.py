@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import blocks_of, in_blocks
+from .checkpointing import CheckpointedBlock
 from .primitives import (
     Linear,
     RowDropout,
@@ -111,7 +112,7 @@ class PairBlock(nn.Module):
         return self.update_pairs(z, pair_mask)
 
 
-class PairformerBlock(PairBlock):
+class PairformerBlock(CheckpointedBlock, PairBlock):
     """One Pairformer block (AF3 Algorithm 17, lines 2 to 8).
 
     ``forward(s [B, N, c_s], z [B, N, N, c_z], pair_mask [1 or B, N, N],
