@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from loss_cases import batch_of, generator, stage_of
 from model_support import TINY, TINY_CARTESIAN, jump_inputs, network, peptide, rotation
 from openmm import unit
 
@@ -18,7 +19,7 @@ from atmos_openmm.model.frame_encoder import FramePairs
 from atmos_openmm.model.sampler import SamplerSettings, default_sampler
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.training.losses import aligned, rollout_loss
+from atmos_openmm.training.rollout import encode_context, no_history, segment_losses
 
 LARGE, SMALL = "ACE-TRP-ALA-LYS-NME", "ACE-SER-NME"
 
@@ -223,31 +224,15 @@ def test_full_widths() -> None:
     assert count(model.distogram) == 8_256
 
 
-def test_alignment_of_the_loss_undoes_rigid_motions_and_no_mirror() -> None:
-    _, x = peptide(SMALL)
-    x = x.double()
-    mask = torch.ones(1, x.shape[1] + 2)
-    mask[:, -2:] = 0.0
-    target = padded(x, x.shape[1] + 2)
-    estimate = target @ rotation(5) + 7.0
-    estimate[:, -2:] = 1e3
-    back = aligned(target, estimate, mask)
-    torch.testing.assert_close(back[:, :-2], estimate[:, :-2], atol=1e-9, rtol=0)
-    mirror = estimate * torch.tensor([-1.0, 1.0, 1.0])
-    assert (aligned(target, mirror, mask) - mirror)[:, :-2].abs().max() > 0.5
-
-
 def test_every_parameter_of_the_cartesian_network_is_trained() -> None:
     features, x = peptide(SMALL)
     config = dataclasses.replace(TINY_CARTESIAN, msa_blocks=0)
     model = network(config).train()
-    static = model_features(features.tensors(), config)
     frames = torch.stack([x.expand(2, -1, -1) + 0.1 * k for k in range(3)])
-    lag, temperature = torch.full((2, 2), 20.0), torch.full((2, 2), 300.0)
-    generator = torch.Generator().manual_seed(0)
-    loss = rollout_loss(
-        model, model.context(static), static, frames, lag, temperature, 2, generator
-    )["loss"]
+    batch = batch_of(features, config, frames)
+    context = encode_context(model, batch, False)
+    start = no_history(model, batch)
+    loss = segment_losses(model, context, batch, start, 0, 2, stage_of(), generator())[0]["loss"]
     loss.backward()
     # The alignment's layers have nothing to do without an alignment.
     without = [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from loss_cases import batch_of, generator, stage_of
 from model_support import TINY, jump_inputs, network, peptide
 
 from atmos_openmm.model.features import model_features
-from atmos_openmm.training.losses import rollout_loss
+from atmos_openmm.training.rollout import encode_context, no_history, segment_losses
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +54,19 @@ def test_lags_far_outside_training_give_finite_frames(setting, lag_ps: float) ->
 
 
 def test_gradients_are_finite_also_for_coincident_atoms(setting) -> None:
-    model, static, _, x = setting
+    model, _, _, x = setting
     frames = torch.stack(
         [x.expand(2, -1, -1), torch.zeros(2, x.shape[1], 3), 50.0 * x.expand(2, -1, -1)]
     )
     lag = torch.tensor([[1.0, 400.0], [10.0, 1e4]])
+    batch = batch_of(peptide("ACE-ALA-NME")[0], TINY, frames, lag_ps=lag)
     model.zero_grad()
-    loss = rollout_loss(
-        model.train(),
-        model.context(static),
-        static,
-        frames,
-        lag,
-        torch.full((2, 2), 300.0),
-        3,
-        torch.Generator().manual_seed(0),
-    )["loss"]
+    model.train()
+    context = encode_context(model, batch, False)
+    start = no_history(model, batch)
+    loss = segment_losses(model, context, batch, start, 0, 2, stage_of(levels=3), generator())[0][
+        "loss"
+    ]
     loss.backward()
     model.eval()
     assert torch.isfinite(loss)

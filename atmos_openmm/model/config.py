@@ -51,7 +51,7 @@ class ModelConfig:
     sigma_data: float
         Standard deviation of the data in angstrom (EDM preconditioning).
     distogram_bins: int
-        Distance bins of the distogram head, over 2 to 22 angstrom.
+        Distance bins of the distogram head (:mod:`.distogram`).
     """
 
     coordinates: str = "invariant"
