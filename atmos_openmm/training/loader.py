@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..data.faults import DataFileError, DataFileWarning, Fault
+from ..data.faults import DataFileError, DataFileWarning, Fault, first_line
 from ..systems.errors import FeatureError
 from .draws import Draw, Drawer
 from .packed import PackedDraw
@@ -20,6 +20,8 @@ from .schedule import draws_of_rank
 
 __all__ = ["BatchLoader"]
 
+DIED = "DataLoader worker (pid"
+"""How torch's message about a worker that died begins."""
 AHEAD = 4
 """Draws that a worker has ready."""
 
@@ -57,8 +59,8 @@ class BatchLoader:
     Attributes
     ----------
     skipped: Counter of Fault
-        Molecules and frames that were left out (policy ``skip``), each with how often. A
-        `DataFileWarning` names each at its first time.
+        Molecules and runs that were left out (policy ``skip``), by the first fault of its kind,
+        with how often. A `DataFileWarning` names each at its first time.
     waited_seconds: float
         Spent in waiting for draws, the first step's included.
     first_seconds: float
@@ -75,7 +77,7 @@ class BatchLoader:
     DataFileError, FeatureError
         Policy ``stop``: from a worker as from this process, at the step that it belongs to.
     RuntimeError
-        A worker died; the message says of what.
+        A worker died, of a signal or for lack of memory.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class BatchLoader:
                 )
             )
         self.skipped: Counter[Fault] = Counter()
+        self._told: dict[tuple[str, str, str], Fault] = {}
         self.waited_seconds = 0.0
         self.first_seconds = 0.0
         self._since: float | None = None
@@ -137,6 +140,16 @@ class BatchLoader:
                 found = next(self._draws)
             except StopIteration:
                 raise RuntimeError("The loader is closed; make another one.") from None
+            except RuntimeError as error:
+                if not str(error).startswith(DIED):
+                    raise
+                self.close()
+                raise RuntimeError(
+                    f"A process that makes draws died at step {step} ({first_line(error)}): memory "
+                    "ran out, or a damaged file crashed the HDF5 library (`atmos-openmm data "
+                    "check` finds such files). Use fewer workers, or mend the data; the run can "
+                    "be continued."
+                ) from error
             if isinstance(found, Exception):
                 self.close()
                 raise found
@@ -152,8 +165,10 @@ class BatchLoader:
 
     def _tell(self, faults: tuple[Fault, ...]) -> None:
         for fault in faults:
-            self.skipped[fault] += 1
-            if self.skipped[fault] == 1:
+            # One run may have many such frames.
+            first = self._told.setdefault((fault.path, fault.entry, fault.kind), fault)
+            self.skipped[first] += 1
+            if self.skipped[first] == 1:
                 warnings.warn(f"Left out: {fault}", DataFileWarning, stacklevel=3)
 
     @property
