@@ -131,6 +131,29 @@ def test_error_of_a_network_that_answers_zero_is_one() -> None:
     assert float(losses["loss"]) == pytest.approx(1.25 * float(losses["denoising"]), rel=1e-6)
 
 
+@torch.no_grad()
+def test_the_centre_is_that_of_the_frame_which_the_invariant_decoder_sees() -> None:
+    """A fresh network answers with the noisy frame about the mean of all its atoms.
+
+    At a level far below a bond, the error is the noise, of unit size in units of the level, if the
+    target is seen from there too; stand-ins for unseen atoms move that mean by some tenths of an
+    angstrom, a hundred times the level.
+    """
+    model = AtmosModel(TINY).double().eval()
+    resolved = torch.ones(22)
+    resolved[[5, 6, 7]] = 0.0
+    positions = frames(4)
+    batch = static_batch(TINY, positions, resolved=resolved)
+    target = batch.positions[0]
+    noise = draw_decoder_noise(32, 22, target, generator())
+    level = (math.log(1e-3 / TINY.sigma_data) + 1.2) / 1.5
+    noise = noise._replace(level=torch.full_like(noise.level, level))
+    prepared = prepared_for(model, batch)
+    found = float(losses_of_noise(model, target, noise, prepared, batch, PLAIN)["denoising"])
+    # Of 19 atoms seen one is centring's; 32 x 54 squares: sqrt(2 / 1728) = 3.4 %, five of those.
+    assert found == pytest.approx(18 / 19, abs=0.17)
+
+
 def test_ligand_atoms_weigh_more() -> None:
     """A known error, of unit size in the network's output, of two groups of atoms."""
     ligand = torch.zeros(22)

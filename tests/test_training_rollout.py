@@ -352,6 +352,19 @@ def test_a_distogram_of_unknown_tokens_is_left_out(config) -> None:
 
 
 @BOTH
+@torch.no_grad()
+def test_the_frame_encoder_does_not_hear_autocast(config) -> None:
+    model, batch = network(config), dynamics(config, torch.float32)
+    context, start = encode_context(model, batch, True), no_history(model, batch)
+    seen: list[Tensor] = []
+    model.frame_encoder.register_forward_hook(lambda module, given, out: seen.extend(out))
+    segment_losses(model, context, batch, start, 0, 1, STAGE, generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        segment_losses(model, context, batch, start, 0, 1, STAGE, generator())
+    assert len(seen) == 4 and torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3])
+
+
+@BOTH
 def test_bfloat16_changes_losses_by_its_rounding(config) -> None:
     model = network(config)
     batch = dynamics(config, torch.float32)
