@@ -7,7 +7,13 @@ import torch
 from model_support import TINY_CARTESIAN, jump_inputs, network, peptide
 from torch import Tensor, nn
 
-from atmos_openmm.model.blocks import BLOCK_ATOM_PAIRS, BLOCK_PAIRS, blocks_of, in_blocks
+from atmos_openmm.model.blocks import (
+    BLOCK_ATOM_PAIRS,
+    BLOCK_PAIRS,
+    CUDA_BLOCKS,
+    blocks_of,
+    in_blocks,
+)
 from atmos_openmm.model.features import ModelFeatures, model_features
 from atmos_openmm.model.pairformer import PairformerBlock, PairformerStack
 from atmos_openmm.model.primitives import Transition
@@ -54,6 +60,12 @@ def test_blocks_cover_every_row_once(rows, in_row) -> None:
     blocks = blocks_of(rows, in_row)
     assert [row for start, end in blocks for row in range(start, end)] == list(range(rows))
     assert all(end - start == 1 or (end - start) * in_row <= BLOCK_PAIRS for start, end in blocks)
+
+
+def test_blocks_of_a_gpu_are_larger() -> None:
+    rows = 2 * CUDA_BLOCKS
+    assert len(blocks_of(rows, BLOCK_PAIRS)) == rows
+    assert blocks_of(rows, BLOCK_PAIRS, True) == [(0, rows // 2), (rows // 2, rows)]
 
 
 @SIZES

@@ -130,7 +130,7 @@ class AtomAttentionEncoder(nn.Module):
                 return self.linear_no_bias_z(self.layernorm_z(z))
             pairs = z.reshape(-1, z.shape[-1])
             narrow = z.new_empty([pairs.shape[0], weight.shape[0]])
-            for start, end in blocks_of(pairs.shape[0], 1):
+            for start, end in blocks_of(pairs.shape[0], 1, pairs.is_cuda):
                 narrow[start:end] = self.linear_no_bias_z(self.layernorm_z(pairs[start:end]))
             return narrow.view(z.shape[:-1] + weight.shape[:1])
         raise ValueError("An encoder without coordinates has no trunk.")
@@ -154,7 +154,7 @@ class AtomAttentionEncoder(nn.Module):
             return p + self.small_mlp(p)
         p.add_(keys)
         pairs = p.view(-1, p.shape[-1])
-        for start, end in atom_blocks_of(pairs.shape[0], 1):
+        for start, end in atom_blocks_of(pairs.shape[0], 1, pairs.is_cuda):
             block = pairs[start:end]
             block.add_(self.small_mlp(block))
         return p

@@ -98,7 +98,7 @@ class AtomTransformerBlock(CheckpointedBlock):
             return (self.bias(p) + mask).contiguous()
         batch, windows, n_q, n_k = p.shape[0], p.shape[1], p.shape[2], p.shape[3]
         result = p.new_empty([batch, windows, self.heads, n_q, n_k])
-        for start, end in atom_blocks_of(windows, n_q * n_k):
+        for start, end in atom_blocks_of(windows, n_q * n_k, p.is_cuda):
             result[:, start:end] = self.bias(p[:, start:end]) + mask[:, start:end]
         return result
 

@@ -62,7 +62,7 @@ class DiffusionConditioning(nn.Module):
         n = z.shape[1]
         pairs = torch.empty_like(z, memory_format=torch.contiguous_format)
         for m in range(z.shape[0]):
-            for start, end in blocks_of(n, n):
+            for start, end in blocks_of(n, n, z.is_cuda):
                 rows = torch.cat([z[m, start:end], position[m, start:end]], dim=-1)
                 pairs[m, start:end] = self.linear_no_bias_z(self.layernorm_z(rows))
         self.transition_z1.add_to(pairs)

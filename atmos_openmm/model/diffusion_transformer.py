@@ -107,7 +107,7 @@ class DiffusionTransformer(nn.Module):
         result = z.new_empty([blocks, batch, heads, n, n])
         key_bias = key_bias.expand(batch, 1, 1, n)
         for m in range(batch):
-            for start, end in blocks_of(n, n):
+            for start, end in blocks_of(n, n, z.is_cuda):
                 rows = F.layer_norm(z[m, start:end], [z.shape[-1]]).flatten(0, 1)
                 bias = torch.mm(weight, rows.t()).view(blocks, heads, end - start, n)
                 result[:, m, :, start:end] = bias + key_bias[m]

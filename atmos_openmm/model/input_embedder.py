@@ -85,7 +85,7 @@ class RelativePositionEncoding(nn.Module):
         n = chain.shape[1]
         z = columns.new_empty(by_residue.shape + columns.shape[1:])
         for m in range(z.shape[0]):
-            for start, end in blocks_of(n, n):
+            for start, end in blocks_of(n, n, z.is_cuda):
                 rows = F.embedding(by_residue[m, start:end], columns)
                 rows.add_(F.embedding(by_token[m, start:end], columns))
                 rows.addcmul_(same[m, start:end], entity_column)

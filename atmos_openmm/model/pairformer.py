@@ -69,7 +69,7 @@ class AttentionPairBias(nn.Module):
         n = z.shape[1]
         bias = z.new_empty([z.shape[0], self.attention.heads, n, n])
         for m in range(z.shape[0]):
-            for start, end in blocks_of(n, n):
+            for start, end in blocks_of(n, n, z.is_cuda):
                 rows = self.linear_nobias_z(self.layernorm_z(z[m, start:end]))
                 bias[m, :, start:end] = rows.movedim(-1, 0)
         return bias

@@ -101,7 +101,7 @@ class Transition(nn.Module):
     def add_to(self, x: Tensor) -> None:
         """Add the update to contiguous x in place; without gradients (:mod:`.blocks`)."""
         rows = x.flatten(0, -2)
-        for start, end in blocks_of(rows.shape[0], 1):
+        for start, end in blocks_of(rows.shape[0], 1, rows.is_cuda):
             block = rows[start:end]
             y = self.layernorm1(block)
             a = F.silu(self.linear_no_bias_a(y), inplace=True)

@@ -126,10 +126,10 @@ class TriangleAttention(nn.Module):
         bias = z.new_empty([heads, n, n])
         for m in range(z.shape[0]):
             pairs = z[m]
-            for start, end in blocks_of(n, n):
+            for start, end in blocks_of(n, n, z.is_cuda):
                 rows = self.layer_norm(pairs[start:end])
                 bias[:, start:end] = self.linear(rows).movedim(-1, 0)
-            for start, end in blocks_of(n, n):
+            for start, end in blocks_of(n, n, z.is_cuda):
                 rows = pairs[start:end]
                 mask_bias = 1e9 * (pair_mask[m, start:end].unsqueeze(1).unsqueeze(1) - 1.0)
                 row_bias = bias.unsqueeze(0) if whole else bias + mask_bias
