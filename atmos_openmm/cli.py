@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "Measure generated ensembles beside molecular dynamics by the field's metrics.",
     "simulate": "Make training trajectories of peptides with OpenMM.",
     "train": "Train a propagator from trajectory files.",
+    "adapt": "Fine-tune a model on your own short MD, and say whether it helped.",
     "export": "Turn a training checkpoint into a model file (.atmos).",
     "import-protenix": "Turn a Protenix checkpoint into weights that training starts from.",
     "info": "Show versions, platforms and what a model file can do.",

@@ -688,6 +688,19 @@ def bundled_models() -> list[str]:
     return sorted(path.stem for path in folder.glob("*.atmos"))
 
 
+def load_named_model(model: str | Path | LoadedModel) -> LoadedModel:
+    """
+    Load the model that a name of a bundled one or the path of an .atmos file stands for.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or the file is damaged
+    """
+    loaded: LoadedModel = _load(model)[1]
+    return loaded
+
+
 def _is_module(model: Any) -> bool:
     """Whether something is a TorchScript module (or quacks like a bound one)."""
     return hasattr(model, "propagate") and hasattr(model, "num_atoms")

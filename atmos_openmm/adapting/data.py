@@ -1,0 +1,373 @@
+"""The user's molecular dynamics: files of any kind to runs of one molecule."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.faults import DataFileError
+from ..data.frames import ArrayFrames
+from ..data.sample import Provenance, Sample
+from ..data.sources import detect, open_samples
+
+if TYPE_CHECKING:
+    import openmm
+    from openmm.app import Topology
+
+    from ..systems.features import MoleculeFeatures
+    from ..systems.inputs import Molecule
+
+__all__ = ["GivenMolecule", "MolecularDynamics", "Run", "read_dynamics"]
+
+#: Where trajectories of other programs are brought into this package's layout, in the folder.
+CONVERTED = "trajectories.h5"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trajectory.
+
+    Attributes
+    ----------
+    name: str
+    kind: str
+        ``dynamics``, or ``exchange``: frames of one temperature of a replica exchange.
+    positions_nm: float32 array [F, A, 3]
+    temperature_kelvin: float
+    spacing_ps: float or None
+        Time between frames; None for ``exchange``.
+    """
+
+    name: str
+    kind: Literal["dynamics", "exchange"]
+    positions_nm: NDArray[np.float32]
+    temperature_kelvin: float
+    spacing_ps: float | None
+
+    def __len__(self) -> int:
+        return len(self.positions_nm)
+
+
+@dataclass(frozen=True, eq=False)
+class GivenMolecule:
+    """A molecule in memory as the source of samples (`data.sample.MoleculeSource`).
+
+    Attributes
+    ----------
+    molecule: Molecule
+    """
+
+    molecule: Molecule
+
+    def load(self) -> Molecule:
+        """The molecule."""
+        return self.molecule
+
+
+@dataclass(frozen=True)
+class MolecularDynamics:
+    """What a user's files hold.
+
+    Attributes
+    ----------
+    name: str
+        Of the molecule.
+    topology: openmm.app.Topology
+        A atoms, without solvent.
+    molecules: dict of str to RDKit Mol
+        Chemistry of ligands by residue name.
+    runs: tuple of Run
+    system: openmm.System or None
+        Of the A atoms.
+    notes: tuple of str
+        Choices that were made while reading.
+    """
+
+    name: str
+    topology: Topology
+    molecules: dict[str, Any]
+    runs: tuple[Run, ...]
+    system: openmm.System | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reference_nm(self) -> NDArray[np.float64]:
+        """The first frame, [A, 3]: handedness is taken from it."""
+        return self.runs[0].positions_nm[0].astype(np.float64)
+
+    @property
+    def residues(self) -> tuple[str, ...]:
+        """Residue names that there are, in order."""
+        return tuple(sorted({residue.name for residue in self.topology.residues()}))
+
+    def features(
+        self, atoms: Literal["all", "heavy"] = "all", caps: Literal["token", "atoms"] = "token"
+    ) -> MoleculeFeatures:
+        """The features that a network is told.
+
+        Raises
+        ------
+        FeatureError
+            See `systems.features.features_from_topology`.
+        """
+        from ..systems.features import features_from_topology
+
+        return features_from_topology(
+            self.topology, atoms, positions=self.reference_nm, molecules=self.molecules, caps=caps
+        )
+
+    def samples(
+        self,
+        runs: Sequence[int],
+        parts: Sequence[tuple[int, int]],
+        label: str,
+        *,
+        without_time: bool = False,
+    ) -> list[Sample]:
+        """Parts of runs as samples, which hold no other frame.
+
+        Parameters
+        ----------
+        runs: sequence of int
+            Numbers of the runs.
+        parts: sequence of (int, int)
+            Frames [start, stop) of each.
+        label: str
+            What the molecule is called in the samples' names.
+        without_time: bool
+            Take dynamics for draws from one temperature, in no order (kind ``exchange``).
+        """
+        from ..systems.inputs import Molecule
+
+        source = GivenMolecule(
+            Molecule(self.topology, self.reference_nm, dict(self.molecules), self.name)
+        )
+        found = []
+        for number, (start, stop) in zip(runs, parts, strict=True):
+            run = self.runs[number]
+            timed = run.kind == "dynamics" and not without_time
+            found.append(
+                Sample(
+                    name=f"{label}/{number:04d}{'' if timed else ' draws'}",
+                    kind="dynamics" if timed else "exchange",
+                    frames=ArrayFrames(run.positions_nm[start:stop]),
+                    source=source,
+                    temperature_kelvin=run.temperature_kelvin,
+                    spacing_ps=run.spacing_ps if timed else None,
+                    provenance=Provenance("atmos-openmm", label, f"{number}:{start}-{stop}"),
+                )
+            )
+        return found
+
+
+def read_dynamics(
+    files: Sequence[str | os.PathLike[str]],
+    folder: Path,
+    *,
+    topology: str | os.PathLike[str] | None = None,
+    temperature: float | None = None,
+    spacing_ps: float | None = None,
+    ligands: Sequence[str | os.PathLike[str]] = (),
+    forcefield: Sequence[str] = (),
+) -> MolecularDynamics:
+    """Read trajectories of one molecule.
+
+    Parameters
+    ----------
+    files: sequence of paths
+        Trajectory files of this package, mdCATH or MISATO files, or trajectories in any format
+        that MDTraj reads (all of one system).
+    folder: Path
+        Where trajectories in MDTraj's formats are converted to.
+    topology: path, optional
+        PDB or mmCIF file of the atoms of MDTraj's formats, in their order.
+    temperature: float, optional
+        Kelvin: of trajectories in MDTraj's formats; of other files, those to take.
+    spacing_ps: float, optional
+        Time between frames of trajectories in MDTraj's formats, instead of what they say.
+    ligands: sequence of paths
+        SDF files with the chemistry of residues that are not standard.
+    forcefield: sequence of str
+        OpenMM force field files for energies, instead of the System in the files.
+
+    Returns
+    -------
+    MolecularDynamics
+
+    Raises
+    ------
+    ValueError
+        Files that cannot be read, hold no trajectory or different molecules, or need options that
+        are missing; the message says which.
+    FileNotFoundError
+    """
+    notes: list[str] = []
+    paths = [Path(f) for f in files]
+    if not paths:
+        raise ValueError("No files were given; name at least one trajectory of your molecule.")
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"There is no trajectory {path}.")
+    known: list[Path] = []
+    foreign: list[Path] = []
+    for path in paths:
+        (known if _is_data_file(path) else foreign).append(path)
+    if foreign:
+        converted = folder / CONVERTED
+        notes += _convert(foreign, converted, topology, temperature, spacing_ps)
+        known.append(converted)
+    samples = [s for s in open_samples(known) if s.kind != "static"]
+    if not samples:
+        raise ValueError(
+            f"{paths[0]} holds structures without time; adapting needs molecular dynamics."
+        )
+    if temperature is not None:
+        there = sorted({s.temperature_kelvin or 0.0 for s in samples})
+        samples = [s for s in samples if abs((s.temperature_kelvin or 0.0) - temperature) < 0.5]
+        if not samples:
+            raise ValueError(
+                f"The files hold trajectories at {', '.join(f'{t:g}' for t in there)} K and none "
+                f"at {temperature:g} K; leave --temperature out, or give one of these."
+            )
+    molecule = _one_molecule(samples)
+    runs = tuple(_run(s) for s in samples)
+    name = runs[0].name.split("/")[0] if not foreign or len(known) > 1 else Path(foreign[0]).stem
+    chemistry: dict[str, Any] = dict(molecule.molecules)
+    known_topology = molecule.topology
+    if ligands:
+        known_topology, chemistry, told = _with_ligands(molecule.topology, runs[0], ligands)
+        notes += told
+    found = MolecularDynamics(name, known_topology, chemistry, runs, None, tuple(notes))
+    return replace(found, system=_system(found, samples, forcefield))
+
+
+def _is_data_file(path: Path) -> bool:
+    """Whether a file is of a layout that `open_samples` knows, rather than one of MDTraj's."""
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        return False
+    try:
+        detect(path)
+    except DataFileError as error:
+        if error.fault.kind == "layout":  # HDF5, and perhaps MDTraj's
+            return False
+        raise ValueError(str(error)) from error
+    return True
+
+
+def _convert(
+    paths: Sequence[Path],
+    out: Path,
+    topology: str | os.PathLike[str] | None,
+    temperature: float | None,
+    spacing_ps: float | None,
+) -> list[str]:
+    from ..data.mdtraj_formats import import_trajectories
+
+    if temperature is None:
+        raise ValueError(
+            f"{paths[0]} does not say at which temperature it was made; give --temperature."
+        )
+    structure = topology if topology is not None else paths[0]
+    if topology is None and paths[0].suffix.lower() not in (".pdb", ".cif"):
+        raise ValueError(
+            f"{paths[0]} does not say what its atoms are; give --topology with a PDB or mmCIF file "
+            "of the same atoms in the same order."
+        )
+    timeless = [p for p in paths if p.suffix.lower() in (".dcd", ".pdb", ".cif")]
+    if spacing_ps is None and timeless:
+        raise ValueError(
+            f"{timeless[0]} has no times that can be trusted; give --spacing, the time between its "
+            "frames in ps."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return import_trajectories(
+        out, paths, structure, temperature_kelvin=temperature, spacing_ps=spacing_ps
+    )
+
+
+def _one_molecule(samples: Sequence[Sample]) -> Any:
+    """The molecule that all samples are of."""
+    first = samples[0].molecule()
+    described = _atoms(first.topology)
+    for sample in samples[1:]:
+        if sample.source == samples[0].source:
+            continue
+        if _atoms(sample.molecule().topology) != described:
+            raise ValueError(
+                f"{sample.name} is another molecule than {samples[0].name} (or has its atoms in "
+                "another order); a model is adapted to one molecule. Run the command for each, or "
+                "use `atmos-openmm train` for several."
+            )
+    return first
+
+
+def _atoms(topology: Topology) -> tuple[Any, ...]:
+    bonds = frozenset(frozenset((a.index, b.index)) for a, b in topology.bonds())
+    atoms = tuple((a.name, a.residue.name, a.residue.index) for a in topology.atoms())
+    return atoms, bonds
+
+
+def _run(sample: Sample) -> Run:
+    positions = sample.positions_nm()
+    broken = np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))
+    if len(broken):
+        raise ValueError(
+            f"{sample.name}: frame {broken[0]} holds coordinates that are not finite "
+            f"({len(broken)} frames do). Leave these frames out."
+        )
+    assert sample.kind != "static" and sample.temperature_kelvin is not None
+    return Run(
+        sample.name, sample.kind, positions, float(sample.temperature_kelvin), sample.spacing_ps
+    )
+
+
+def _with_ligands(
+    topology: Topology, run: Run, ligands: Sequence[str | os.PathLike[str]]
+) -> tuple[Topology, dict[str, Any], list[str]]:
+    """Topology with the bonds of ligands, and their chemistry from SDF files."""
+    from openmm import unit
+    from openmm.app import PDBFile
+
+    from ..systems.inputs import read_molecule
+
+    with tempfile.TemporaryDirectory() as place:
+        structure = Path(place) / "frame.pdb"
+        with open(structure, "w") as file:
+            positions = run.positions_nm[0].astype(np.float64) * unit.nanometer
+            PDBFile.writeFile(topology, positions, file, keepIds=True)
+        read = read_molecule([structure, *(Path(p) for p in ligands)])
+    if read.topology.getNumAtoms() != topology.getNumAtoms():
+        raise ValueError(
+            f"{', '.join(str(p) for p in ligands)} holds a molecule that is not in the trajectory "
+            f"({read.topology.getNumAtoms()} atoms with it, {topology.getNumAtoms()} in the "
+            "frames)."
+        )
+    return read.topology, read.molecules, list(read.notes)
+
+
+def _system(
+    found: MolecularDynamics, samples: Sequence[Sample], forcefield: Sequence[str]
+) -> openmm.System | None:
+    """The System of these atoms: of the force field, else that of the files, else none."""
+    if forcefield:
+        from ..sampling.inputs import create_system
+
+        return create_system(found.topology, tuple(forcefield))
+    from ..data.layout import TrajectoryFile
+
+    for path in dict.fromkeys(s.provenance.path for s in samples):
+        if samples[0].provenance.dataset != "atmos-openmm":
+            return None
+        with TrajectoryFile(path) as file:
+            if file.system_xml:
+                system = file.system
+                if system.getNumParticles() == found.topology.getNumAtoms():
+                    return system
+    return None

@@ -1,0 +1,177 @@
+"""Raw proposals from held-out frames: screen, handedness, energies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quantities import at_lag
+from .verdict import Measurement
+
+if TYPE_CHECKING:
+    import openmm
+
+    from ..propagator import AtmosPropagator
+
+__all__ = ["EnergyWindow", "judge_frames", "judge_proposals"]
+
+WINDOW_SD = 6.0
+CONSTRAINT_TOLERANCE = 1e-6
+#: Proposals that go through the network together.
+BATCH = 32
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EnergyWindow:
+    """Potential energies of held-out molecular dynamics under a System.
+
+    Attributes
+    ----------
+    system: openmm.System
+    mean, sd: float
+        Of held-out frames, kJ/mol.
+    platform: str
+    """
+
+    system: openmm.System
+    mean: float
+    sd: float
+    platform: str = "CPU"
+
+    @staticmethod
+    def of(system: openmm.System, frames_nm: NDArray[Any], platform: str = "CPU") -> EnergyWindow:
+        """The window of frames [F, P, 3]."""
+        energies = constrained_energies(system, frames_nm, platform)
+        found = energies[np.isfinite(energies)]
+        if len(found) < 2 or not found.std() > 0.0:
+            raise ValueError(
+                "The held-out frames have no finite potential energies that differ under the "
+                "System; is it of this molecule, with its atoms in this order?"
+            )
+        return EnergyWindow(system, float(found.mean()), float(found.std(ddof=1)), platform)
+
+    def shifts(self, frames_nm: NDArray[Any]) -> Floats:
+        """Energies [F] after constraints, as standard deviations above the mean; inf where they
+        overflow."""
+        return (constrained_energies(self.system, frames_nm, self.platform) - self.mean) / self.sd
+
+
+def constrained_energies(
+    system: openmm.System, frames_nm: NDArray[Any], platform: str = "CPU"
+) -> Floats:
+    """Potential energies of frames [F, P, 3] after constraints, kJ/mol; inf where they fail."""
+    import openmm
+    from openmm import unit
+
+    from ..validation.contexts import evaluation_context
+
+    context = evaluation_context(system, platform)
+    energies = np.full(len(frames_nm), np.inf)
+    for k, frame in enumerate(np.asarray(frames_nm, np.float64)):
+        if not np.isfinite(frame).all():
+            continue
+        try:
+            context.setPositions(frame)
+            context.applyConstraints(CONSTRAINT_TOLERANCE)
+            context.computeVirtualSites()
+            state = context.getState(energy=True)
+            energies[k] = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+        except openmm.OpenMMException:
+            # Atoms on top of each other: no constraints, or an energy that is no number.
+            continue
+    return np.where(np.isfinite(energies), energies, np.inf)
+
+
+def judge_proposals(
+    propagator: AtmosPropagator,
+    starts_nm: Floats,
+    lag_ps: float,
+    temperature_kelvin: float,
+    seed: int,
+    window: EnergyWindow | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Measurement:
+    """Propose a frame from each start, and judge it as a jump would be.
+
+    Parameters
+    ----------
+    propagator: AtmosPropagator
+    starts_nm: array [n, P, 3]
+        All atoms of the Topology; in the order of time.
+    seed: int
+        The noise of proposal k is a function of the seed and k alone.
+    window: EnergyWindow, optional
+        Without it proposals are judged by geometry alone.
+    progress: function, optional
+        Called with the number of proposals made.
+    """
+    from ..sampling.rollout_proposer import Proposer
+    from ..sampling.rollout_state import RolloutState
+
+    atoms = np.asarray(propagator.atomIndices)
+    frames = np.array(starts_nm, np.float64)
+    reasons: list[str] = []
+    for first in range(0, len(frames), BATCH):
+        proposer = Proposer(propagator, seed + first, lag_ps, temperature_kelvin)
+        state = RolloutState.start(frames[first : first + BATCH, atoms], proposer.state_size)
+        for walker, attempt in proposer.attempts(state):
+            reasons.append(attempt.reason)
+            place = attempt.positions_nm
+            frames[first + walker, atoms] = np.nan if place is None else place
+        if progress is not None:
+            progress(len(reasons))
+    return _judged(propagator, frames, reasons, lag_ps, window)
+
+
+def judge_frames(
+    propagator: AtmosPropagator,
+    frames_nm: Floats,
+    lags_ps: Sequence[float],
+    window: EnergyWindow | None = None,
+) -> Measurement:
+    """Judge frames of molecular dynamics [F, P, 3] as if they were proposals: the oracle."""
+    from ..systems.screening import screen
+
+    spec, atoms = propagator.getScreen(), np.asarray(propagator.atomIndices)
+    reasons = [screen(spec, frame[atoms]) for frame in frames_nm]
+    samples: dict[str, Sequence[float]] = {}
+    for lag in lags_ps:
+        samples |= _judged(propagator, frames_nm, reasons, lag, window).samples
+    return Measurement(samples)
+
+
+def _judged(
+    propagator: AtmosPropagator,
+    frames_nm: Floats,
+    reasons: Sequence[str],
+    lag_ps: float,
+    window: EnergyWindow | None,
+) -> Measurement:
+    from ..systems.screening import screen
+
+    spec, atoms = propagator.getScreen(), np.asarray(propagator.atomIndices)
+    passed = np.array([reason == "accepted" for reason in reasons], float)
+    finite = [bool(np.isfinite(frame).all()) for frame in frames_nm]
+    samples: dict[str, Sequence[float]] = {"screen": passed.tolist()}
+    if len(spec.chiral_centers):
+        samples["handed"] = [
+            float(ok and screen(spec, frame[atoms], only=["chirality"]) == "accepted")
+            for ok, frame in zip(finite, frames_nm, strict=True)
+        ]
+    usable = passed
+    if window is not None:
+        shifts = window.shifts(frames_nm)
+        samples["energy_shift"] = shifts.tolist()
+        usable = passed * (shifts <= WINDOW_SD)
+    samples = {"usable": usable.tolist(), **samples}
+    told = ", ".join(
+        f"{name} {reasons.count(name)}" for name in dict.fromkeys(reasons) if name != "accepted"
+    )
+    notes = (f"lag {lag_ps:g} ps, {len(reasons)} proposals: {told or 'all pass the screen'}",)
+    return Measurement({at_lag(k, lag_ps): v for k, v in samples.items()}, {}, notes)

@@ -1,0 +1,204 @@
+"""`atmos-openmm adapt`: fine-tune a model on one's own molecular dynamics."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command("adapt")
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for adapted.atmos, adaptation.json, report.html and what is needed to "
+    "go on after a kill.",
+)
+@click.option(
+    "--model",
+    default="capped-amino-acids",
+    show_default=True,
+    help="Name of a bundled model or path of an .atmos file.",
+)
+@click.option(
+    "--topology",
+    type=FILE,
+    help="PDB or mmCIF file of the atoms of FILES in their order. Not needed for this "
+    "package's files and mdCATH's.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    help="Kelvin: at which FILES were made, where they do not say so; of files with "
+    "several temperatures the one to take.",
+)
+@click.option(
+    "--spacing",
+    "spacing_ps",
+    type=float,
+    help="Time between frames in ps, for DCD files and where files say something else.",
+)
+@click.option(
+    "--ligand",
+    "ligands",
+    multiple=True,
+    type=FILE,
+    help="SDF file with a ligand's bond orders, charges and stereochemistry; repeat for several.",
+)
+@click.option(
+    "--forcefield",
+    multiple=True,
+    metavar="XML",
+    help="OpenMM force field file for energies, instead of the System in FILES; repeat "
+    "for several. With neither, proposals are judged by geometry alone.",
+)
+@click.option(
+    "--minutes",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="Time for training; judging takes a minute or two on top.",
+)
+@click.option("--steps", type=click.IntRange(1), help="Training steps, instead of --minutes.")
+@click.option(
+    "--learning-rate", type=float, default=3e-4, show_default=True, help="Peak of the rate."
+)
+@click.option(
+    "--held-out",
+    type=float,
+    default=0.25,
+    show_default=True,
+    help="Share of each trajectory, its end, that training never reads.",
+)
+@click.option(
+    "--without-memory",
+    type=float,
+    help="Share of the draws that take frames as draws from their temperature, between "
+    "which long lags have no memory. [0.5 for models with such lags, else 0]",
+)
+@click.option(
+    "--lag",
+    "lags",
+    multiple=True,
+    type=float,
+    help="Lag at which proposals are judged, ps; repeat for several. [one of the data's, "
+    "and the model's longest]",
+)
+@click.option(
+    "--proposals",
+    type=click.IntRange(10),
+    default=100,
+    show_default=True,
+    help="Proposals that judge, at each lag.",
+)
+@click.option(
+    "--rollout-frames",
+    type=click.IntRange(20),
+    default=240,
+    show_default=True,
+    help="Frames of the rollouts that judge.",
+)
+@click.option("--platform", default="CPU", show_default=True, help="OpenMM platform for energies.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch."
+)
+def command(
+    files: tuple[Path, ...],
+    output: Path,
+    model: str,
+    topology: Path | None,
+    temperature: float | None,
+    spacing_ps: float | None,
+    ligands: tuple[Path, ...],
+    forcefield: tuple[str, ...],
+    lags: tuple[float, ...],
+    threads: int,
+    **options: Any,
+) -> int:
+    """Fine-tune a model on FILES, molecular dynamics of one molecule, and say whether it helped.
+
+    FILES are trajectories of `atmos-openmm simulate` or in any format that MDTraj reads. The end
+    of each is held out: training never reads it, and it judges the model before and after. The
+    text and adaptation.json say whether adapting helped; the exit status is 0 either way.
+
+    The same command again goes on where it was stopped or killed. The adapted model has forgotten
+    some of what it knew of other molecules: keep the original for them.
+
+    \b
+    atmos-openmm adapt md.h5 -o mine
+    atmos-openmm adapt run.xtc --topology run.pdb --temperature 300 -o mine --minutes 10
+    atmos-openmm run --sequence ACE-CYS-NME --model mine/adapted.atmos -o hybrid
+    """
+    from ..sampling.files import check_writable
+
+    check_writable(output)
+    import torch
+
+    from ..adapting.adapt import AdaptSettings, adapt
+    from ..adapting.data import read_dynamics
+    from ..propagator import load_named_model
+    from ..report.adaptation_page import adaptation_table, write_adaptation
+    from ._terminal import stopping_on_signals
+
+    settings = AdaptSettings(lags_ps=tuple(lags), **options)
+    loaded = load_named_model(model)
+    torch.set_num_threads(threads)
+    dynamics = read_dynamics(
+        files, output, topology=topology, temperature=temperature, spacing_ps=spacing_ps,
+        ligands=ligands, forcefield=forcefield,
+    )  # fmt: skip
+    line = _Line()
+    adaptation = adapt(
+        dynamics, loaded, output, settings, report=line.keep, progress=line.show,
+        running=lambda trainer: stopping_on_signals(trainer, "this step"),
+    )  # fmt: skip
+    if adaptation is None:
+        return 130
+    command_line = "atmos-openmm " + shlex.join(sys.argv[1:])
+    page = write_adaptation(adaptation, output, command_line)
+    rows = adaptation_table(adaptation.numbers)
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    click.echo("")
+    for row in rows:
+        told = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:-1], widths[1:-1],
+                                                                      strict=True))]  # fmt: skip
+        click.echo("  ".join([*told, row[-1]]))
+    click.echo("\n* decides. ± is a standard error on held-out frames.")
+    for note in adaptation.notes:
+        if note.startswith(("before: ", "after: ")):
+            click.echo(note)
+    click.echo(f"\n{adaptation.sentence}")
+    click.echo(f"Model: {adaptation.model}\nReport: {page}")
+    return 0
+
+
+class _Line:
+    """Lines on stderr: those that stay, and on a terminal one that is rewritten."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = 0.0
+
+    def keep(self, text: str) -> None:
+        """A line that stays."""
+        click.echo(("\r\033[K" if self._terminal else "") + text, err=True)
+
+    def show(self, text: str) -> None:
+        """A line that the next one replaces; not shown where it would pile up."""
+        now = time.monotonic()
+        if not self._terminal or now - self._last < 0.2:
+            return
+        self._last = now
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
