@@ -30,6 +30,7 @@ DEPENDENCIES = [
     "click>=8",
     "deeptime>=0.4",
     "h5py>=3.10",
+    "lightning-fabric>=2.4",
     "matplotlib>=3.8",
     "mdtraj>=1.10",
     "numpy>=1.26",
@@ -37,6 +38,8 @@ DEPENDENCIES = [
     "rdkit>=2024.3",
     "safetensors>=0.4",
     "scipy>=1.11",
+    "tensorboardX>=2.6",
+    "tomli>=2; python_version < '3.11'",
 ]
 
 

@@ -22,6 +22,7 @@ from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training.checkpoint import load_checkpoint, part
 from atmos_openmm.training.export import export_checkpoint
 from atmos_openmm.training.protenix_import import import_protenix
+from atmos_openmm.training.settings import bundled_path
 
 SHALLOW = dict.fromkeys(protenix.DEPTHS, 1) | {"msa_blocks": 2}
 QKV = "attention_pair_bias.attention.linear_q.weight"
@@ -313,9 +314,18 @@ def data_file(tmp_path_factory):
 
 
 def train(data: Path, folder: Path, weights: Path) -> int:
-    small = "--rollouts 1 --jumps 1 --levels 1 --lag-ps 1 4 --steps 2 --learning-rate 1e-9"
-    arguments = ["train", str(data), "--output", str(folder), "--size", "full"]
-    return cli.main([*arguments, "--initial-weights", str(weights), *small.split()])
+    settings = (
+        "steps=2 draws=1 rollouts=1 levels=1 jumps=[[0,1]] lag_range_ps=[1,4] learning_rate=1e-9 "
+        "warmup_steps=0 shares.dynamics=1 freeze=[]"
+    )
+    changes = [f"--set=stages.all.{setting}" for setting in settings.split()]
+    # One stage: the configuration's first, for structures, finds none here.
+    text = bundled_path("full").read_text(encoding="utf-8")
+    stages = text.split("[[stages]]")
+    config = data.with_name("full.toml")
+    config.write_text("[[stages]]".join([stages[0], stages[2]]))
+    arguments = ["train", str(data), "--output", str(folder), "--config", str(config)]
+    return cli.main([*arguments, "--workers=0", *changes, "--initial-weights", str(weights)])
 
 
 def test_training_goes_on_from_the_weights_at_their_depths(

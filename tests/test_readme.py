@@ -21,7 +21,7 @@ SHORTER = {
     "--frames 200": "--frames 4",
     "frames=100": "frames=3",
     "--cycles 1000": "--cycles 21 --interval 100",
-    "--steps 20000": "--steps 2",
+    "stages.all.steps=20000": "stages.all.steps=2",
     "valid_frames=20": "valid_frames=3",
     "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",

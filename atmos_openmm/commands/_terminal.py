@@ -82,11 +82,14 @@ class stopping_on_signals:
     run: Stoppable
     after: str
         what is still completed, for the message
+    quiet: bool
+        say nothing; for processes beside the one that speaks for all
     """
 
-    def __init__(self, run: Stoppable, after: str) -> None:
+    def __init__(self, run: Stoppable, after: str, *, quiet: bool = False) -> None:
         self._run = run
         self._after = after
+        self._quiet = quiet
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
@@ -104,4 +107,6 @@ class stopping_on_signals:
         if self._run.stopped:
             raise KeyboardInterrupt
         self._run.stop()
+        if self._quiet:
+            return
         click.echo(f"\nStopping after {self._after}; once more to stop at once.", err=True)

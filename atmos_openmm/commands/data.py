@@ -163,13 +163,11 @@ def export(file: Path, out: Path, suffix: str, names: tuple[str, ...], stride: i
         click.echo(f"Wrote {written[0]} and {written[1].name}.")
 
 
-DATA_SUFFIXES = (".h5", ".hdf5", ".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gz")
-
-
 def _expanded(files: tuple[Path, ...], manifests: bool = True) -> Any:
     """Files, those in folders, and those of manifests; errors of manifests in their place."""
     from ..data.faults import DataFileError, Fault
     from ..data.manifest import listed_files
+    from ..data.sources import DATA_SUFFIXES
 
     for path in files:
         if path.is_dir():

@@ -97,5 +97,5 @@ def describe(summary: ImportSummary) -> list[str]:
         wanted = ", ".join(f"{name} {getattr(base, name)}" for name in depths)
         lines.append(f"  not those of the base models ({wanted}): a mini, tiny or test model")
     lines.append(f"wrote {summary.output} ({summary.size_bytes / 1e6:.1f} MB)")
-    lines.append(f"next: atmos-openmm train ... --size full --initial-weights {summary.output}")
+    lines.append(f"next: atmos-openmm train ... --config full --initial-weights {summary.output}")
     return lines

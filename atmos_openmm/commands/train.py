@@ -1,145 +1,236 @@
-"""`atmos-openmm train`: train a model from trajectory files."""
+"""`atmos-openmm train`: train a model on mdCATH, MISATO, PDB entries and own trajectories."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+if TYPE_CHECKING:
+    from ..training.loop import Trainer
+    from ..training.ranks import Ranks
+    from ..training.settings import TrainingSettings
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+SHOWN_FAULTS = 10
+WITHOUT_WEIGHTS = ("cycles", "n_queries", "n_keys", "dropout", "sigma_data")
+"""Entries of the network's configuration that no shape of a weight depends on."""
+
+
+class Devices(click.ParamType):
+    """A number of devices, or all there are."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        if value == "auto":
+            return "auto"
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither a number above 0 nor 'auto'.", param, ctx)
+        return number
+
+
+@click.command(
+    epilog="Common settings: --set stages.all.steps=5000, --set stages.all.learning_rate=5e-4, "
+    "--set stages.all.draws=4, --set seed=7, --set atoms=heavy, "
+    "--set \"validation.molecules=['2hba*']\", --set validation.share=0.05. "
+    "docs/training.md has them all."
+)
+@click.argument("data", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--output",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of checkpoints and the log; a run found there goes on at its step.",
+    help="Folder of checkpoints and logs; a run found there goes on at its step.",
 )
-@click.option("--steps", default=20000, show_default=True, help="Optimizer steps in all.")
 @click.option(
-    "--size",
-    type=click.Choice(["small", "full"]),
+    "--config",
     default="small",
     show_default=True,
-    help="Configuration of the network.",
+    help="Configuration: small, full, or a TOML file.",
 )
 @click.option(
-    "--atoms",
-    type=click.Choice(["all", "heavy"]),
-    default="all",
-    show_default=True,
-    help="Atoms the model carries; hydrogens are placed on the frames of a heavy-atom model.",
-)
-@click.option("--learning-rate", default=1e-3, show_default=True, help="Peak of AdamW's rate.")
-@click.option(
-    "--molecules-per-step", default=1, show_default=True, help="Draws of a molecule a step."
-)
-@click.option("--rollouts", default=12, show_default=True, help="Rollouts a draw.")
-@click.option("--jumps", default=2, show_default=True, help="Jumps a rollout.")
-@click.option("--levels", default=4, show_default=True, help="Noise levels a frame.")
-@click.option(
-    "--lag-ps",
-    nargs=2,
-    type=float,
-    default=(1.0, 400.0),
-    show_default=True,
-    help="Shortest and longest lag of real dynamics.",
-)
-@click.option(
-    "--exchange-fraction",
-    default=0.6,
-    show_default=True,
-    help="Share of draws from replica-exchange frames.",
-)
-@click.option(
-    "--held-out",
+    "--set",
+    "overrides",
     multiple=True,
-    type=click.IntRange(0, 3),
-    default=(3,),
-    show_default=True,
-    help="Held-out trajectories: their number modulo 4.",
+    metavar="KEY=VALUE",
+    help="Change a setting of the configuration; stages.NAME.KEY for one stage, stages.all.KEY "
+    "for all. Repeatable.",
 )
-@click.option("--validate-every", default=500, show_default=True, help="Steps between checks.")
+@click.option("--show-config", is_flag=True, help="Print the configuration as TOML, and leave.")
 @click.option(
-    "--patience",
-    default=10,
-    show_default=True,
-    help="Checks without a better held-out loss before stopping.",
+    "--devices",
+    type=Devices(),
+    help="Devices of each node. [1; under torchrun and srun, what they started]",
 )
-@click.option("--ema-decay", default=0.999, show_default=True, help="Of the averaged weights.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes. [likewise]")
+@click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes GPUs where torch finds any.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["32-true", "bf16-mixed"]),
+    default="32-true",
+    show_default=True,
+    help="bf16-mixed: bfloat16 but for weights and coordinates.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Processes that read data ahead, for each device; 0: none.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads of torch, for each device.",
+)
 @click.option(
     "--initial-weights",
     type=click.Path(exists=True, path_type=Path),
-    default=None,
     help="Training folder or checkpoint whose weights a new run starts from.",
 )
-@click.option("--seed", default=1, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--threads", default=1, show_default=True, help="CPU threads of torch.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="At data that cannot be used: stop, or leave them out and say so.",
+)
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0.0),
+    default=300.0,
+    show_default=True,
+    help="Time between checkpoints.",
+)
 def command(
-    files: tuple[Path, ...],
-    output: Path,
-    steps: int,
-    size: str,
-    atoms: Literal["all", "heavy"],
-    learning_rate: float,
-    molecules_per_step: int,
-    rollouts: int,
-    jumps: int,
-    levels: int,
-    lag_ps: tuple[float, float],
-    exchange_fraction: float,
-    held_out: tuple[int, ...],
-    validate_every: int,
-    patience: int,
-    ema_decay: float,
-    initial_weights: Path | None,
-    seed: int,
-    device: str,
+    data: tuple[Path, ...],
+    output: Path | None,
+    config: str,
+    overrides: tuple[str, ...],
+    show_config: bool,
+    devices: int | str | None,
+    nodes: int | None,
+    accelerator: Literal["auto", "cpu", "cuda"],
+    precision: Literal["32-true", "bf16-mixed"],
+    workers: int,
     threads: int,
+    initial_weights: Path | None,
+    on_error: Literal["stop", "skip"],
+    checkpoint_seconds: float,
 ) -> None:
-    """Train a model from trajectory FILES (HDF5, made by `atmos-openmm simulate`).
+    """Train a model on DATA: files, folders of files, and manifests.
 
-    A folder among FILES stands for all its .h5 files. Run the same command again to continue.
+    mdCATH and MISATO files, PDB and mmCIF entries, and trajectories made by `atmos-openmm
+    simulate` or brought in by `atmos-openmm data import`, in any mixture. Run the same command
+    again to continue: a run that was stopped or killed goes on with the losses of an unbroken one.
     """
+    from ..training.settings import read_settings
+
+    settings = read_settings(config, overrides)
+    if show_config:
+        click.echo(settings.to_toml(), nl=False)
+        return
+    if not data:
+        raise click.UsageError("Missing argument 'DATA...': files, folders or manifests.")
+    if output is None:
+        raise click.UsageError("Missing option '--output': the folder of checkpoints and logs.")
+    settings = _with_sizes_of(initial_weights, settings)
+
     import torch
 
-    from ..model import config
-    from ..training.checkpoint import load_state
-    from ..training.loop import Trainer, TrainingSettings
+    from ..training.loop import Trainer
+    from ..training.open_data import open_data
+    from ..training.ranks import Ranks, make_fabric
 
-    paths = [
-        path for name in files for path in (sorted(name.glob("*.h5")) if name.is_dir() else [name])
-    ]
-    if not paths:
-        raise ValueError(f"No .h5 files in {', '.join(str(f) for f in files)}.")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("No CUDA device is available to torch; use --device cpu.")
-    network = config.small() if size == "small" else config.full()
-    if initial_weights is not None and initial_weights.is_file() and size == "full":
-        state = load_state(initial_weights)
-        if "imported" in state:
-            # The depths of the checkpoint that was imported: Protenix's mini and tiny models have
-            # fewer blocks than its base models.
-            network = config.ModelConfig.from_dict(state["settings"]["model"])
+    fabric = make_fabric(accelerator, devices, nodes, precision)
+    fabric.launch()
     torch.set_num_threads(threads)
-    settings = TrainingSettings(
-        steps=steps,
-        molecules_per_step=molecules_per_step,
-        rollouts=rollouts,
-        jumps=jumps,
-        levels=levels,
-        learning_rate=learning_rate,
-        lag_range_ps=lag_ps,
-        exchange_fraction=exchange_fraction,
-        held_out=tuple(held_out),
-        validate_every=validate_every,
-        patience=patience,
-        ema_decay=ema_decay,
-        seed=seed,
-        atoms=atoms,
-        model=network.to_dict(),
-    )
-    trainer = Trainer(paths, output, settings, device, initial_weights)
-    trainer.run(lambda line: click.echo(line))
+    ranks = Ranks(fabric)
+    with _plain_warnings():
+        found = open_data(data, ranks, on_error=on_error, hydrogens=settings.atoms == "all")
+        if ranks.is_first:
+            _tell(found.faults)
+        trainer = Trainer(
+            found,
+            output,
+            settings,
+            fabric=fabric,
+            initial_weights=initial_weights,
+            workers=workers,
+            on_error=on_error,
+        )
+        _train(trainer, ranks, checkpoint_seconds)
+
+
+def _train(trainer: Trainer, ranks: Ranks, checkpoint_seconds: float) -> None:
+    from ._terminal import stopping_on_signals
+
+    with stopping_on_signals(trainer, "the present step", quiet=not ranks.is_first):
+        ended = trainer.run(click.echo, checkpoint_seconds)
+    # The first process speaks for all: launchers kill it where another's status is not 0.
+    if not ended and ranks.is_first:
+        click.get_current_context().exit(130)
+
+
+def _with_sizes_of(source: Path | None, settings: TrainingSettings) -> TrainingSettings:
+    """Give the full network the sizes of imported weights: Protenix's mini and tiny models have
+    fewer blocks than its base models. What leaves the weights' shapes alone stays as set."""
+    import dataclasses
+
+    if source is None or not source.is_file() or settings.model.coordinates != "cartesian":
+        return settings
+    from ..model.config import ModelConfig
+    from ..training.checkpoint import load_state
+
+    state = load_state(source)
+    if "imported" not in state:
+        return settings
+    imported = ModelConfig.from_dict(state["settings"]["model"])
+    kept = {name: getattr(settings.model, name) for name in WITHOUT_WEIGHTS}
+    return dataclasses.replace(settings, model=dataclasses.replace(imported, **kept))
+
+
+def _tell(faults: tuple[Any, ...]) -> None:
+    for fault in faults[:SHOWN_FAULTS]:
+        click.echo(f"{'left out' if fault.fatal else 'note'}: {fault}", err=True)
+    if len(faults) > SHOWN_FAULTS:
+        fatal = sum(fault.fatal for fault in faults)
+        click.echo(
+            f"and {len(faults) - SHOWN_FAULTS} more ({fatal} in all left out); "
+            "`atmos-openmm data check` lists them",
+            err=True,
+        )
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Tell what is left out of the data in a line, without Python's line of source code."""
+    from ..data.faults import DataFileWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataFileWarning)
+        shown = warnings.showwarning
+
+        def show(message: Any, category: Any, *where: Any, **more: Any) -> None:
+            if issubclass(category, DataFileWarning):
+                click.echo(str(message), err=True)
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield

@@ -12,9 +12,11 @@ from . import mdcath, misato, structures, trajectories
 from .faults import HDF5_ERRORS, DataFileError, Fault, FaultLog, Policy, first_line
 from .sample import Entry, Sample
 
-__all__ = ["DATASETS", "SampleSet", "detect", "inspect_file", "open_samples"]
+__all__ = ["DATASETS", "DATA_SUFFIXES", "SampleSet", "detect", "inspect_file", "open_samples"]
 
 DATASETS = ("mdcath", "misato", "structure", "atmos-openmm")
+DATA_SUFFIXES = (".h5", ".hdf5", ".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gz")
+"""Ends of names of the files that a folder stands for."""
 
 
 @dataclass(frozen=True)

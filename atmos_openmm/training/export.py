@@ -12,8 +12,7 @@ from ..model.config import ModelConfig
 from ..model.export import Capabilities, save_model
 from ..model.sampler import SamplerSettings, default_sampler
 from .checkpoint import load_checkpoint, part
-from .dataset import EQUILIBRIUM_LAGS_PS
-from .loop import BEST, CHECKPOINT
+from .resume import find_weights
 
 
 def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
@@ -22,8 +21,8 @@ def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
     Parameters
     ----------
     checkpoint: Path
-        A checkpoint file, or a training folder (its best held-out checkpoint where there is
-        one, else its last).
+        A checkpoint file, or a training folder: the best weights of its last stage where that
+        was validated, else the last ones.
 
     Returns
     -------
@@ -35,13 +34,7 @@ def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
     FileNotFoundError, ValueError
         If there is no checkpoint, or it cannot be read.
     """
-    path = Path(checkpoint)
-    if path.is_dir():
-        path = path / BEST if (path / BEST).exists() else path / CHECKPOINT
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No training checkpoint at {path}; give the --output folder of 'atmos-openmm train'."
-        )
+    path = find_weights(checkpoint)
     tensors, state = load_checkpoint(path)
     model = AtmosModel(ModelConfig.from_dict(state["settings"]["model"]))
     model.load_state_dict(part(tensors, "ema"))
@@ -85,15 +78,20 @@ def export_checkpoint(
     )
     model.set_sampler(settings_of_sampler)
     data, settings = state["data"], state["settings"]
-    longest = EQUILIBRIUM_LAGS_PS[1] if data["has_exchange"] else settings["lag_range_ps"][1]
+    if "stages" not in settings:
+        raise ValueError(
+            f"{checkpoint} was trained by version 0.1 of atmos_openmm, and does not say all that a "
+            "model declares now. Export it with that version, or train on from it: atmos-openmm "
+            f"train ... --initial-weights {checkpoint}."
+        )
     declared = Capabilities(
         name=name,
-        atoms=settings.get("atoms", "all"),
+        atoms=settings["atoms"],
         elements=data["elements"],
         residues=data["residues"],
         max_tokens=max_tokens or data["max_tokens"],
         max_atoms=max_atoms or data["max_atoms"],
-        lag_range_ps=(settings["lag_range_ps"][0], longest),
+        lag_range_ps=tuple(data["lag_range_ps"]),
         temperature_range_kelvin=tuple(data["temperature_range_kelvin"]),
         denoising_steps=settings_of_sampler.steps,
         trained_on=trained_on,

@@ -1,382 +1,396 @@
-"""The training loop: rollouts, AdamW, a moving average of the weights, early stopping."""
+"""The training loop: stages, draws, gradients over all ranks, validation, checkpoints."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..model.atmos import AtmosModel
-from ..model.config import ModelConfig
-from ..model.features import ModelFeatures, model_features
+from ..data.faults import Policy
+from ..data.sample import Sample
 from .checkpoint import (
-    laid_out_like,
+    BEST,
+    CHECKPOINT,
     load_checkpoint,
+    load_state,
     part,
     restore_optimizer,
     save_checkpoint,
 )
-from .dataset import Molecule, RolloutSampler, load_molecules
-from .losses import rollout_loss
+from .draws import Drawer
+from .ema import MovingAverage
+from .loader import BatchLoader
+from .logs import HELD_OUT
+from .optimization import WeightUpdate
+from .passes import TERMS, draw_generator, reported, training_pass, with_advice
+from .progress import Clock, Counters, rounded
+from .ranks import Ranks, check_shared, make_fabric
+from .reporting import Reporter
+from .resume import check_continuation, new_network, record_of_data
+from .seen import Seen
+from .settings import StageSettings, TrainingSettings
+from .trainset import split
+from .validation import HeldOut
+from .weights_file import write_weights
 
-CHECKPOINT = "checkpoint.safetensors"
-BEST = "best.safetensors"
-LOG = "training.log.jsonl"
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What a training run is told; stored in its checkpoints.
-
-    Attributes
-    ----------
-    steps: int
-        Optimizer steps in all; the learning rate falls to 2 % of its peak by the last one.
-    molecules_per_step, rollouts, jumps, levels: int
-        A step sees this many draws of molecules, rollouts a draw, jumps a rollout and noise
-        levels a frame.
-    learning_rate, warmup_steps, weight_decay, clip: float
-        AdamW's settings and the bound on the gradient norm.
-    ema_decay: float
-        Decay of the moving average of the weights, reached gradually.
-    lag_range_ps: (float, float)
-        Range of the log-uniform lag.
-    exchange_fraction: float
-        Share of draws from replica-exchange frames.
-    held_out: tuple of int
-        Held-out trajectories (number modulo 4) for early stopping.
-    validate_every, patience: int
-        Steps between validations; validations without a better one before stopping.
-    seed: int
-    atoms: str
-        ``all``, or ``heavy`` to leave hydrogens out.
-    model: dict
-        The network's configuration (:class:`~atmos_openmm.model.config.ModelConfig`).
-    """
-
-    steps: int = 20000
-    molecules_per_step: int = 1
-    rollouts: int = 12
-    jumps: int = 2
-    levels: int = 4
-    learning_rate: float = 1e-3
-    warmup_steps: int = 300
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    ema_decay: float = 0.999
-    lag_range_ps: tuple[float, float] = (1.0, 400.0)
-    exchange_fraction: float = 0.6
-    held_out: tuple[int, ...] = (3,)
-    validate_every: int = 500
-    patience: int = 10
-    seed: int = 1
-    atoms: Literal["all", "heavy"] = "all"
-    model: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON types."""
-        return json.loads(json.dumps(asdict(self)))
-
-
-def learning_rate_factor(step: int, warmup: int, steps: int) -> float:
-    """Linear warm-up, then a cosine from 1 to 0.02 at the last step."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def describe(molecules: Sequence[Molecule]) -> dict[str, Any]:
-    """Return what a model trained on these molecules may declare of its data."""
-    frames = [f for m in molecules for f in (*m.dynamics, *m.exchange)]
-    temperatures = [f.temperature_kelvin for f in frames]
-    return {
-        "molecules": sorted({m.name for m in molecules}),
-        "elements": sorted({int(z) for m in molecules for z in m.features["ref_element"]}),
-        "residues": sorted({name for m in molecules for name in m.residue_names}),
-        "max_tokens": max(len(m.features["restype"]) for m in molecules),
-        "max_atoms": max(len(m.features["ref_element"]) for m in molecules),
-        "temperature_range_kelvin": [min(temperatures), max(temperatures)],
-        "frames_dynamics": sum(len(f.positions_angstrom) for m in molecules for f in m.dynamics),
-        "frames_exchange": sum(len(f.positions_angstrom) for m in molecules for f in m.exchange),
-        "has_exchange": any(m.exchange for m in molecules),
-    }
+__all__ = ["Trainer"]
 
 
 class Trainer:
-    """Train :class:`AtmosModel` from trajectory files.
+    """Train :class:`~atmos_openmm.model.atmos.AtmosModel` on samples, on one device or many.
+
+    Every process of a run constructs one with the same arguments. A run that is found in the folder
+    is continued at its step; with the same settings and data its losses are those of a run that was
+    never interrupted, to the bit on as many ranks, and up to the order of summation on others.
+
+    A step has ``draws`` draws, whatever the number of ranks: each rank goes forward and backward
+    through its own, segment by segment, and the gradients are summed over ranks in one reduction of
+    flat buffers. DistributedDataParallel is not used: its hooks want one backward pass a step,
+    through the same parameters on every rank.
 
     Parameters
     ----------
-    paths: sequence of paths
-        Trajectory files.
-    folder: Path
-        Where checkpoints and the log are written; a run found there is continued at its step.
+    samples: iterable of Sample
+    folder: path
+        Where checkpoints and logs are written, the same one for all processes.
     settings: TrainingSettings
-    device: str
-        ``cpu`` or ``cuda``.
-    initial_weights: Path, optional
-        A checkpoint or training folder whose averaged weights a new run starts from; parameters
-        that it does not have start as in any new network. A run that is continued ignores it.
+    fabric: Fabric, optional
+        Launched; one CPU process by default.
+    initial_weights: path or mapping of str to Tensor, optional
+        A checkpoint or training folder whose averaged weights a new run starts from, or weights by
+        the network's names; parameters that it does not have start as in any new network. A run
+        that is continued does not look at it.
+    workers: int
+        Processes a rank that make draws ahead of time; 0: they are made when they are needed.
+    on_error: str
+        ``stop`` at a molecule that cannot be used, or ``skip`` it with a warning.
+
+    Attributes
+    ----------
+    model: AtmosModel
+    ema: MovingAverage
+    training_set: TrainingSet
+    held_out_set: TrainingSet or None
+    counters: Counters
+        Where the run is.
+    notes: list of str
+        What is worth telling at the start: settings that changed, shares that the data lack.
+    stopped: bool
+        Whether :meth:`stop` was called.
 
     Raises
     ------
     ValueError
-        If the folder holds a run with another network, or the files hold nothing to train on.
+        The folder holds a run of another network; the data hold nothing that a stage wants; the
+        draws of a step cannot be split evenly over the ranks.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
-        folder: Path,
+        samples: Iterable[Sample],
+        folder: str | Path,
         settings: TrainingSettings,
-        device: str = "cpu",
-        initial_weights: Path | None = None,
+        *,
+        fabric: Fabric | None = None,
+        initial_weights: Path | Mapping[str, Tensor] | None = None,
+        workers: int = 0,
+        on_error: Policy = "stop",
     ) -> None:
         self.settings = settings
         self.folder = Path(folder)
-        self.device = torch.device(device)
-        self.config = ModelConfig.from_dict(settings.model)
-        train, valid = load_molecules(paths, settings.held_out, settings.atoms, self.config.caps)
-        self.sampler = RolloutSampler(
-            train,
-            jumps=settings.jumps,
-            rollouts=settings.rollouts,
-            lag_range_ps=settings.lag_range_ps,
-            exchange_fraction=settings.exchange_fraction,
-            seed=settings.seed,
-        )
-        self.validation = (
-            RolloutSampler(
-                valid,
-                jumps=settings.jumps,
-                rollouts=settings.rollouts,
-                lag_range_ps=settings.lag_range_ps,
-                exchange_fraction=0.0,
-                seed=settings.seed + 1,
-            )
-            if valid
-            else None
-        )
-        self._features: dict[tuple[bool, int], ModelFeatures] = {}
-        torch.manual_seed(settings.seed)
-        self.model = AtmosModel(self.config).to(self.device)
-        self.fresh_parameters: list[str] = []
-        if initial_weights is not None:
-            self._start_from(Path(initial_weights))
-        self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            betas=(0.9, 0.99),
-            fused=True,
-        )
-        self.step = 0
-        self.best = float("inf")
-        self.stale = 0
-        self.seconds = 0.0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = self.folder / CHECKPOINT
-        if checkpoint.exists():
-            self._restore(checkpoint)
+        self.fabric = make_fabric("cpu", 1, 1) if fabric is None else fabric
+        self.ranks = Ranks(self.fabric)
+        self.counters = Counters()
+        self.notes: list[str] = []
+        self.stopped = False
+        self._workers = workers
+        self._on_error: Policy = on_error
+        self._seen = Seen()
+        self._save_due = False
+        self._agreed_to_stop = self._agreed_to_save = False
+        self._loader: BatchLoader | None = None
+        self._clock = Clock()
+        with self.ranks.together():
+            check_shared(settings.stages, self.ranks.size)
+            samples = tuple(samples)
+            self._data = record_of_data(samples)
+            self.training_set, self.held_out_set = split(samples, settings.validation)
+            for stage in settings.stages:
+                self.training_set.pools(stage)
+            begun = (self.folder / CHECKPOINT).exists()
+            self.model, fresh = new_network(settings, None if begun else initial_weights)
+            if fresh:
+                self.notes.append(f"{len(fresh)} parameters start fresh, {fresh[0]} the first")
+            self.model.to(self.fabric.device)
+            self.ema = MovingAverage(self.model, settings.optimizer.ema_decay)
+            if self.ranks.is_first:
+                self.folder.mkdir(parents=True, exist_ok=True)
+        with self.ranks.together():
+            self._restore()
+        self._check_folder()
 
-    def _start_from(self, source: Path) -> None:
-        path = source / CHECKPOINT if source.is_dir() else source
-        weights = part(load_checkpoint(path)[0], "ema")
-        try:
-            result = self.model.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The weights in {path} are of a network with other widths: "
-                f"{str(error).splitlines()[-1].strip()} Start from a run of the same --size."
-            ) from error
-        if result.unexpected_keys:
-            raise ValueError(
-                f"{path} holds parameters that this network lacks: {result.unexpected_keys[:3]}; "
-                "it was written by another version of atmos_openmm."
-            )
-        self.fresh_parameters = result.missing_keys
-
-    def _restore(self, checkpoint: Path) -> None:
-        tensors, state = load_checkpoint(checkpoint)
-        if "imported" in state:
-            raise ValueError(
-                f"{checkpoint} holds imported weights and no run that could be continued. Give it "
-                "to --initial-weights, and another folder to --output."
-            )
-        found = ModelConfig.from_dict(state["settings"]["model"])
-        if found != self.config:
-            raise ValueError(
-                f"{checkpoint} is a run of another network ({found}); expected {self.config}. "
-                "Use another folder, or the same model settings."
-            )
+    def _restore(self) -> None:
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            self._begin(0)
+            return
+        state = load_state(path)
+        stage, notes = check_continuation(path, state, self.settings, self._data)
+        tensors, _ = load_checkpoint(path)
         self.model.load_state_dict(part(tensors, "model"))
-        ema = part(tensors, "ema")
-        own = self.model.state_dict()
-        self.ema = {name: laid_out_like(ema[name], value) for name, value in own.items()}
-        restore_optimizer(self.optimizer, self.model, tensors)
-        self.step = int(state["step"])
-        self.best = float(state["best"])
-        self.stale = int(state["stale"])
-        self.seconds = float(state["seconds"])
+        self.ema.load(part(tensors, "ema"))
+        self._begin(stage)
+        restore_optimizer(self._update.optimizer, self.model, tensors)
+        self.counters = Counters.from_dict(state, stage)
+        self._seen = Seen.from_dict(state["seen"])
+        self.notes += notes
 
-    def _molecule(self, sampler: RolloutSampler, number: int) -> tuple[Molecule, ModelFeatures]:
-        key = (sampler is self.validation, number)
-        molecule = sampler.molecules[number]
-        if key not in self._features:
-            tensors = {k: torch.from_numpy(v) for k, v in molecule.features.items()}
-            features = model_features(tensors, self.config)
-            self._features[key] = ModelFeatures(*(t.to(self.device) for t in features))
-        return molecule, self._features[key]
+    def _check_folder(self) -> None:
+        """All ranks must have found the same checkpoint, or none of them."""
+        found = self.ranks.gather((self.counters.step, self.counters.stage_step))
+        with self.ranks.together():
+            if found[0] != found[self.ranks.rank]:
+                raise ValueError(
+                    f"It found step {found[self.ranks.rank][0]} in {self.folder}, and the first "
+                    f"process step {found[0][0]}. All nodes must see one folder."
+                )
 
-    def _losses(self, sampler: RolloutSampler, step: int, draw: int) -> dict[str, Tensor]:
-        rollouts = sampler.draw(step, draw)
-        _, features = self._molecule(sampler, rollouts.molecule)
-        generator = torch.Generator().manual_seed(
-            (self.settings.seed * 1_000_003 + step) * 64 + draw
-        )
-        return rollout_loss(
-            self.model,
-            self.model.context(features),
-            features,
-            torch.from_numpy(rollouts.positions_angstrom).to(self.device),
-            torch.from_numpy(rollouts.lag_ps).to(self.device),
-            torch.from_numpy(rollouts.temperature_kelvin).to(self.device),
-            self.settings.levels,
-            generator,
-        )
+    def _begin(self, stage: int) -> None:
+        """Begin a stage: what is trained, moments of zero, its draws."""
+        self.close()
+        self.counters.stage, self.counters.stage_step = stage, 0
+        self.counters.best, self.counters.stale = math.inf, 0
+        self._update = WeightUpdate(self.ema, self.settings.optimizer, self.stage)
+        self._drawer = Drawer(self.training_set, self.settings, stage, on_error=self._on_error)
+        if self._drawer.note:
+            self.notes.append(self._drawer.note)
+        self._held_out = None
+        if self.held_out_set is not None and self.held_out_set.holds(self.stage):
+            self._held_out = HeldOut(self.held_out_set, self.settings, stage, self._on_error)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done, in all stages."""
+        return self.counters.step
+
+    @property
+    def stage(self) -> StageSettings:
+        """The stage that the run is in."""
+        return self.settings.stages[self.counters.stage]
+
+    @property
+    def stage_ended(self) -> bool:
+        """Whether the stage has had its steps, or as many validations in vain as it may."""
+        patience = self.settings.validation.patience
+        return self.counters.stage_step >= self.stage.steps or self.counters.stale >= patience
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last stage has ended."""
+        return self.stage_ended and self.counters.stage == len(self.settings.stages) - 1
+
+    def stop(self) -> None:
+        """Ask the run to save and leave after this step; of one rank it stops all."""
+        self.stopped = True
 
     def train_step(self) -> dict[str, float]:
-        """Do one optimizer step and return its mean losses, gradient norm and learning rate."""
-        settings = self.settings
+        """Do one optimiser step; every rank must call this.
+
+        Returns
+        -------
+        dict of str to float
+            The terms' means over the step's draws of all ranks, ``gradient_norm`` (before the
+            bound; not finite where the step was left out), ``learning_rate``.
+
+        Raises
+        ------
+        Exception
+            Of any rank's draws (:meth:`.ranks.Ranks.check`).
+        ValueError
+            Too many steps in a row were left out.
+        """
+        begun = time.monotonic()
+        counters = self.counters
+        if counters.stage_step >= self.stage.steps:
+            raise ValueError(f"Stage {self.stage.name!r} has had its {self.stage.steps} steps.")
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        total = {"loss": 0.0, "denoising": 0.0, "distogram": 0.0}
-        for draw in range(settings.molecules_per_step):
-            losses = self._losses(self.sampler, self.step, draw)
-            (losses["loss"] / settings.molecules_per_step).backward()
-            for name in total:
-                total[name] += float(losses[name].detach()) / settings.molecules_per_step
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip))
-        if not torch.isfinite(torch.tensor(norm)):
-            # A non-finite gradient would poison the moments: the step is left out and logged.
-            self.optimizer.zero_grad(set_to_none=True)
-        factor = learning_rate_factor(self.step, settings.warmup_steps, settings.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * factor
-        self.optimizer.step()
-        decay = min(settings.ema_decay, (1.0 + self.step) / (10.0 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.ema.values()), list(self.model.state_dict().values()), 1.0 - decay
+        self._update.begin()
+        error: Exception | None = None
+        terms, waited = [0.0] * len(TERMS), 0.0
+        try:
+            terms, waited = self._pass_through_draws()
+        except Exception as found:
+            error = with_advice(found)
+        terms, waited = self._agree(error, terms, waited)
+        numbers = reported(terms, self.stage.losses) | self._update.apply(self.ranks, counters)
+        counters.seconds += time.monotonic() - begun
+        counters.window.add(numbers)
+        self._clock.add(waited)
+        return numbers
+
+    def _pass_through_draws(self) -> tuple[list[float], float]:
+        """Add the gradients of this rank's draws; return the terms' share of the mean, and the
+        seconds spent waiting for draws."""
+        stage, counters, device = self.stage, self.counters, self.fabric.device
+        first = self._loader is None
+        if self._loader is None:
+            self._loader = BatchLoader(
+                self._drawer,
+                counters.stage_step,
+                rank=self.ranks.rank,
+                world=self.ranks.size,
+                workers=self._workers,
+                pin_memory=device.type == "cuda",
             )
-        self.step += 1
-        return total | {"gradient_norm": norm, "learning_rate": settings.learning_rate * factor}
+        before = self._loader.waited_seconds
+        _, draws = next(self._loader)
+        waited = self._loader.waited_seconds - before
+        if first:  # workers start, which is no waiting for data
+            self._clock.reset()
+            waited = 0.0
+        total = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
+        for draw in draws:
+            self._seen = self._seen.merged(draw.seen)
+            batch = draw.batch.to(device, non_blocking=True)
+            generator = draw_generator(self.settings.seed, counters.stage, draw.number)
+            total += training_pass(
+                self.model, batch, stage, generator, 1.0 / stage.draws, self.fabric.autocast
+            )
+        return (total / stage.draws).tolist(), waited
 
-    def validate(self, draws: int = 24) -> float:
-        """Return the moving average's denoising loss on held-out trajectories (fixed draws)."""
-        if self.validation is None:
-            return float("nan")
-        own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.model.load_state_dict(self.ema)
-        self.model.eval()
-        with torch.no_grad():
-            values = [
-                float(self._losses(self.validation, 0, draw)["denoising"]) for draw in range(draws)
-            ]
-        self.model.load_state_dict(own)
-        return sum(values) / len(values)
+    def _agree(
+        self, error: Exception | None, terms: list[float], waited: float
+    ) -> tuple[list[float], float]:
+        """Sum the terms over ranks, and see whether any failed, wants to stop or to save."""
+        own = [float(error is not None), float(self.stopped), float(self._save_due), waited]
+        failed, stop, save, all_waited, *sums = self.ranks.sum([*own, *terms])
+        if failed:
+            self.ranks.check(error)
+        self._agreed_to_stop, self._agreed_to_save = stop > 0.0, save > 0.0
+        return sums, all_waited / self.ranks.size
 
-    def save(self) -> None:
-        """Write the checkpoint."""
-        settings = self.settings.to_dict() | {"model": self.config.to_dict()}
-        state = {
-            "step": self.step,
-            "best": self.best,
-            "stale": self.stale,
-            "seconds": self.seconds,
-            "settings": settings,
-            "data": describe(self.sampler.molecules),
+    def validate(self) -> dict[str, float]:
+        """Return the averaged weights' terms on the held-out draws of the stage.
+
+        Every rank must call this.
+
+        Returns
+        -------
+        dict of str to float
+            Empty where nothing is held out that the stage wants.
+        """
+        if self._held_out is None:
+            return {}
+        return self._held_out.losses(self.ema, self.fabric, self.ranks)
+
+    def save(self, best: bool = False) -> None:
+        """Write the checkpoint; every rank must call this.
+
+        Parameters
+        ----------
+        best: bool
+            Write the averaged weights for the export besides, before it: a kill between the two
+            leaves a run that validates, and writes them, again.
+
+        Raises
+        ------
+        OSError
+            There is no room, or the folder cannot be written; an older checkpoint stays.
+        """
+        self._seen = Seen.of_all(
+            Seen.from_dict(values) for values in self.ranks.gather(self._seen.to_dict())
+        )
+        with self.ranks.together():
+            if self.ranks.is_first:
+                state = self._state()
+                if best:
+                    write_weights(self.folder / BEST, self.ema.weights, state)
+                path = self.folder / CHECKPOINT
+                save_checkpoint(path, self.model, self.ema.weights, self._update.optimizer, state)
+
+    def _state(self) -> dict[str, Any]:
+        return self.counters.to_dict() | {
+            "stage": self.stage.name,
+            "settings": self.settings.to_dict(),
+            "data": self._seen.describe(),
+            "seen": self._seen.to_dict(),
+            "samples": self._data,
         }
-        save_checkpoint(self.folder / CHECKPOINT, self.model, self.ema, self.optimizer, state)
 
-    def run(self, report: Callable[[str], None] = print, checkpoint_seconds: float = 120.0) -> bool:
-        """Train until the last step or until the held-out loss stops falling.
+    def close(self) -> None:
+        """End the processes that make draws."""
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
+
+    def run(self, report: Callable[[str], None] = print, checkpoint_seconds: float = 300.0) -> bool:
+        """Train to the end of the last stage; every rank must call this.
+
+        Parameters
+        ----------
+        report: callable
+            Called with lines for the terminal, on the first rank.
+        checkpoint_seconds: float
+            Time between checkpoints, beside those of validations that are better than all before.
 
         Returns
         -------
         bool
-            Whether training ended (True) or may go on (a keyboard interrupt: False).
+            Whether training ended; False where :meth:`stop` was called.
         """
-        settings = self.settings
-        saved = logged = time.monotonic()
-        mean: dict[str, float] = {}
-        count = 0
-        report(
-            f"training from step {self.step} of {settings.steps} on "
-            f"{len(self.sampler.molecules)} files, "
-            f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.2f} M parameters"
-            + (f", {len(self.fresh_parameters)} of them fresh" if self.fresh_parameters else "")
-        )
+        reporter = Reporter(self, report)
+        saved = time.monotonic()
+        self._clock.reset()
         try:
-            while self.step < settings.steps:
-                begun = time.monotonic()
-                losses = self.train_step()
-                self.seconds += time.monotonic() - begun
-                for name, value in losses.items():
-                    mean[name] = mean.get(name, 0.0) + value
-                count += 1
-                due = self.step % settings.validate_every == 0 or self.step == settings.steps
-                if due or self.step % 50 == 0:
-                    row = {"step": self.step, "seconds": round(self.seconds, 1)}
-                    row |= {k: float(f"{v / count:.5g}") for k, v in mean.items()}
-                    speed = count / max(1e-9, time.monotonic() - logged)
-                    eta = (settings.steps - self.step) / speed
-                    mean, count, logged = {}, 0, time.monotonic()
-                    if due:
-                        row["held_out"] = float(f"{self.validate():.5g}")
-                        logged = time.monotonic()
-                        if row["held_out"] < self.best:
-                            self.best, self.stale = row["held_out"], 0
-                        else:
-                            self.stale += 1
-                    with open(self.folder / LOG, "a") as log:
-                        log.write(json.dumps(row) + "\n")
-                    report(
-                        f"step {self.step}/{settings.steps}  loss {row['loss']:.4f}"
-                        + (f"  held-out {row['held_out']:.4f}" if due else "")
-                        + f"  {speed:.2f} steps/s  ETA {eta / 60:.0f} min"
-                    )
-                    if due and self.stale == 0:
-                        self.save()
-                        self._keep_best()
-                    if due and self.stale >= settings.patience:
-                        report(
-                            f"stopped: no better held-out loss in {settings.patience} validations"
-                        )
-                        break
-                if time.monotonic() - saved > checkpoint_seconds:
-                    self.save()
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            self.save()
-            report(f"interrupted at step {self.step}; run the same command to go on")
-            return False
-        self.save()
-        return True
+            with self.ranks.together():
+                reporter.begin()
+            kept = True
+            while not self.finished and not self._agreed_to_stop:
+                if self.stage_ended:
+                    self._begin(self.counters.stage + 1)
+                    reporter.stage()
+                self._save_due = time.monotonic() - saved > checkpoint_seconds
+                self.train_step()
+                better, kept = self._validate_and_log(reporter), False
+                if better or self._agreed_to_save:
+                    self.save(better)
+                    saved, kept = time.monotonic(), True
+            if not kept:
+                self.save()
+        finally:
+            self.close()
+            reporter.close()
+        reporter.end()
+        self.stopped = self._agreed_to_stop = False
+        return self.finished
 
-    def _keep_best(self) -> None:
-        """Keep the moving average of the best validation for the export."""
-        temporary = self.folder / (BEST + ".new")
-        shutil.copyfile(self.folder / CHECKPOINT, temporary)
-        os.replace(temporary, self.folder / BEST)
+    def _validate_and_log(self, reporter: Reporter) -> bool:
+        """Do what is due after a step; return whether a validation was better than all before."""
+        counters, settings = self.counters, self.settings
+        last = counters.stage_step >= self.stage.steps
+        due = self._held_out is not None and (
+            last or counters.stage_step % settings.validation.every == 0
+        )
+        if not (due or last or counters.step % settings.log_every == 0):
+            return False
+        row = counters.window.row() | self._clock.row()
+        better = False
+        if due:
+            held_out = self.validate()
+            better = held_out["loss"] < counters.best
+            counters.stale = 0 if better else counters.stale + 1
+            counters.best = held_out["loss"] if better else counters.best
+            for name, value in held_out.items():
+                row[HELD_OUT if name == "loss" else f"{HELD_OUT}_{name}"] = rounded(value)
+        with self.ranks.together():
+            reporter.row(row)
+        self._clock.reset()
+        return better

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .ema import MovingAverage
+
 if TYPE_CHECKING:
+    from .progress import Counters
     from .ranks import Ranks
     from .settings import OptimizerSettings, StageSettings
+
+MOST_SKIPPED = 20
+"""Steps in a row without a finite gradient after which a run ends."""
 
 BUCKET_BYTES = 2**28
 """Gradients that are reduced by one collective call."""
@@ -69,19 +75,6 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Parameter]:
     if not trained:
         raise ValueError(f"freeze is {list(prefixes)}, which leaves no parameter to train.")
     return trained
-
-
-def make_optimizer(
-    parameters: Sequence[nn.Parameter], optimizer: OptimizerSettings, stage: StageSettings
-) -> torch.optim.AdamW:
-    """Return AdamW with moments of zero."""
-    return torch.optim.AdamW(
-        parameters,
-        lr=stage.learning_rate,
-        weight_decay=optimizer.weight_decay,
-        betas=optimizer.betas,
-        fused=True,
-    )
 
 
 class FlatGradients:
@@ -151,3 +144,90 @@ class FlatGradients:
         """Take the gradients away from the parameters."""
         for parameter, _ in self._views:
             parameter.grad = None
+
+
+class WeightUpdate:
+    """From the gradients of all ranks to new weights, in one stage: AdamW with moments of zero.
+
+    Parameters
+    ----------
+    ema: MovingAverage
+        With the network whose weights are updated.
+    settings: OptimizerSettings
+    stage: StageSettings
+
+    Attributes
+    ----------
+    optimizer: torch.optim.AdamW
+
+    Raises
+    ------
+    ValueError
+        See :func:`freeze`.
+    """
+
+    def __init__(
+        self, ema: MovingAverage, settings: OptimizerSettings, stage: StageSettings
+    ) -> None:
+        self._ema = ema
+        self._settings = settings
+        self._stage = stage
+        parameters = freeze(ema.model, stage.freeze)
+        self._gradients = FlatGradients(parameters)
+        self.optimizer = torch.optim.AdamW(
+            parameters,
+            lr=stage.learning_rate,
+            weight_decay=settings.weight_decay,
+            betas=settings.betas,
+            fused=True,
+        )
+
+    def begin(self) -> None:
+        """Set the gradients to zero."""
+        self._gradients.zero()
+
+    def apply(self, ranks: Ranks, counters: Counters) -> dict[str, float]:
+        """Reduce the gradients, bound them, and change weights and averages.
+
+        A gradient that is not finite would spoil the moments for good: such a step is left out,
+        by all ranks alike, and counted.
+
+        Parameters
+        ----------
+        counters: Counters
+            Where the run is before the step; its steps are counted here.
+
+        Returns
+        -------
+        dict of str to float
+            ``gradient_norm`` before the bound, and ``learning_rate``.
+
+        Raises
+        ------
+        ValueError
+            As many steps as `MOST_SKIPPED` were left out one after the other.
+        """
+        self._gradients.reduce(ranks)
+        norm = self._gradients.clip(self._settings.clip)
+        stage = self._stage
+        rate = stage.learning_rate * learning_rate_factor(
+            counters.stage_step, stage.warmup_steps, stage.steps, stage.final_factor
+        )
+        counters.skipped = 0 if math.isfinite(norm) else counters.skipped + 1
+        if counters.skipped == 0:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            self._ema.update(counters.step)
+        counters.step += 1
+        counters.stage_step += 1
+        if counters.skipped >= MOST_SKIPPED:
+            with ranks.together():
+                if ranks.is_first:
+                    raise ValueError(
+                        f"The gradient was not finite in {MOST_SKIPPED} steps in a row, up to step "
+                        f"{counters.step}: training has diverged. Go on with a smaller "
+                        "learning_rate or optimizer.clip; where the weights themselves are spoilt, "
+                        "start anew from the best ones (--initial-weights) in another folder."
+                    )
+        return {"gradient_norm": norm, "learning_rate": rate}

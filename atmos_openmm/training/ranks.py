@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import traceback
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from .settings import StageSettings
 
 Precision = Literal["32-true", "bf16-mixed"]
 Accelerator = Literal["auto", "cpu", "cuda"]
@@ -49,6 +52,7 @@ def make_fabric(
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a banner
     started_here, started_nodes = _started_from_outside()
     devices = devices or started_here or 1
     nodes = nodes or started_nodes or 1
@@ -85,6 +89,23 @@ def _started_from_outside() -> tuple[int | None, int | None]:
     ):
         return int(here["SLURM_NTASKS_PER_NODE"]), int(here.get("SLURM_NNODES", "1"))
     return None, None
+
+
+def check_shared(stages: Sequence[StageSettings], size: int) -> None:
+    """Check that ranks can share the draws of each stage's steps evenly.
+
+    Raises
+    ------
+    ValueError
+        They cannot.
+    """
+    for stage in stages:
+        if stage.draws % size:
+            raise ValueError(
+                f"Stage {stage.name!r} has {stage.draws} draws a step, which {size} processes "
+                "cannot share evenly. Set draws to a multiple of the processes "
+                f"(--set stages.{stage.name}.draws={size}), or use other --devices."
+            )
 
 
 class Ranks:
@@ -168,6 +189,10 @@ class Ranks:
             user (ValueError, OSError), else a RuntimeError.
         SystemExit
             On the others, so that one message is shown.
+
+        Notes
+        -----
+        What is not explained to the user is shown with its traceback by the rank that failed.
         """
         if self.size == 1:
             if error is not None:
@@ -182,14 +207,14 @@ class Ranks:
         failed, (explained, message) = next(
             (rank, told) for rank, told in enumerate(self.gather(told)) if told is not None
         )
-        if self.rank == failed and (self.is_first or not explained):
+        if self.rank == failed and self.is_first:
             assert error is not None
-            if not self.is_first:
-                traceback.print_exception(error)
-                raise SystemExit(1)
             raise error
+        if self.rank == failed and not explained:
+            traceback.print_exception(error)
         if not self.is_first:
-            raise SystemExit(1)
+            # The first rank's status stands for all: Fabric kills it where another's is not 0.
+            raise SystemExit(0)
         text = f"Process {failed} of {self.size} failed: {message}"
         raise ValueError(text) if explained else RuntimeError(text)
 

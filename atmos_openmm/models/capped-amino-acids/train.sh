@@ -8,8 +8,8 @@
 #
 # The network was changed while the training ran, so that each phase belongs to a commit and starts
 # from the averaged weights of the phase before. To repeat it to the letter, run each phase at its
-# commit with PHASE=1, 2, 3, and stop the first two after the steps given. At a later commit, the
-# last phase with more steps (say 7000) trains the same network from scratch.
+# commit with PHASE=1, 2, 3, and stop the first two after the steps given. Later versions have
+# another command line; README.md says how to train the like with it.
 set -eu
 dynamics=${1:?usage: train.sh DYNAMICS_FOLDER EXCHANGE_FOLDER OUTPUT_FOLDER}
 exchange=${2:?usage: train.sh DYNAMICS_FOLDER EXCHANGE_FOLDER OUTPUT_FOLDER}

@@ -1,0 +1,155 @@
+"""Where a run is: its counters, the mean of its rows, and its speed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Clock", "Counters", "Window", "duration"]
+
+
+@dataclass
+class Window:
+    """Sums since the last row of the log. They are part of a checkpoint, so that the rows of a run
+    that was stopped are those of an unbroken one.
+
+    Attributes
+    ----------
+    sums: dict of str to float
+    count: int
+        Steps in the sums.
+    skipped: int
+        Steps left out for a gradient that was not finite; they are not in the sums.
+    """
+
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+    skipped: int = 0
+
+    def add(self, numbers: Mapping[str, float]) -> None:
+        """Take in a step."""
+        if not math.isfinite(numbers["gradient_norm"]):
+            self.skipped += 1
+            return
+        self.count += 1
+        for name, value in numbers.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def row(self) -> dict[str, float]:
+        """Return the means, and begin anew."""
+        row = {name: rounded(value / self.count) for name, value in self.sums.items()}
+        if self.skipped:
+            row["skipped"] = self.skipped
+        self.sums, self.count, self.skipped = {}, 0, 0
+        return row
+
+
+@dataclass
+class Counters:
+    """What a checkpoint says of where the run is.
+
+    Attributes
+    ----------
+    step: int
+        Optimiser steps done in all stages.
+    stage: int
+        Number of the stage.
+    stage_step: int
+        Steps done in it.
+    best: float
+        Smallest held-out loss of the stage; infinite before the first validation.
+    stale: int
+        Validations since then.
+    seconds: float
+        Of training steps, in all processes since the run began.
+    skipped: int
+        Steps in a row that were left out for a gradient that was not finite.
+    window: Window
+    """
+
+    step: int = 0
+    stage: int = 0
+    stage_step: int = 0
+    best: float = math.inf
+    stale: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    window: Window = field(default_factory=Window)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON; the stage is left to its name."""
+        return {
+            "step": self.step,
+            "stage_step": self.stage_step,
+            "best": self.best if math.isfinite(self.best) else None,
+            "stale": self.stale,
+            "seconds": self.seconds,
+            "skipped": self.skipped,
+            "window": {
+                "sums": self.window.sums,
+                "count": self.window.count,
+                "skipped": self.window.skipped,
+            },
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], stage: int) -> Counters:
+        """Read :meth:`to_dict`'s result."""
+        best = values["best"]
+        return Counters(
+            int(values["step"]),
+            stage,
+            int(values["stage_step"]),
+            math.inf if best is None else float(best),
+            int(values["stale"]),
+            float(values["seconds"]),
+            int(values["skipped"]),
+            Window(**values["window"]),
+        )
+
+
+class Clock:
+    """Speed of training and the share of it spent waiting for data, since the last row."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, after a row or a validation."""
+        self._begun = time.monotonic()
+        self._steps = 0
+        self._waited = 0.0
+
+    def add(self, waited_seconds: float) -> None:
+        """Take in a step."""
+        self._steps += 1
+        self._waited += waited_seconds
+
+    def row(self) -> dict[str, float]:
+        """Return steps a second and the share of time waiting."""
+        seconds = max(1e-9, time.monotonic() - self._begun)
+        return {
+            "steps_per_second": rounded(self._steps / seconds, 4),
+            "waiting": rounded(min(1.0, self._waited / seconds), 4),
+        }
+
+
+def rounded(value: float, digits: int = 8) -> float:
+    """A number short enough to be read."""
+    return float(f"{value:.{digits}g}")
+
+
+def duration(seconds: float) -> str:
+    """A time to come in words: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    if seconds < 90.0:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60.0)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"

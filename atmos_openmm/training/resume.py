@@ -1,0 +1,207 @@
+"""What a run that goes on, or starts from other weights, is told of what lies in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..model.atmos import AtmosModel
+from ..model.config import ModelConfig
+from .checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
+from .settings import TrainingSettings
+from .settings_values import flatten
+
+if TYPE_CHECKING:
+    from ..data.sample import Sample
+
+__all__ = [
+    "changes",
+    "check_continuation",
+    "find_weights",
+    "new_network",
+    "record_of_data",
+    "start_from",
+]
+
+
+def check_continuation(
+    path: Path, state: Mapping[str, Any], settings: TrainingSettings, data: Mapping[str, Any]
+) -> tuple[int, list[str]]:
+    """Compare a checkpoint with the settings and data of the run that is to go on from it.
+
+    Parameters
+    ----------
+    path: Path
+        For messages.
+    state: mapping
+        JSON of the checkpoint.
+    settings: TrainingSettings
+    data: mapping
+        Of :func:`record_of_data`.
+
+    Returns
+    -------
+    stage: int
+        Number of the stage that the run is in.
+    notes: list of str
+        What differs, ``name old -> new from step N on``.
+
+    Raises
+    ------
+    ValueError
+        The checkpoint is of no run that could go on, of another network or set of atoms, or in a
+        stage that the settings do not have.
+    """
+    if "imported" in state:
+        raise ValueError(
+            f"{path} holds imported weights and no run that could be continued. Give it to "
+            "--initial-weights, and another folder to --output."
+        )
+    if "stage" not in state:
+        raise ValueError(
+            f"{path} is of a run by an older version of atmos_openmm, or weights alone, and cannot "
+            "be continued. Give it to --initial-weights, and another folder to --output."
+        )
+    found = ModelConfig.from_dict(state["settings"]["model"])
+    if found != settings.model or state["settings"]["atoms"] != settings.atoms:
+        old = flatten({"atoms": state["settings"]["atoms"], "model": found.to_dict()})
+        new = flatten({"atoms": settings.atoms, "model": settings.model.to_dict()})
+        raise ValueError(
+            f"{path} is a run of another network ({', '.join(changes(old, new))}). Use another "
+            "folder, or the same settings."
+        )
+    names = [stage.name for stage in settings.stages]
+    if state["stage"] not in names:
+        raise ValueError(
+            f"{path} is a run in the stage {state['stage']!r}, and the settings have the stages "
+            f"{', '.join(names)}. Keep the name of the stage that the run is in."
+        )
+    old, new = flatten(state["settings"]), flatten(settings.to_dict())
+    at = f"from step {state['step']} on"
+    notes = [f"{change} {at}" for change in changes(old, new)]
+    if state["samples"] != data:
+        was = state["samples"]
+        notes.append(
+            f"data: {was['samples']} samples of {was['frames']} frames -> {data['samples']} of "
+            f"{data['frames']}, or others, {at}: the draws are not those of an unbroken run"
+        )
+    return names.index(state["stage"]), notes
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two flat mappings, ``name old -> new``."""
+    return [
+        f"{name} {_shown(old, name)} -> {_shown(new, name)}"
+        for name in [*old, *(name for name in new if name not in old)]
+        if _shown(old, name) != _shown(new, name)
+    ]
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    return "none" if value is None else str(value)
+
+
+def record_of_data(samples: Iterable[Sample]) -> dict[str, Any]:
+    """Describe the samples of a run, so that one that goes on with others can be told.
+
+    Returns
+    -------
+    dict
+        ``samples``, ``frames``: numbers; ``sha256``: of names and numbers of frames, in order.
+    """
+    digest = hashlib.sha256()
+    number = frames = 0
+    for sample in samples:
+        number, frames = number + 1, frames + sample.num_frames
+        digest.update(f"{sample.name}\t{sample.kind}\t{sample.num_frames}\n".encode())
+    return {"samples": number, "frames": frames, "sha256": digest.hexdigest()}
+
+
+def find_weights(source: Path) -> Path:
+    """Return a checkpoint file: the one given, or a training folder's best one or else its last.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        best, path = path / BEST, path / CHECKPOINT
+        # The file is of an earlier stage where the last one has not been validated.
+        if best.exists() and not (path.exists() and load_state(path).get("best") is None):
+            path = best
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No training checkpoint at {path}; give a checkpoint file, or the --output folder of "
+            "'atmos-openmm train'."
+        )
+    return path
+
+
+def new_network(
+    settings: TrainingSettings, source: Path | Mapping[str, Tensor] | None = None
+) -> tuple[AtmosModel, list[str]]:
+    """Build a run's network, of the settings' seed and then of other weights as far as they go.
+
+    Returns
+    -------
+    model: AtmosModel
+    fresh: list of str
+        Parameters that the other weights do not have; empty without other weights.
+
+    Raises
+    ------
+    ValueError
+        See :func:`start_from`.
+    """
+    with torch.random.fork_rng([]):
+        torch.manual_seed(settings.seed)
+        model = AtmosModel(settings.model)
+    model.set_checkpointing(settings.checkpointing)
+    return model, [] if source is None else start_from(model, source)
+
+
+def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[str]:
+    """Give a new network the averaged weights of a checkpoint, as far as they go.
+
+    Parameters
+    ----------
+    source: Path or mapping of str to Tensor
+        A checkpoint, a training folder, or weights by the network's names.
+
+    Returns
+    -------
+    list of str
+        Parameters that the source does not have; they are left as they are.
+
+    Raises
+    ------
+    ValueError
+        The weights are of a network with other widths, or of another version.
+    """
+    if isinstance(source, Mapping):
+        name, weights = "The weights that were given", dict(source)
+    else:
+        path = find_weights(source)
+        name, weights = f"The weights in {path}", part(load_checkpoint(path)[0], "ema")
+    try:
+        result = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} are of a network with other widths: "
+            f"{str(error).splitlines()[-1].strip()} Start from a run of the same network "
+            "(--config, or [model] in the configuration file)."
+        ) from error
+    if result.unexpected_keys:
+        raise ValueError(
+            f"{name} have parameters that this network lacks: {result.unexpected_keys[:3]}. They "
+            "are of another network, or were written by another version of atmos_openmm."
+        )
+    return list(result.missing_keys)

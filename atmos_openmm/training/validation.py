@@ -1,0 +1,86 @@
+"""The loss of the averaged weights on draws that are held out, always the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .draws import Drawer
+from .ema import MovingAverage
+from .passes import TERMS, VALIDATION, draw_generator, held_out_pass, reported
+from .ranks import Ranks
+from .schedule import draws_of_rank
+from .settings import TrainingSettings
+from .trainset import TrainingSet
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["HeldOut"]
+
+
+class HeldOut:
+    """Held-out draws of one stage, and the loss on them.
+
+    Rollouts have as many jumps as at the end of the stage's curriculum, so that validations of a
+    stage can be compared with each other. Draws and noise are the same each time; the draws are
+    split over the ranks and their terms averaged over all of them.
+
+    Parameters
+    ----------
+    held_out: TrainingSet
+    settings: TrainingSettings
+    stage: int
+        Number of the stage.
+    on_error: str
+        Of :class:`~.draws.Drawer`.
+
+    Raises
+    ------
+    ValueError
+        The held-out part holds nothing that the stage wants.
+    """
+
+    def __init__(
+        self, held_out: TrainingSet, settings: TrainingSettings, stage: int, on_error: str = "stop"
+    ) -> None:
+        self._settings = settings
+        self._number = stage
+        self._drawer = Drawer(
+            held_out,
+            settings,
+            stage,
+            seed=settings.seed + 1,
+            on_error=on_error,  # type: ignore[arg-type]
+        )
+
+    def losses(self, ema: MovingAverage, fabric: Fabric, ranks: Ranks) -> dict[str, float]:
+        """Return the terms' means over all held-out draws; every rank must call this.
+
+        Raises
+        ------
+        DataFileError
+            A draw cannot be made.
+        """
+        draws = self._settings.validation.draws
+        with ranks.together():
+            total = self._sum(ema, fabric, draws_of_rank(0, draws, ranks.rank, ranks.size))
+        sums = ranks.sum(total)
+        losses = self._settings.stages[self._number].losses
+        return reported([value / draws for value in sums], losses)
+
+    def _sum(self, ema: MovingAverage, fabric: Fabric, numbers: Sequence[int]) -> list[float]:
+        stage = self._settings.stages[self._number]
+        total = torch.zeros(len(TERMS), dtype=torch.float64, device=fabric.device)
+        model: Any = ema.model
+        training = model.training
+        with ema.in_place():
+            model.eval()
+            for number in numbers:
+                batch = self._drawer.batch(number, stage.steps - 1).to(fabric.device)
+                generator = draw_generator(self._settings.seed, self._number, number, VALIDATION)
+                total += held_out_pass(model, batch, stage, generator, fabric.autocast)
+            model.train(training)
+        return total.tolist()
