@@ -11,6 +11,9 @@ __all__ = ["THRESHOLDS_ANGSTROM", "smooth_lddt_loss"]
 THRESHOLDS_ANGSTROM = (0.5, 1.0, 2.0, 4.0)
 """Errors of a distance that LDDT counts as small."""
 
+CHUNK_DISTANCES = {"cpu": 2**21, "cuda": 2**24}
+"""Distances in memory at a time: what a processor's cache holds, what keeps a GPU busy."""
+
 
 def smooth_lddt_loss(
     estimate: Tensor,
@@ -18,7 +21,7 @@ def smooth_lddt_loss(
     mask: Tensor,
     *,
     radius_angstrom: float = 15.0,
-    chunk_atoms: int = 128,
+    chunk_atoms: int | None = None,
 ) -> Tensor:
     """Return one minus the smooth LDDT of each frame (AF3 supplement, Algorithm 27).
 
@@ -36,15 +39,19 @@ def smooth_lddt_loss(
     radius_angstrom: float
         Pairs at least so far apart in the target are left out. AF3 takes twice as much for
         nucleic acids, which this package does not accept.
-    chunk_atoms: int
-        Rows of the distance matrix that are in memory at a time; they are computed again for
-        the gradient, so that nothing of size A x A is kept.
+    chunk_atoms: int, optional
+        Rows of the distance matrices that are in memory at a time, by default as many as make two
+        million distances (on a GPU 17 million). They are computed again for the gradient, so that
+        nothing of size A x A is kept.
 
     Returns
     -------
     Tensor [B]
         float32 (float64 for float64) whatever autocast says; 0 for frames without such a pair.
     """
+    if chunk_atoms is None:
+        most = CHUNK_DISTANCES.get(estimate.device.type, CHUNK_DISTANCES["cuda"])
+        chunk_atoms = max(1, most // max(1, estimate.shape[0] * estimate.shape[1]))
     if chunk_atoms < 1:
         raise ValueError(f"chunk_atoms is {chunk_atoms}; expected at least 1.")
     with torch.autocast(estimate.device.type, enabled=False):
