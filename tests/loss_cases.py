@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from model_support import TINY, TINY_CARTESIAN, peptide
 from torch import Tensor
 
+from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
 from atmos_openmm.model.features import ModelFeatures, model_features
 from atmos_openmm.systems.features import MoleculeFeatures
 from atmos_openmm.training.batch import Batch
+from atmos_openmm.training.rollout import (
+    Latent,
+    context_backward,
+    context_leaves,
+    encode_context,
+    no_history,
+    segment_losses,
+    segments,
+)
 from atmos_openmm.training.settings import LossSettings, StageSettings
 
 ALL_TERMS = LossSettings(
@@ -68,3 +80,43 @@ def stage_of(losses: LossSettings | None = None, **changes: object) -> StageSett
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+BOTH = pytest.mark.parametrize("config", [TINY, TINY_CARTESIAN], ids=["invariant", "cartesian"])
+JUMPS, ROLLOUTS = 3, 2
+STAGE = stage_of()
+
+
+def rollout_frames(count: int = JUMPS + 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Frames [count, B, A, 3] in angstrom, centred."""
+    _, x = peptide()
+    jitter = 0.2 * torch.randn(count, ROLLOUTS, x.shape[1], 3, generator=generator(3))
+    frames = x.unsqueeze(0) + jitter
+    return (frames - frames.mean(2, keepdim=True)).to(dtype)
+
+
+def dynamics(config: ModelConfig, dtype: torch.dtype = torch.float64) -> Batch:
+    lag = torch.tensor([[5.0, 50.0], [100.0, 2.0], [20.0, 400.0]], dtype=dtype)
+    return batch_of(peptide()[0], config, rollout_frames(dtype=dtype), lag_ps=lag)
+
+
+def rollout(
+    model: AtmosModel, batch: Batch, truncate: int, *, frozen: bool = False, stage=STAGE, seed=0
+) -> tuple[dict[str, float], Latent]:
+    """Go through a rollout, adding gradients to the parameters; sums over segments."""
+    context = encode_context(model, batch, frozen, generator(seed))
+    leaves = context_leaves(context)
+    latent, total = no_history(model, batch), {}
+    for first, last in segments(batch.jumps, truncate):
+        losses, latent = segment_losses(
+            model, leaves, batch, latent, first, last, stage, generator(seed)
+        )
+        losses["loss"].backward()
+        for name, value in losses.items():
+            total[name] = total.get(name, 0.0) + float(value.detach())
+    context_backward(context, leaves)
+    return total, latent
+
+
+def gradients(model: AtmosModel) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

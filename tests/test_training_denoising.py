@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from loss_cases import ALL_TERMS, batch_of, generator
-from model_support import TINY, TINY_CARTESIAN, network, peptide, rotation
+from loss_cases import ALL_TERMS, BOTH, batch_of, generator
+from model_support import TINY, network, peptide, rotation
 from torch import Tensor
 
 from atmos_openmm.model.atmos import AtmosModel, hand
@@ -27,7 +27,6 @@ from atmos_openmm.training.rollout import encode_context, no_history
 from atmos_openmm.training.settings import LossSettings
 
 PLAIN = LossSettings(first_estimate=0.0, distogram=0.0)
-BOTH = pytest.mark.parametrize("config", [TINY, TINY_CARTESIAN], ids=["invariant", "cartesian"])
 
 
 def frames(count: int, sequence: str = "ACE-ALA-NME") -> Tensor:

@@ -7,62 +7,32 @@ import math
 
 import pytest
 import torch
-from loss_cases import ALL_TERMS, batch_of, generator, stage_of
-from model_support import TINY, TINY_CARTESIAN, network, peptide
+from loss_cases import (
+    ALL_TERMS,
+    BOTH,
+    JUMPS,
+    ROLLOUTS,
+    STAGE,
+    batch_of,
+    dynamics,
+    generator,
+    gradients,
+    rollout,
+    rollout_frames,
+    stage_of,
+)
+from model_support import TINY, network, peptide
 from torch import Tensor
 
 from atmos_openmm.model.atmos import AtmosModel
-from atmos_openmm.model.config import ModelConfig
-from atmos_openmm.training.batch import Batch
 from atmos_openmm.training.rollout import (
     Latent,
-    context_backward,
-    context_leaves,
     encode_context,
     no_history,
     segment_losses,
     segments,
 )
 from atmos_openmm.training.settings import LossSettings
-
-BOTH = pytest.mark.parametrize("config", [TINY, TINY_CARTESIAN], ids=["invariant", "cartesian"])
-JUMPS, ROLLOUTS = 3, 2
-STAGE = stage_of()
-
-
-def frames(count: int = JUMPS + 1, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Frames [count, B, A, 3] in angstrom, centred."""
-    _, x = peptide()
-    jitter = 0.2 * torch.randn(count, ROLLOUTS, x.shape[1], 3, generator=generator(3))
-    frames = x.unsqueeze(0) + jitter
-    return (frames - frames.mean(2, keepdim=True)).to(dtype)
-
-
-def dynamics(config: ModelConfig, dtype: torch.dtype = torch.float64) -> Batch:
-    lag = torch.tensor([[5.0, 50.0], [100.0, 2.0], [20.0, 400.0]], dtype=dtype)
-    return batch_of(peptide()[0], config, frames(dtype=dtype), lag_ps=lag)
-
-
-def rollout(
-    model: AtmosModel, batch: Batch, truncate: int, *, frozen: bool = False, stage=STAGE, seed=0
-) -> tuple[dict[str, float], Latent]:
-    """Go through a rollout, adding gradients to the parameters; sums over segments."""
-    context = encode_context(model, batch, frozen, generator(seed))
-    leaves = context_leaves(context)
-    latent, total = no_history(model, batch), {}
-    for first, last in segments(batch.jumps, truncate):
-        losses, latent = segment_losses(
-            model, leaves, batch, latent, first, last, stage, generator(seed)
-        )
-        losses["loss"].backward()
-        for name, value in losses.items():
-            total[name] = total.get(name, 0.0) + float(value.detach())
-    context_backward(context, leaves)
-    return total, latent
-
-
-def gradients(model: AtmosModel) -> dict[str, Tensor]:
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def test_segments() -> None:
@@ -123,7 +93,7 @@ def test_random_numbers_are_the_draws_own() -> None:
 def test_jumps_have_noise_of_their_own() -> None:
     """Equal jumps of one rollout differ by their noise alone."""
     model = network(TINY).double()
-    same = frames(1).expand(3, -1, -1, -1)
+    same = rollout_frames(1).expand(3, -1, -1, -1)
     batch = batch_of(peptide()[0], TINY, same)
     stage = stage_of(context_noise_angstrom=0.0)
     context, start = encode_context(model, batch, True), no_history(model, batch)
@@ -296,7 +266,7 @@ def test_a_frozen_context_has_no_gradient_and_the_rest_has_the_same(config) -> N
 @BOTH
 def test_a_structure_without_time_is_one_jump_without_history(config) -> None:
     model = network(config).double()
-    batch = batch_of(peptide()[0], config, frames(1), history=False, lag_ps=3000.0)
+    batch = batch_of(peptide()[0], config, rollout_frames(1), history=False, lag_ps=3000.0)
     losses, latent = rollout(model, batch, 2)
     found = gradients(model)
     idle = ("frame_encoder.", "state_update.")
@@ -322,7 +292,7 @@ def test_unseen_atoms_of_a_frame_that_is_encoded_change_nothing(config) -> None:
     resolved[[0, 9, 10]] = 0.0
     results = []
     for shift in (0.0, 1e3):
-        positions = frames()
+        positions = rollout_frames()
         positions[:, :, resolved == 0.0] += shift
         batch = batch_of(peptide()[0], config, positions, resolved=resolved)
         model.zero_grad()
@@ -349,40 +319,3 @@ def test_a_distogram_of_unknown_tokens_is_left_out(config) -> None:
         assert set(losses) == {"loss", "distogram"}
         values.append(float(losses["distogram"]))
     assert abs(values[0] - values[1]) > 1e-6
-
-
-@BOTH
-@torch.no_grad()
-def test_the_frame_encoder_does_not_hear_autocast(config) -> None:
-    model, batch = network(config), dynamics(config, torch.float32)
-    context, start = encode_context(model, batch, True), no_history(model, batch)
-    seen: list[Tensor] = []
-    model.frame_encoder.register_forward_hook(lambda module, given, out: seen.extend(out))
-    segment_losses(model, context, batch, start, 0, 1, STAGE, generator())
-    with torch.autocast("cpu", torch.bfloat16):
-        segment_losses(model, context, batch, start, 0, 1, STAGE, generator())
-    assert len(seen) == 4 and torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3])
-
-
-@BOTH
-def test_bfloat16_changes_losses_by_its_rounding(config) -> None:
-    model = network(config)
-    batch = dynamics(config, torch.float32)
-    plain, h = rollout(model, batch, 2)
-    whole = gradients(model)
-    model.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded, h_rounded = rollout(model, batch, 2)
-    halved = gradients(model)
-    # Eight bits round a number by at most 2^-9 of it. From the features to the decoder's
-    # conditions a number goes through about 30 layers in context and transition for each of three
-    # jumps; were their errors independent, 100 roundings are 2^-9 sqrt(100) = 2 % of numbers of
-    # order one, such as latents, and random weights pass a relative error on undiminished.
-    assert h_rounded.s.dtype == torch.float32
-    for one, two in zip(h, h_rounded, strict=True):
-        assert 0.0 < float((one - two).square().mean().sqrt()) < 0.02
-    for name, value in plain.items():
-        assert rounded[name] == pytest.approx(value, rel=0.04), name
-    assert set(halved) == set(whole)
-    flat = [torch.cat([g.flatten() for g in found.values()]) for found in (whole, halved)]
-    assert float(torch.nn.functional.cosine_similarity(*flat, dim=0)) > 0.99
