@@ -281,6 +281,15 @@ def test_the_share_of_the_time_waited(drawer, monkeypatch) -> None:
     assert batches.share_waited == pytest.approx(1.5 / 6.0)
 
 
+def test_page_locked_draws_are_the_same(drawer, in_process) -> None:
+    """Without a GPU nothing is done."""
+    steps, _ = loaded(drawer, last_step=2, pin_memory=True)
+    for step, draws in steps.items():
+        for one, two in zip(draws, in_process[0][step], strict=True):
+            assert_equal(one, two)
+            assert one.batch.positions.is_pinned() == torch.cuda.is_available()
+
+
 def test_what_makes_no_loader_is_refused(drawer) -> None:
     with pytest.raises(ValueError, match="workers is -1"):
         BatchLoader(drawer, workers=-1)

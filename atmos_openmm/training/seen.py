@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .picking import EQUILIBRIUM_LAGS_PS, STATIC_TEMPERATURE_KELVIN
 
@@ -49,10 +49,10 @@ class Seen:
     def merged(self, other: Seen) -> Seen:
         """What both saw."""
         return Seen(
-            self.molecules | other.molecules,
-            self.residues | other.residues,
-            self.elements | other.elements,
-            self.kinds | other.kinds,
+            _joined(self.molecules, other.molecules),
+            _joined(self.residues, other.residues),
+            _joined(self.elements, other.elements),
+            _joined(self.kinds, other.kinds),
             max(self.max_tokens, other.max_tokens),
             max(self.max_atoms, other.max_atoms),
             _span(self.temperature_range_kelvin, other.temperature_range_kelvin),
@@ -119,6 +119,14 @@ class Seen:
         if self.lag_range_ps is None:
             values["lag_range_ps"] = list(EQUILIBRIUM_LAGS_PS)
         return values | {"has_exchange": "exchange" in self.kinds}
+
+
+T = TypeVar("T")
+
+
+def _joined(one: frozenset[T], two: frozenset[T]) -> frozenset[T]:
+    """The union; a draw of something known costs no copy of all that is known."""
+    return one if two <= one else one | two
 
 
 def _span(one: Range | None, two: Range | None) -> Range | None:
