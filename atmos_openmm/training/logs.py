@@ -39,7 +39,10 @@ class TrainingLog:
         self.path = Path(folder) / LOG
         _cut(self.path, step)
         events = Path(folder) / EVENTS
-        self._writer = SummaryWriter(str(events), purge_step=step + 1, max_queue=100)
+        # The suffix tells files of one second apart, in the order in which they are to be read.
+        self._writer = SummaryWriter(
+            str(events), purge_step=step + 1, max_queue=100, filename_suffix=f".{step:012d}"
+        )
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; its ``step`` is the step that it was written after.
