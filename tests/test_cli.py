@@ -25,7 +25,8 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     for name in cli.COMMANDS:
         assert f"\n  {name} " in done.stdout
     # OpenMM itself is imported with the package, which registers its integrator with it.
-    for heavy in ("torch", "rdkit", "mdtraj", "h5py", "matplotlib", "scipy", "deeptime"):
+    for heavy in ("torch", "rdkit", "mdtraj", "h5py", "matplotlib", "scipy", "deeptime",
+                  "lightning_fabric", "tensorboardX"):
         assert heavy not in modules, f"--help imports {heavy}"
 
 

@@ -57,6 +57,18 @@ def test_sigterm_to_one_process_saves_and_ends_all(data, tmp_path) -> None:
     assert trainer(data, tmp_path / "run", given).step == step
 
 
+def test_sigterm_to_every_process_saves_as_well(data, tmp_path) -> None:
+    """What SLURM does; the processes that read data go on until they are ended."""
+    given = settings(steps=1000, every=1000)
+    line = command(data, tmp_path / "run", given, "--devices=1", "--workers=1")
+    run = Process(module(*line), tmp_path / "run")
+    run.wait_for_row(2)
+    run.terminate_all()
+    assert run.wait() == 130, run.output()
+    step = load_state(tmp_path / "run" / CHECKPOINT)["step"]
+    assert f"stopped and saved at step {step}; the same command goes on" in run.output()
+
+
 def test_an_error_of_one_process_ends_all_with_its_message(tmp_path) -> None:
     program = tmp_path / "agree.py"
     program.write_text(AGREE)

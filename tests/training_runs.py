@@ -61,6 +61,10 @@ class Process:
         """SIGTERM to the process that was started, and to none of its children."""
         self._run.send_signal(signal.SIGTERM)
 
+    def terminate_all(self) -> None:
+        """SIGTERM to every process of the run."""
+        os.killpg(self._run.pid, signal.SIGTERM)
+
     def wait(self, seconds: float = 200.0) -> int:
         """The exit status."""
         try:

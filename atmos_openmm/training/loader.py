@@ -224,5 +224,7 @@ def _made(drawer: Drawer, step: int, number: int, pin: bool) -> Draw | PackedDra
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # The parent is interrupted too, and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent is interrupted too, and ends its workers. (SLURM sends SIGTERM to every process of
+    # a job; the parent finishes its step first, and needs the draws.)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

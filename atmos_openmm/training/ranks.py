@@ -225,7 +225,7 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise ConnectionError(
             "Another process of this training run ended or cannot be reached; its own message, if "
             "it had time for one, says why. The same command goes on from the last checkpoint. "
