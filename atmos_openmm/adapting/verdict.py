@@ -15,6 +15,8 @@ __all__ = ["Measurement", "Number", "compare", "overall", "paired_errors"]
 
 BLOCKS = 20
 RESAMPLES = 400
+#: Share of usable proposals below which a model is of no use.
+HARDLY_ANY = 0.05
 BETTER, SAME, WORSE = "better", "no difference", "worse"
 
 
@@ -145,24 +147,31 @@ def overall(numbers: Sequence[Number]) -> tuple[bool, str]:
     """Whether adapting helped, and a sentence that says so.
 
     It helped where at least one of the deciding numbers (usable proposals at each lag, denoising
-    loss, torsion distributions) became better and none became worse.
+    loss, torsion distributions) became better and none became worse; and not where hardly any
+    proposal is usable afterwards, at any lag (`HARDLY_ANY`).
     """
     deciding = [n for n in numbers if n.quantity.deciding]
     better = [n for n in deciding if n.verdict == BETTER]
     worse = [n for n in deciding if n.verdict == WORSE]
-    helped = bool(better) and not worse
-    if helped:
+    usable = [n.after[0] for n in deciding if n.quantity.key.startswith("usable")]
+    hopeless = bool(usable) and max(usable) < HARDLY_ANY
+    if better and not worse and not hopeless:
         also = [n for n in numbers if n.verdict == WORSE]
         sentence = f"It helped: {_told(better)}."
         if also:
             sentence += f" Worse, without deciding: {_told(also)}."
         return True, sentence
     sentence = "It did not help: keep the original."
+    if hopeless:
+        sentence += (
+            f" Hardly any proposal is usable ({100 * max(usable):.0f} % at best), so that a run "
+            "would gain nothing; longer training or more molecular dynamics may change that."
+        )
     if worse:
         sentence += f" Worse: {_told(worse)}."
-        if better:
-            sentence += f" Better: {_told(better)}."
-    else:
+    if better:
+        sentence += f" Better: {_told(better)}."
+    if not better and not worse:
         sentence += " No deciding number changed by more than two standard errors."
     return False, sentence
 
