@@ -174,7 +174,7 @@ def seconds_per_step(
 ) -> float:
     """Time of a training step here and now; nothing of it is kept.
 
-    The fastest of some steps after a first one, which sets up more than those that follow.
+    The mean of some steps after a first one, which sets up more than those that follow.
     """
     drawer = Drawer(split_samples(samples, settings.validation)[0], settings)
     stage, times = settings.stages[0], []
@@ -187,7 +187,7 @@ def seconds_per_step(
         times.append(time.monotonic() - begun)
     network.zero_grad(set_to_none=True)
     network.eval()
-    return min(times[1:])
+    return sum(times[1:]) / steps
 
 
 def fine_tune(
@@ -215,8 +215,16 @@ def fine_tune(
 
     weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
     trainer = Trainer(samples, folder, settings, initial_weights=weights)
-    with running(trainer):
-        finished = trainer.run(report, CHECKPOINT_SECONDS)
+    finished = trainer.finished
+    if not finished:
+        with running(trainer):
+            # What a trainer holds out is what early stopping watches here.
+            finished = trainer.run(
+                lambda line: report(
+                    line.replace("held out:", "validation part:").replace("held-out", "validation")
+                ),
+                CHECKPOINT_SECONDS,
+            )
     steps, seconds = trainer.step, trainer.counters.seconds
     adapted = AtmosModel(settings.model)
     best = folder / BEST
