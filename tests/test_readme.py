@@ -1,4 +1,5 @@
-"""Every snippet of the README, and of the pages on scripts and molecules, is run as it is written.
+"""Every snippet of the README, and of the pages on scripts, molecules and training, is run as it is
+written; configurations are read, and scripts for clusters parsed.
 
 Some are cut shorter by the substitutions below. The two lines of the installation are compared
 with what CI runs.
@@ -15,17 +16,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/using-in-a-script.md", "docs/molecules.md")
+PAGES = ("README.md", "docs/using-in-a-script.md", "docs/molecules.md", "docs/training.md")
 INSTALLATION = ("pip install . && atmos-openmm demo", 'pip install ".[test]" && pytest')
 SHORTER = {
     "--frames 200": "--frames 4",
     "frames=100": "frames=3",
     "--cycles 1000": "--cycles 21 --interval 100",
-    "stages.all.steps=20000": "stages.all.steps=2",
+    "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
+                              "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
     "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",
 }
+READ_SETTINGS = """
+import sys
+from atmos_openmm.training.settings import read_settings
+read_settings("the snippet", text=sys.argv[1])
+"""
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -58,7 +65,12 @@ def folder(tmp_path_factory):
 def test_snippet_runs(folder, language, code):
     for long, short in SHORTER.items():
         code = code.replace(long, short)
-    command = {"bash": ["bash", "-e", "-c", code], "python": [sys.executable, "-c", code]}[language]
+    command = {
+        "bash": ["bash", "-e", "-c", code],
+        "slurm": ["bash", "-n", "-c", code],
+        "python": [sys.executable, "-c", code],
+        "toml": [sys.executable, "-c", READ_SETTINGS, code],
+    }[language]
     path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
     done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path},
                           capture_output=True, text=True, timeout=400)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from training_cases import rows, settings, write_data
 
 from atmos_openmm import cli
+from atmos_openmm.training import settings as module
 from atmos_openmm.training.checkpoint import CHECKPOINT, load_state
 from atmos_openmm.training.settings import read_settings
 
@@ -103,3 +107,20 @@ def test_faulty_files_stop_or_are_left_out_and_named(data, config, tmp_path, cap
     assert train(*line, "--on-error", "skip") == 0
     captured = capsys.readouterr()
     assert f"left out: {broken}" in captured.err and "ended at step 2" in captured.out
+
+
+def test_the_documentation_names_every_setting_and_its_default() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| (?:`\[\w+\]` )?`(\w+)` \|\s*([^|]*?)\s*\|", text, re.MULTILINE))
+    parts = (module.TrainingSettings, module.StageSettings, module.OptimizerSettings,
+             module.ValidationSettings)  # fmt: skip
+    for kind in parts:
+        for item in dataclasses.fields(kind):
+            if item.name in ("model", "stages", "optimizer", "validation"):
+                continue
+            defaults = [default for name, default in told if name == item.name]
+            assert defaults, f"{kind.__name__}.{item.name} is not in docs/training.md"
+            if isinstance(item.default, (bool, int, float)):
+                assert any(json.loads(default) == item.default for default in defaults), item.name
+    for item in dataclasses.fields(module.LossSettings):
+        assert f"`{item.name}` {item.default:g}" in text
