@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
 
 import pytest
+import torch
 from training_cases import rows, settings, silent, trainer, write_data
 from training_runs import Process, command, module
 
 from atmos_openmm.data.faults import DataFileError, FaultLog
+from atmos_openmm.training import loop
 from atmos_openmm.training import ranks as ranks_module
 from atmos_openmm.training.checkpoint import CHECKPOINT, load_state
 from atmos_openmm.training.open_data import data_files, open_data
@@ -87,22 +90,50 @@ def test_one_process_agrees_with_itself() -> None:
         raise KeyError("as it is")
 
 
+def forget_launchers(monkeypatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "TORCHELASTIC_")):
+            monkeypatch.delenv(name)
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
         ({}, (None, None)),
         ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, (4, 2)),
-        ({"SLURM_NTASKS_PER_NODE": "8", "SLURM_NNODES": "16"}, (8, 16)),
-        # An interactive shell on a cluster: srun has started one shell, and no training.
-        ({"SLURM_NTASKS_PER_NODE": "8", "SLURM_JOB_NAME": "interactive"}, (None, None)),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "8", "SLURM_NNODES": "16"}, (8, 16)),
+        # A batch script without srun, and an interactive shell that srun has started.
+        ({"SLURM_NTASKS_PER_NODE": "8"}, (None, None)),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "8", "SLURM_JOB_NAME": "interactive"},
+         (None, None)),
     ],
-)
+)  # fmt: skip
 def test_processes_started_from_outside_are_counted(monkeypatch, environment, expected) -> None:
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS_PER_NODE", "SLURM_JOB_NAME"):
-        monkeypatch.delenv(name, raising=False)
+    forget_launchers(monkeypatch)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert ranks_module._started_from_outside() == expected
+
+
+def test_a_batch_script_without_srun_is_one_process(monkeypatch) -> None:
+    forget_launchers(monkeypatch)
+    for name, value in {"NTASKS": "64", "NTASKS_PER_NODE": "8", "PROCID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    fabric = make_fabric("cpu")
+    assert fabric.world_size == 1 and Ranks(fabric).is_first
+
+
+def test_a_device_without_memory_gets_advice(data, tmp_path, monkeypatch) -> None:
+    run = trainer(data, tmp_path)
+
+    def exhausted(*_) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(loop, "training_pass", exhausted)
+    with pytest.raises(
+        ValueError, match="no memory left for a draw. Set checkpointing=true.*2 GiB"
+    ):
+        run.train_step()
 
 
 def test_a_gpu_that_there_is_none_of_is_named(monkeypatch) -> None:

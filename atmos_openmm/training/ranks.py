@@ -50,6 +50,7 @@ def make_fabric(
         There is no such accelerator here, or not so many devices.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a banner
@@ -63,6 +64,8 @@ def make_fabric(
     single = devices == 1 and nodes == 1
     if devices == "auto":
         single = nodes == 1 and (accelerator == "cpu" or torch.cuda.device_count() == 1)
+    # A batch script of SLURM has srun's variables without srun, which Fabric takes for srun's.
+    batch = "SLURM_NTASKS" in os.environ and "SLURM_STEP_ID" not in os.environ
     # The strategy gives processes and their group; modules are not wrapped (see loop.py).
     strategy = "auto" if single else DDPStrategy(timeout=TIMEOUT)
     try:
@@ -72,6 +75,7 @@ def make_fabric(
             devices=devices,
             num_nodes=nodes,
             precision=precision,
+            plugins=[LightningEnvironment()] if batch and started_here is None else None,
         )
     except RuntimeError as error:  # Fabric's MisconfigurationException is one
         raise ValueError(f"Training cannot run so: {error}") from error
@@ -83,10 +87,8 @@ def _started_from_outside() -> tuple[int | None, int | None]:
     if "TORCHELASTIC_RUN_ID" in here:
         local = int(here["LOCAL_WORLD_SIZE"])
         return local, int(here["WORLD_SIZE"]) // local
-    if "SLURM_NTASKS_PER_NODE" in here and here.get("SLURM_JOB_NAME") not in (
-        "bash",
-        "interactive",
-    ):
+    shell = here.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if {"SLURM_STEP_ID", "SLURM_NTASKS_PER_NODE"} <= here.keys() and not shell:
         return int(here["SLURM_NTASKS_PER_NODE"]), int(here.get("SLURM_NNODES", "1"))
     return None, None
 
