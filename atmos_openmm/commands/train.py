@@ -65,6 +65,11 @@ class Devices(click.ParamType):
 )
 @click.option("--show-config", is_flag=True, help="Print the configuration as TOML, and leave.")
 @click.option(
+    "--estimate",
+    is_flag=True,
+    help="Print on paper what a step takes on so many H100 GPUs, memory and time, and leave.",
+)
+@click.option(
     "--devices",
     type=Devices(),
     help="Devices of each node. [1; under torchrun and srun, what they started]",
@@ -123,6 +128,7 @@ def command(
     config: str,
     overrides: tuple[str, ...],
     show_config: bool,
+    estimate: bool,
     devices: int | str | None,
     nodes: int | None,
     accelerator: Literal["auto", "cpu", "cuda"],
@@ -144,6 +150,9 @@ def command(
     settings = read_settings(config, overrides)
     if show_config:
         click.echo(settings.to_toml(), nl=False)
+        return
+    if estimate:
+        _estimate(_with_sizes_of(initial_weights, settings), devices, nodes, precision)
         return
     if not data:
         raise click.UsageError("Missing argument 'DATA...': files, folders or manifests.")
@@ -175,6 +184,18 @@ def command(
             on_error=on_error,
         )
         _train(trainer, ranks, checkpoint_seconds)
+
+
+def _estimate(
+    settings: TrainingSettings, devices: int | str | None, nodes: int | None, precision: str
+) -> None:
+    from ..training.budget import estimate
+
+    if devices == "auto":
+        raise click.UsageError("--estimate needs a number of --devices of each node, not 'auto'.")
+    number = int(devices or 1) * (nodes or 1)
+    click.echo("The network runs without data now, which takes a minute or two.", err=True)
+    click.echo(estimate(settings, devices=number, precision=precision).table())
 
 
 def _train(trainer: Trainer, ranks: Ranks, checkpoint_seconds: float) -> None:
