@@ -52,6 +52,7 @@ def make_fabric(
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a banner
     started_here, started_nodes = _started_from_outside()
@@ -77,7 +78,7 @@ def make_fabric(
             precision=precision,
             plugins=[LightningEnvironment()] if batch and started_here is None else None,
         )
-    except RuntimeError as error:  # Fabric's MisconfigurationException is one
+    except (RuntimeError, MisconfigurationException) as error:
         raise ValueError(f"Training cannot run so: {error}") from error
 
 
