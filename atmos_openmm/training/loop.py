@@ -230,7 +230,9 @@ class Trainer:
         except Exception as found:
             error = with_advice(found)
         terms, waited = self._agree(error, terms, waited)
-        numbers = reported(terms, self.stage.losses) | self._update.apply(self.ranks, counters)
+        numbers = reported(terms, self.stage.losses, self.model) | self._update.apply(
+            self.ranks, counters
+        )
         counters.seconds += time.monotonic() - begun
         counters.window.add(numbers)
         self._clock.add(waited)

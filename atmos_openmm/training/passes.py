@@ -127,10 +127,15 @@ def _vector(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack([losses.get(name, zero).detach().double() for name in TERMS])
 
 
-def reported(terms: Sequence[float], weights: LossSettings) -> dict[str, float]:
-    """Name terms in the order of `TERMS`, without those of weight 0."""
-    named = zip(TERMS, terms, strict=True)
-    return {name: value for name, value in named if name == "loss" or getattr(weights, name) > 0.0}
+def reported(terms: Sequence[float], weights: LossSettings, model: AtmosModel) -> dict[str, float]:
+    """Name terms in the order of `TERMS`, without those that are not computed."""
+
+    def computed(name: str) -> bool:
+        if name == "first_estimate" and not model.mirrors:
+            return False  # the Cartesian decoder has none
+        return name == "loss" or getattr(weights, name) > 0.0
+
+    return {name: value for name, value in zip(TERMS, terms, strict=True) if computed(name)}
 
 
 def with_advice(error: Exception) -> Exception:

@@ -69,7 +69,8 @@ class HeldOut:
             total = self._sum(ema, fabric, draws_of_rank(0, draws, ranks.rank, ranks.size))
         sums = ranks.sum(total)
         losses = self._settings.stages[self._number].losses
-        return reported([value / draws for value in sums], losses)
+        model: Any = ema.model
+        return reported([value / draws for value in sums], losses, model)
 
     def _sum(self, ema: MovingAverage, fabric: Fabric, numbers: Sequence[int]) -> list[float]:
         stage = self._settings.stages[self._number]
