@@ -49,7 +49,8 @@ class Trainer:
 
     Every process of a run constructs one with the same arguments. A run that is found in the folder
     is continued at its step; with the same settings and data its losses are those of a run that was
-    never interrupted, to the bit on as many ranks, and up to the order of summation on others.
+    never interrupted: to the bit on as many ranks (on CPUs; some of torch's gradients on GPUs are
+    sums of atomic additions), and up to the order of summation on others.
 
     A step has ``draws`` draws, whatever the number of ranks: each rank goes forward and backward
     through its own, segment by segment, and the gradients are summed over ranks in one reduction of
