@@ -258,7 +258,7 @@ def estimate(
     atoms: int | None = None,
     machine: Machine = H100,
 ) -> Budget:
-    """Count what a run's steps need; takes a minute or two at full width, and no GPU.
+    """Count what a run's steps need; takes some minutes at full width, and no GPU.
 
     Parameters
     ----------
