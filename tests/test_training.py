@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import torch
 from model_support import TINY
 from training_cases import SETTINGS, STAGE, rows, settings, silent, trainer, write_data
 
+from atmos_openmm.data.faults import Fault
 from atmos_openmm.model.export import load_model
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.training import loop
+from atmos_openmm.training import loop, validation
 from atmos_openmm.training.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
 from atmos_openmm.training.export import export_checkpoint
 from atmos_openmm.training.optimization import MOST_SKIPPED
@@ -236,3 +238,16 @@ def test_a_stage_without_validation_exports_its_last_weights(data, tmp_path) -> 
     declared = export_checkpoint(tmp_path, tmp_path / "m.atmos", name="m", trained_on="jitter")
     assert declared.extra["training_step"] == 4
     assert load_state(tmp_path / CHECKPOINT)["best"] is None
+
+
+def test_what_validation_leaves_out_is_told_once(data, tmp_path, monkeypatch) -> None:
+    run = trainer(data, tmp_path)
+    draw = validation.Drawer.draw
+    fault = Fault("gone.h5", "", "missing", "it is gone.")
+    monkeypatch.setattr(
+        validation.Drawer, "draw", lambda *given: draw(*given)._replace(faults=(fault,))
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert run.validate() == run.validate()
+    assert [str(warning.message) for warning in told] == ["Left out: gone.h5: it is gone."]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.faults import DataFileWarning, Fault
 from .draws import Drawer
 from .ema import MovingAverage
 from .passes import TERMS, VALIDATION, draw_generator, held_out_pass, reported
@@ -48,6 +50,7 @@ class HeldOut:
     ) -> None:
         self._settings = settings
         self._number = stage
+        self._told: set[Fault] = set()
         self._drawer = Drawer(
             held_out,
             settings,
@@ -80,8 +83,17 @@ class HeldOut:
         with ema.in_place():
             model.eval()
             for number in numbers:
-                batch = self._drawer.batch(number, stage.steps - 1).to(fabric.device)
+                draw = self._drawer.draw(number, stage.steps - 1)
+                self._tell(draw.faults)
+                batch = draw.batch.to(fabric.device)
                 generator = draw_generator(self._settings.seed, self._number, number, VALIDATION)
                 total += held_out_pass(model, batch, stage, generator, fabric.autocast)
             model.train(training)
         return total.tolist()
+
+    def _tell(self, faults: Iterable[Fault]) -> None:
+        """Warn of what is left out, once and not at each validation."""
+        for fault in faults:
+            if fault not in self._told:
+                self._told.add(fault)
+                warnings.warn(f"Left out: {fault}", DataFileWarning, stacklevel=2)
