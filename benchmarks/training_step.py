@@ -48,8 +48,13 @@ from atmos_openmm.training.tracing import FakeTraining, typical_batch
 
 SMALL_TOKENS, SMALL_ATOMS = 5, 60
 REDUCED_TOKENS, REDUCED_ATOMS = 64, 512
-REDUCED = {"context_blocks": 4, "msa_blocks": 1, "cycles": 2, "transition_blocks": 2,
-           "token_blocks": 4}
+REDUCED = {
+    "context_blocks": 4,
+    "msa_blocks": 1,
+    "cycles": 2,
+    "transition_blocks": 2,
+    "token_blocks": 4,
+}
 ON_CPU = ("small", "reduced")
 ON_CUDA = (*ON_CPU, "structures", "trajectories")
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -152,12 +157,20 @@ def time_case(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         fake = FakeTraining(case.config, precision, options.device)
         cost = fake.trace(batch_of(case), case.stage, checkpointing)
         paper = cost.peak + cost.weights + 2 * cost.gradients
-        found.append({
-            "case": name, "checkpointing": checkpointing, "precision": precision,
-            "wall": statistics.median(walls[variant]), "walls": walls[variant],
-            "cpu": statistics.median(cpus[variant]), "memory": measured, "memory_on_paper": paper,
-            "kept_on_paper": cost.kept, "flops": cost.flops,
-        })
+        found.append(
+            {
+                "case": name,
+                "checkpointing": checkpointing,
+                "precision": precision,
+                "wall": statistics.median(walls[variant]),
+                "walls": walls[variant],
+                "cpu": statistics.median(cpus[variant]),
+                "memory": measured,
+                "memory_on_paper": paper,
+                "kept_on_paper": cost.kept,
+                "flops": cost.flops,
+            }
+        )
     return found
 
 
@@ -167,9 +180,7 @@ def memory_in_a_process(name: str, variant: tuple[bool, str]) -> int | None:
         return None
     environment = dict(os.environ, MALLOC_MMAP_THRESHOLD_="65536")
     arguments = [sys.executable, __file__, "--memory-of", name, str(int(variant[0])), variant[1]]
-    run = subprocess.run(
-        arguments, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
+    run = subprocess.run(arguments, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return int(run.stdout.splitlines()[-1])
 
 
@@ -199,8 +210,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         base = next(
-            (r for r in rows if (r["case"], r["precision"]) == (row["case"], row["precision"])
-             and not r["checkpointing"]), row)
+            (
+                r
+                for r in rows
+                if (r["case"], r["precision"]) == (row["case"], row["precision"])
+                and not r["checkpointing"]
+            ),
+            row,
+        )
         flops = sum(row["flops"].values())
         memory = "-" if row["memory"] is None else f"{row['memory'] / 1e9:.2f}"
         lines.append(
@@ -231,8 +248,11 @@ def main() -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("torch finds no CUDA device; use --device cpu.")
     load = os.getloadavg()[0]
-    where = (torch.cuda.get_device_name() if options.device == "cuda"
-             else f"{torch.backends.cpu.get_cpu_capability()}, {options.threads} thread(s)")
+    where = (
+        torch.cuda.get_device_name()
+        if options.device == "cuda"
+        else f"{torch.backends.cpu.get_cpu_capability()}, {options.threads} thread(s)"
+    )
     print(f"torch {torch.__version__}, {where}, load {load:.1f}\n", flush=True)
     rows: list[dict[str, Any]] = []
     for name in options.cases or (ON_CUDA if options.device == "cuda" else ON_CPU):
@@ -240,8 +260,12 @@ def main() -> None:
     print(table(rows))
     if options.json:
         settings = {k: v for k, v in vars(options).items() if k not in ("json", "memory_of")} | {
-            "date": datetime.date.today().isoformat(), "torch": torch.__version__, "where": where,
-            "load_before": load, "load_after": os.getloadavg()[0]}
+            "date": datetime.date.today().isoformat(),
+            "torch": torch.__version__,
+            "where": where,
+            "load_before": load,
+            "load_after": os.getloadavg()[0],
+        }
         text = json.dumps({"settings": settings, "rows": rows}, indent=1)
         Path(options.json).write_text(text + "\n", encoding="utf-8")
 

@@ -194,7 +194,7 @@ def _estimate(
     if devices == "auto":
         raise click.UsageError("--estimate needs a number of --devices of each node, not 'auto'.")
     number = int(devices or 1) * (nodes or 1)
-    click.echo("The network runs without data now, which takes some minutes at full width.", err=True)
+    click.echo("The network runs without data now: some minutes at full width.", err=True)
     click.echo(estimate(settings, devices=number, precision=precision).table())
 
 
