@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
+import os
 import signal
 import time
 import warnings
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from ..data.faults import DataFileError, DataFileWarning, Fault, first_line
 from ..systems.errors import FeatureError
@@ -100,16 +102,21 @@ class BatchLoader:
         numbers = _Numbers(self._steps, self._size, rank, world)
         pin = pin_memory and torch.cuda.is_available()
         self._draws: Iterator[Any]
+        self._ending: Any = None
         if workers == 0:
             self._draws = (_made(drawer, step, number, pin) for step, number in numbers)
         else:
+            context = multiprocessing.get_context("spawn")
+            self._ending = context.Event()
+            # Before multiprocessing ends what is left at the exit of a process that did not close.
+            multiprocessing.util.Finalize(self, self._ending.set, exitpriority=0)
             self._draws = iter(
                 DataLoader(
-                    _Draws(drawer),
+                    _Draws(drawer, self._ending),
                     sampler=numbers,
                     batch_size=None,
                     num_workers=workers,
-                    multiprocessing_context="spawn",
+                    multiprocessing_context=context,
                     worker_init_fn=_start_worker,
                     prefetch_factor=ahead,
                     pin_memory=pin,
@@ -180,6 +187,8 @@ class BatchLoader:
 
     def close(self) -> None:
         """End the workers. The loader gives nothing more."""
+        if self._ending is not None:
+            self._ending.set()
         self._draws = iter(())  # a DataLoader's iterator ends its workers when it is let go
 
     def __enter__(self) -> BatchLoader:
@@ -206,8 +215,9 @@ class _Numbers(Sampler[tuple[int, int]]):
 class _Draws(Dataset[Any]):
     """What a worker does: errors that say what is wrong with the data travel as they are."""
 
-    def __init__(self, drawer: Drawer) -> None:
+    def __init__(self, drawer: Drawer, ending: Any) -> None:
         self._drawer = drawer
+        self.ending = ending
 
     def __getitem__(self, index: tuple[int, int]) -> PackedDraw | Exception:
         step, number = index
@@ -224,7 +234,17 @@ def _made(drawer: Drawer, step: int, number: int, pin: bool) -> Draw | PackedDra
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # The parent is interrupted too, and ends its workers. (SLURM sends SIGTERM to every process of
-    # a job; the parent finishes its step first, and needs the draws.)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # The parent is interrupted too, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    info = get_worker_info()
+    assert info is not None
+    dataset: Any = info.dataset
+    ending = dataset.ending
+
+    def end(number: int, frame: Any) -> None:
+        # SLURM sends SIGTERM to every process of a job, and the parent still needs draws then: it
+        # finishes its step and saves. What counts is the parent's own, sent when it is done.
+        if ending.is_set():
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
