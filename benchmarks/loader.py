@@ -29,7 +29,8 @@ from typing import Any
 from atmos_openmm.data.convert import import_folder
 from atmos_openmm.data.sample import Sample
 from atmos_openmm.data.sources import open_samples
-from atmos_openmm.training.draws import Drawer
+from atmos_openmm.training.feed.draws import Drawer
+from atmos_openmm.training.feed.trainset import split
 from atmos_openmm.training.logs import LOG
 from atmos_openmm.training.loop import Trainer
 from atmos_openmm.training.settings import (
@@ -39,7 +40,6 @@ from atmos_openmm.training.settings import (
     ValidationSettings,
     read_settings,
 )
-from atmos_openmm.training.trainset import split
 
 CROP_TOKENS = 24
 NOTHING_HELD_OUT = ValidationSettings()

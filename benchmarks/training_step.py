@@ -7,7 +7,7 @@ and the moving average. Variants of a case (activations kept or made anew; fp32 
 turns, after one turn that is not counted; medians. Memory is the largest during a step beyond that
 before the network was made: of CUDA's allocator, or of a process of its own for each variant
 (resident set, large blocks given back at once). On paper: the counts of
-`atmos_openmm.training.tracing` for the same draw, whose operations, products of matrices and
+`atmos_openmm.training.budget.tracing` for the same draw, whose operations, products of matrices and
 attention, divided by the time give the speed that was reached.
 
 Cases: `small`, the bundled configuration on a peptide of 5 tokens and 60 atoms with 4 rollouts;
@@ -38,13 +38,13 @@ import torch
 
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
+from atmos_openmm.training.budget.tracing import FakeTraining, typical_batch
 from atmos_openmm.training.ema import MovingAverage
 from atmos_openmm.training.optimization import WeightUpdate
 from atmos_openmm.training.passes import draw_generator, training_pass
 from atmos_openmm.training.progress import Counters
 from atmos_openmm.training.ranks import Ranks, make_fabric
 from atmos_openmm.training.settings import OptimizerSettings, StageSettings, read_settings
-from atmos_openmm.training.tracing import FakeTraining, typical_batch
 
 SMALL_TOKENS, SMALL_ATOMS = 5, 60
 REDUCED_TOKENS, REDUCED_ATOMS = 64, 512

@@ -28,7 +28,7 @@ from atmos_openmm.adapting.verdict import compare, overall
 from atmos_openmm.model.export import load_model
 from atmos_openmm.model.sampler import SamplerSettings
 from atmos_openmm.propagator import AtmosPropagator, load_named_model
-from atmos_openmm.training.pretrained import network_from_model
+from atmos_openmm.training.weights.pretrained import network_from_model
 
 QUICK = AdaptSettings(
     steps=5, proposals=10, rollout_frames=20, seed=3, lags_ps=(1.0,), without_memory=0.5

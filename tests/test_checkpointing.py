@@ -19,7 +19,7 @@ from atmos_openmm.model.features import ModelFeatures, model_features
 from atmos_openmm.model.msa import MSABlock
 from atmos_openmm.model.pairformer import PairformerBlock
 from atmos_openmm.model.prepared import repeat_prepared
-from atmos_openmm.training.meter import kept_bytes
+from atmos_openmm.training.budget.meter import kept_bytes
 
 WALKERS, LEVELS = 2, 2
 INVARIANT = dataclasses.replace(TINY, dropout=0.25, transition_blocks=2)

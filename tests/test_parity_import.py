@@ -19,7 +19,7 @@ from atmos_openmm.model import protenix
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig, full
 from atmos_openmm.model.protenix import Count
-from atmos_openmm.training.checkpoint import load_checkpoint, part
+from atmos_openmm.training.weights.checkpoint import load_checkpoint, part
 
 pytestmark = needs_protenix
 

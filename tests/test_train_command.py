@@ -14,8 +14,8 @@ from training_cases import rows, settings, write_data
 
 from atmos_openmm import cli
 from atmos_openmm.training import settings as module
-from atmos_openmm.training.checkpoint import CHECKPOINT, load_state
 from atmos_openmm.training.settings import read_settings
+from atmos_openmm.training.weights.checkpoint import CHECKPOINT, load_state
 
 
 @pytest.fixture(scope="module")

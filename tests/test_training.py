@@ -17,10 +17,16 @@ from atmos_openmm.model.export import load_model
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training import loop, validation
-from atmos_openmm.training.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
-from atmos_openmm.training.export import export_checkpoint
 from atmos_openmm.training.optimization import MOST_SKIPPED
 from atmos_openmm.training.ranks import make_fabric
+from atmos_openmm.training.weights.checkpoint import (
+    BEST,
+    CHECKPOINT,
+    load_checkpoint,
+    load_state,
+    part,
+)
+from atmos_openmm.training.weights.export import export_checkpoint
 
 
 @pytest.fixture(scope="module")

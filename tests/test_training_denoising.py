@@ -14,8 +14,8 @@ from torch import Tensor
 from atmos_openmm.model.atmos import AtmosModel, hand
 from atmos_openmm.model.config import ModelConfig
 from atmos_openmm.training.batch import Batch
-from atmos_openmm.training.denoising import denoising_losses, losses_of_noise
-from atmos_openmm.training.noise import (
+from atmos_openmm.training.losses.denoising import denoising_losses, losses_of_noise
+from atmos_openmm.training.losses.noise import (
     DecoderNoise,
     draw_decoder_noise,
     edm_weight,

@@ -26,9 +26,9 @@ from atmos_openmm.data.faults import DataFileError, DataFileWarning
 from atmos_openmm.data.frames import HDF5Frames
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.systems.errors import FeatureError
-from atmos_openmm.training import draws
-from atmos_openmm.training.draws import Drawer
-from atmos_openmm.training.picking import (
+from atmos_openmm.training.feed import draws
+from atmos_openmm.training.feed.draws import Drawer
+from atmos_openmm.training.feed.picking import (
     COLDEST_SHARE,
     EQUILIBRIUM_LAGS_PS,
     pick_dynamics,
@@ -36,9 +36,9 @@ from atmos_openmm.training.picking import (
     pick_static,
     read_picks,
 )
-from atmos_openmm.training.seen import Seen
+from atmos_openmm.training.feed.seen import Seen
+from atmos_openmm.training.feed.trainset import split
 from atmos_openmm.training.settings import ValidationSettings
-from atmos_openmm.training.trainset import split
 
 ATOM = np.zeros(1, np.int64)
 

@@ -18,12 +18,12 @@ from trainset_cases import MISSING, own_file, settings, structure_file
 
 from atmos_openmm.data.faults import DataFileError, DataFileWarning
 from atmos_openmm.data.sources import open_samples
-from atmos_openmm.training import loader
-from atmos_openmm.training.draws import Draw, Drawer
-from atmos_openmm.training.loader import BatchLoader
-from atmos_openmm.training.packed import PackedDraw
+from atmos_openmm.training.feed import loader
+from atmos_openmm.training.feed.draws import Draw, Drawer
+from atmos_openmm.training.feed.loader import BatchLoader
+from atmos_openmm.training.feed.packed import PackedDraw
+from atmos_openmm.training.feed.trainset import split
 from atmos_openmm.training.settings import ValidationSettings
-from atmos_openmm.training.trainset import split
 
 STEPS = 6
 DRAWS = 3
@@ -218,10 +218,10 @@ import multiprocessing, pickle, sys, time
 from pathlib import Path
 from trainset_cases import settings
 from atmos_openmm.data.sources import open_samples
-from atmos_openmm.training.draws import Drawer
-from atmos_openmm.training.loader import BatchLoader
+from atmos_openmm.training.feed.draws import Drawer
+from atmos_openmm.training.feed.loader import BatchLoader
 from atmos_openmm.training.settings import ValidationSettings
-from atmos_openmm.training.trainset import split
+from atmos_openmm.training.feed.trainset import split
 
 if __name__ == "__main__":
     training, _ = split(open_samples([sys.argv[1]]).samples, ValidationSettings())

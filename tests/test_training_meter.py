@@ -19,11 +19,11 @@ from triangle_layer import make, plain
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.triangle import TriangleAttention
 from atmos_openmm.ops import triangle_multiplication
-from atmos_openmm.training.meter import Bytes, StepMeter, kept_bytes
+from atmos_openmm.training.budget.meter import Bytes, StepMeter, kept_bytes
+from atmos_openmm.training.budget.tracing import FakeTraining, cuda_attention, typical_batch
 from atmos_openmm.training.optimization import FlatGradients
 from atmos_openmm.training.passes import draw_generator, training_pass
 from atmos_openmm.training.settings import LossSettings, StageSettings
-from atmos_openmm.training.tracing import FakeTraining, cuda_attention, typical_batch
 
 STAGE = StageSettings(
     "s", 1, rollouts=2, levels=2, truncate=2, losses=LossSettings(smooth_lddt=1.0, bond=1.0)
@@ -164,7 +164,7 @@ from test_training_meter import MEASURED, MEASURED_TOKENS, STAGE
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.training.optimization import FlatGradients
 from atmos_openmm.training.passes import draw_generator, training_pass
-from atmos_openmm.training.tracing import typical_batch
+from atmos_openmm.training.budget.tracing import typical_batch
 
 def resident(key):
     lines = Path("/proc/self/status").read_text().splitlines()

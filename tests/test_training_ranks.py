@@ -15,9 +15,9 @@ from training_runs import Process, command, module
 from atmos_openmm.data.faults import DataFileError, FaultLog
 from atmos_openmm.training import loop
 from atmos_openmm.training import ranks as ranks_module
-from atmos_openmm.training.checkpoint import CHECKPOINT, load_state
-from atmos_openmm.training.open_data import data_files, open_data
+from atmos_openmm.training.feed.open_data import data_files, open_data
 from atmos_openmm.training.ranks import Ranks, make_fabric
+from atmos_openmm.training.weights.checkpoint import CHECKPOINT, load_state
 
 AGREE = """
 import sys

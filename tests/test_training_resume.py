@@ -10,7 +10,7 @@ import torch
 from training_cases import rows, settings, silent, trainer, write_data
 from training_runs import Process, command, module, script
 
-from atmos_openmm.training.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state
+from atmos_openmm.training.weights.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state
 
 STEPS = 10
 SAVED = 4  # the first validation, which is better than none before, saves

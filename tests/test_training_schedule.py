@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from atmos_openmm.training.schedule import BLOCK, Schedule, apportion, draws_of_rank
+from atmos_openmm.training.feed.schedule import BLOCK, Schedule, apportion, draws_of_rank
 
 
 def drawn(schedule: Schedule, numbers: range) -> list[tuple[int, int]]:

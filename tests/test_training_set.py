@@ -15,13 +15,13 @@ from atmos_openmm.data.misato import ligand_atoms
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.training.settings import StageSettings, ValidationSettings
-from atmos_openmm.training.trainset import (
+from atmos_openmm.training.feed.trainset import (
     TrainingSet,
     ligand_mask,
     representative_atoms,
     split,
 )
+from atmos_openmm.training.settings import StageSettings, ValidationSettings
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from atmos_openmm.training.checkpoint import load_checkpoint, part
-from atmos_openmm.training.weights_file import write_weights
+from atmos_openmm.training.weights.checkpoint import load_checkpoint, part
+from atmos_openmm.training.weights.weights_file import write_weights
 
 STATE = {"step": 0, "settings": {"model": {"c_s": 5}}}
 

@@ -13,8 +13,8 @@ import torch
 
 from ..evaluation.ensemble import Ensemble
 from ..model.export import Capabilities, LoadedModel, load_model, save_model
-from ..training.picking import EQUILIBRIUM_LAGS_PS
-from ..training.pretrained import network_from_model, sampler_of
+from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
+from ..training.weights.pretrained import network_from_model, sampler_of
 from .data import MolecularDynamics
 from .distributions import molecule_torsions
 from .fine_tune import (

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..training.checkpoint import BEST, load_checkpoint, part
-from ..training.draws import Drawer
+from ..training.feed.draws import Drawer
+from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
+from ..training.feed.trainset import split as split_samples
 from ..training.loop import Trainer
 from ..training.passes import draw_generator, training_pass
-from ..training.picking import EQUILIBRIUM_LAGS_PS
 from ..training.settings import (
     OptimizerSettings,
     StageSettings,
     TrainingSettings,
     ValidationSettings,
 )
-from ..training.trainset import split as split_samples
+from ..training.weights.checkpoint import BEST, load_checkpoint, part
 
 if TYPE_CHECKING:
     from ..data.sample import Sample

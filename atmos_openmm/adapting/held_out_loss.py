@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ..model.features import model_features
 from ..training.batch import Batch
+from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
+from ..training.feed.trainset import ligand_mask, representative_atoms
 from ..training.passes import TERMS, VALIDATION, draw_generator, held_out_pass
-from ..training.picking import EQUILIBRIUM_LAGS_PS
 from ..training.settings import StageSettings
-from ..training.trainset import ligand_mask, representative_atoms
 from .verdict import Measurement
 
 if TYPE_CHECKING:

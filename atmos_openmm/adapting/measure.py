@@ -192,7 +192,7 @@ class Judge:
         progress: function
             Called with a line of text now and then.
         """
-        from ..training.pretrained import network_from_model
+        from ..training.weights.pretrained import network_from_model
 
         settings, total = self.settings, len(self._batches)
         network = network_from_model(model)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..training.protenix_import import ImportSummary
+    from ..training.weights.protenix_import import ImportSummary
 
 
 @click.command()
@@ -37,7 +37,7 @@ def command(checkpoint: Path, output: Path, seed: int, force: bool) -> None:
     shares with Protenix must be there, finite and of the right shape.
     """
     from ..model.protenix import CheckpointMismatch
-    from ..training.protenix_import import import_protenix
+    from ..training.weights.protenix_import import import_protenix
 
     try:
         summary = import_protenix(

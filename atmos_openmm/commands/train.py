@@ -162,8 +162,8 @@ def command(
 
     import torch
 
+    from ..training.feed.open_data import open_data
     from ..training.loop import Trainer
-    from ..training.open_data import open_data
     from ..training.ranks import Ranks, make_fabric
 
     fabric = make_fabric(accelerator, devices, nodes, precision)
@@ -189,7 +189,7 @@ def command(
 def _estimate(
     settings: TrainingSettings, devices: int | str | None, nodes: int | None, precision: str
 ) -> None:
-    from ..training.budget import estimate
+    from ..training.budget.budget import estimate
 
     if devices == "auto":
         raise click.UsageError("--estimate needs a number of --devices of each node, not 'auto'.")
@@ -216,7 +216,7 @@ def _with_sizes_of(source: Path | None, settings: TrainingSettings) -> TrainingS
     if source is None or not source.is_file() or settings.model.coordinates != "cartesian":
         return settings
     from ..model.config import ModelConfig
-    from ..training.checkpoint import load_state
+    from ..training.weights.checkpoint import load_state
 
     state = load_state(source)
     if "imported" not in state:

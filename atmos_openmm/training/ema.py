@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import laid_out_like
+from .weights.checkpoint import laid_out_like
 
 
 class MovingAverage:

@@ -13,7 +13,21 @@ from torch import Tensor
 
 from ..data.faults import Policy
 from ..data.sample import Sample
-from .checkpoint import (
+from .ema import MovingAverage
+from .feed.draws import Drawer
+from .feed.loader import BatchLoader
+from .feed.seen import Seen
+from .feed.trainset import split
+from .logs import HELD_OUT
+from .optimization import WeightUpdate
+from .passes import TERMS, draw_generator, reported, training_pass, with_advice
+from .progress import Clock, Counters, rounded
+from .ranks import Ranks, check_shared, make_fabric
+from .reporting import Reporter
+from .resume import check_continuation, new_network, record_of_data
+from .settings import StageSettings, TrainingSettings
+from .validation import HeldOut
+from .weights.checkpoint import (
     BEST,
     CHECKPOINT,
     load_checkpoint,
@@ -22,21 +36,7 @@ from .checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from .draws import Drawer
-from .ema import MovingAverage
-from .loader import BatchLoader
-from .logs import HELD_OUT
-from .optimization import WeightUpdate
-from .passes import TERMS, draw_generator, reported, training_pass, with_advice
-from .progress import Clock, Counters, rounded
-from .ranks import Ranks, check_shared, make_fabric
-from .reporting import Reporter
-from .resume import check_continuation, new_network, record_of_data
-from .seen import Seen
-from .settings import StageSettings, TrainingSettings
-from .trainset import split
-from .validation import HeldOut
-from .weights_file import write_weights
+from .weights.weights_file import write_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
-from .checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
 from .settings import TrainingSettings
 from .settings_values import flatten
+from .weights.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
 
 if TYPE_CHECKING:
     from ..data.sample import Sample

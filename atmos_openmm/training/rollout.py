@@ -13,9 +13,9 @@ from torch import Tensor
 from ..model.atmos import AtmosModel
 from ..model.context import Context
 from .batch import Batch
-from .denoising import losses_of_noise
-from .distogram_loss import distogram_loss
-from .noise import DecoderNoise, draw_decoder_noise, noisy_frames
+from .losses.denoising import losses_of_noise
+from .losses.distogram_loss import distogram_loss
+from .losses.noise import DecoderNoise, draw_decoder_noise, noisy_frames
 from .settings import StageSettings
 
 __all__ = [
@@ -157,10 +157,10 @@ def segment_losses(
     Returns
     -------
     tuple[dict[str, Tensor], Latent]
-        Scalars: the terms (:func:`~.denoising.losses_of_noise` and ``distogram``), detached, and
-        ``loss``, which is to be minimised. They are weighted by the segment's share of the jumps,
-        so that the sum over a rollout's segments is the mean over its jumps. And the latent after
-        the last jump, detached.
+        Scalars: the terms (:func:`~.losses.denoising.losses_of_noise` and ``distogram``),
+        detached, and ``loss``, which is to be minimised. They are weighted by the segment's share
+        of the jumps, so that the sum over a rollout's segments is the mean over its jumps. And the
+        latent after the last jump, detached.
 
     Raises
     ------

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..data.faults import DataFileWarning, Fault
-from .draws import Drawer
 from .ema import MovingAverage
+from .feed.draws import Drawer
+from .feed.schedule import draws_of_rank
+from .feed.trainset import TrainingSet
 from .passes import TERMS, VALIDATION, draw_generator, held_out_pass, reported
 from .ranks import Ranks
-from .schedule import draws_of_rank
 from .settings import TrainingSettings
-from .trainset import TrainingSet
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,7 +37,7 @@ class HeldOut:
     stage: int
         Number of the stage.
     on_error: str
-        Of :class:`~.draws.Drawer`.
+        Of :class:`~.feed.draws.Drawer`.
 
     Raises
     ------

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.check import LONGEST_BOND_NM, SHORTEST_BOND_NM
-from ..data.faults import DataFileError, Fault
+from ...data.check import LONGEST_BOND_NM, SHORTEST_BOND_NM
+from ...data.faults import DataFileError, Fault
 from .picking import Picks
 
 if TYPE_CHECKING:
-    from ..systems.features import MoleculeFeatures
+    from ...systems.features import MoleculeFeatures
 
 __all__ = ["FEWEST_SEEN", "check_frames"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..model import protenix
-from ..model.config import ModelConfig
-from ..model.protenix import Count
-from ..model.protenix_file import read_state_dict
+from ...model import protenix
+from ...model.config import ModelConfig
+from ...model.protenix import Count
+from ...model.protenix_file import read_state_dict
 from .weights_file import write_weights
 
 

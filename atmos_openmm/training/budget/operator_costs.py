@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-from .. import ops as _ops  # noqa: F401  registers the operators
+from ... import ops as _ops  # noqa: F401  registers the operators
 
 _ATMOS = torch.ops.atmos
 _ATEN = torch.ops.aten

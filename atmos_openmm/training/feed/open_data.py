@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..data.faults import DataFileWarning, Fault, FaultLog, Policy
-from ..data.manifest import expand
-from ..data.sources import DATA_SUFFIXES, SampleSet, inspect_file
-from .ranks import Ranks
+from ...data.faults import DataFileWarning, Fault, FaultLog, Policy
+from ...data.manifest import expand
+from ...data.sources import DATA_SUFFIXES, SampleSet, inspect_file
+from ..ranks import Ranks
 
 __all__ = ["data_files", "open_data"]
 

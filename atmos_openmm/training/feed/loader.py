@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from ..data.faults import DataFileError, DataFileWarning, Fault, first_line
-from ..systems.errors import FeatureError
+from ...data.faults import DataFileError, DataFileWarning, Fault, first_line
+from ...systems.errors import FeatureError
 from .draws import Draw, Drawer
 from .packed import PackedDraw
 from .schedule import draws_of_rank

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..model.atmos import AtmosModel, hand, rotation_from_normals
-from ..model.features import ModelFeatures
-from ..model.prepared import Prepared, repeat_prepared
+from ...model.atmos import AtmosModel, hand, rotation_from_normals
+from ...model.features import ModelFeatures
+from ...model.prepared import Prepared, repeat_prepared
+from ..batch import Batch
+from ..settings import LossSettings
 from .alignment import weighted_align
-from .batch import Batch
 from .bond_loss import bond_loss
 from .noise import DecoderNoise, draw_decoder_noise, edm_weight, noise_levels, noisy_frames
-from .settings import LossSettings
 from .smooth_lddt import smooth_lddt_loss
 
 __all__ = ["denoising_losses", "losses_of_noise"]

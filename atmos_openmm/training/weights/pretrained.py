@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..model.atmos import AtmosModel
-from ..model.sampler import SamplerSettings, default_sampler
+from ...model.atmos import AtmosModel
+from ...model.sampler import SamplerSettings, default_sampler
 
 if TYPE_CHECKING:
-    from ..model.export import LoadedModel
+    from ...model.export import LoadedModel
 
 __all__ = ["network_from_model", "sampler_of"]
 
@@ -66,7 +66,7 @@ def network_from_model(model: str | os.PathLike[str] | LoadedModel) -> AtmosMode
     ValueError
         The file is of a network whose parameters or sampler differ from those of this version.
     """
-    from ..model.export import LoadedModel, load_model
+    from ...model.export import LoadedModel, load_model
 
     loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
     network = AtmosModel(loaded.config, sampler_of(loaded))

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from ..model.atmos import AtmosModel
-from ..model.config import ModelConfig
-from ..model.export import Capabilities, save_model
-from ..model.sampler import SamplerSettings, default_sampler
+from ...model.atmos import AtmosModel
+from ...model.config import ModelConfig
+from ...model.export import Capabilities, save_model
+from ...model.sampler import SamplerSettings, default_sampler
+from ..resume import find_weights
 from .checkpoint import load_checkpoint, part
-from .resume import find_weights
 
 
 def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model.features import ModelFeatures
-from .batch import Batch
+from ...model.features import ModelFeatures
+from ..batch import Batch
 from .draws import Draw
 
 __all__ = ["PackedDraw"]

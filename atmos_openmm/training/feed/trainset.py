@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.sample import Sample
-from .settings import StageSettings, ValidationSettings
+from ...data.sample import Sample
+from ..settings import StageSettings, ValidationSettings
 
 if TYPE_CHECKING:
-    from ..systems.features import MoleculeFeatures
+    from ...systems.features import MoleculeFeatures
 
 __all__ = [
     "Pool",
@@ -320,7 +320,7 @@ def ligand_mask(features: MoleculeFeatures) -> NDArray[np.float32]:
 
     A modified residue inside a chain is part of the polymer, and so is a free amino acid.
     """
-    from ..systems.residues import find_template
+    from ...systems.residues import find_template
 
     polymer = {
         int(chain)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.sample import Sample
+from ...data.sample import Sample
 
 __all__ = [
     "EQUILIBRIUM_LAGS_PS",

@@ -17,14 +17,14 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from ..model.atmos import AtmosModel
-from ..model.config import ModelConfig
-from ..model.features import ModelFeatures, model_features
-from .batch import Batch
+from ...model.atmos import AtmosModel
+from ...model.config import ModelConfig
+from ...model.features import ModelFeatures, model_features
+from ..batch import Batch
+from ..optimization import FlatGradients, freeze
+from ..passes import draw_generator, training_pass
+from ..settings import StageSettings
 from .meter import StepMeter, kept_bytes
-from .optimization import FlatGradients, freeze
-from .passes import draw_generator, training_pass
-from .settings import StageSettings
 
 __all__ = ["DrawCost", "FakeTraining", "cuda_attention", "typical_batch"]
 

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.crop import choose_crop, crop_features, spatial_crop
-from ..data.faults import DataFileError, DataFileWarning, Fault, Policy
-from ..model.features import ModelFeatures, model_features
-from ..systems.errors import FeatureError
-from .batch import Batch
+from ...data.crop import choose_crop, crop_features, spatial_crop
+from ...data.faults import DataFileError, DataFileWarning, Fault, Policy
+from ...model.features import ModelFeatures, model_features
+from ...systems.errors import FeatureError
+from ..batch import Batch
+from ..settings import TrainingSettings
 from .drawn_frames import FEWEST_SEEN, check_frames
 from .picking import Picks, pick_dynamics, pick_exchange, pick_static, read_picks
 from .schedule import Schedule
 from .seen import Seen
-from .settings import TrainingSettings
 from .trainset import (
     Pool,
     TrainingMolecule,
@@ -34,7 +34,7 @@ from .trainset import (
 )
 
 if TYPE_CHECKING:
-    from ..systems.features import MoleculeFeatures
+    from ...systems.features import MoleculeFeatures
 
 __all__ = ["Draw", "Drawer"]
 

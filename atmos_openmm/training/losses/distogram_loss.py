@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model.distogram import distogram_target
+from ...model.distogram import distogram_target
 
 __all__ = ["distogram_loss"]
 

@@ -1,0 +1,1 @@
+"""The terms of the loss, as functions of tensors."""

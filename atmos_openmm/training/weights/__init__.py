@@ -1,0 +1,1 @@
+"""Files of weights: checkpoints, model files, other projects' weights."""
