@@ -242,6 +242,18 @@ def test_what_is_kept_of_frames_for_one_reference_is_not_taken_for_anothers(pept
     assert again == pytest.approx(fresh, nan_ok=True)
 
 
+def test_a_trajectory_without_return_has_no_markov_model(peptide):
+    native, reference, _, _ = peptide
+    panel = find_panel("peptide")(reference, Settings(native, lag_ps=10.0, macrostates=3))
+    states = panel._assigned(reference)
+    pair = np.flatnonzero(states[1:] != states[:-1])[0]
+    short = Ensemble("short", reference.atoms, reference.positions_nm[pair : pair + 2], (), 10.0,
+                     reference.topology)  # fmt: skip
+    values = panel.values(short)
+    assert values["jsd_states"] > 0
+    assert np.isnan([values[k] for k in ("jsd_msm", "flux_rho", "transition_error")]).all()
+
+
 def test_metrics_of_dynamics_count_real_time(peptide):
     """Every second frame of the same motion, with twice the spacing, is the same motion."""
     native, reference, oracle, _ = peptide
