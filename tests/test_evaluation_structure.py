@@ -192,6 +192,8 @@ def test_str2str_distances_agree_with_scipy():
     assert mean_distance(mine, mine) == pytest.approx(0, abs=1e-7)
     inside = histograms(bin_numbers(mine, *value_range(mine)))
     assert inside.sum() == pytest.approx(3000 + 500e-6)
+    # Nothing in the reference's range: a flat histogram of pseudo-counts must not look good.
+    assert mean_distance(other + 100, mine) == pytest.approx(np.sqrt(np.log(2)))
 
 
 def test_gyration_radius_agrees_with_mdtraj(trajectory):
