@@ -131,6 +131,9 @@ def test_states_that_are_not_connected_are_left_out():
     assert model.full_transition()[0].tolist() == [1, 0, 0]
     with pytest.raises(ValueError, match="shorter than its lag"):
         estimate_markov_model(np.zeros((3, 3)))
+    # One way through three states: no state is come back to, and none has a share.
+    with pytest.raises(ValueError, match="leave every state for good"):
+        estimate_markov_model(np.diag([1.0, 1.0], k=1))
 
 
 def test_k_means_finds_separate_groups_and_the_least_squares_of_scipy():

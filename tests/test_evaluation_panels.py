@@ -13,7 +13,6 @@ from evaluation_cases import (
     peptide_ensemble,
     ring,
 )
-from systems_support import SHARED
 
 from atmos_openmm.evaluation.atoms import AtomTable
 from atmos_openmm.evaluation.bootstrap import block_bootstrap
@@ -23,9 +22,6 @@ from atmos_openmm.evaluation.ligand import collisions, contact_map, coverage, li
 from atmos_openmm.evaluation.panel import NotApplicable, Settings
 from atmos_openmm.evaluation.panels import PANELS, find_panel
 from atmos_openmm.evaluation.validity import alpha_gaps, chirality, peptide_gaps, residue_minimum
-
-ALANINE = SHARED / "peptides" / "ala2_explicit"
-MDCATH = SHARED / "mdcath" / "2hbaA00_320_0.xtc"
 
 
 @pytest.fixture(scope="module")
@@ -54,45 +50,9 @@ def test_bad_generators_rank_below_a_replica_in_the_atlas_panel():
                          for s, n in ((1, 150), (7, 80)))  # fmt: skip
     panel = find_panel("atlas")(reference, Settings(native))
     bad = {n: e for n, e in bad_generators(oracle, native).items() if n in ("frozen", "noise")}
-    # Ten residues without a core have no buried side chain.
+    # Ten residues without a core have no buried side chain; test_evaluation_ranks.py has some.
     checked = check_ranks(panel, reference, oracle, bad, ("exposed_mi_rho",))
     assert set(checked) == {m.key for m in panel.metrics} - {"exposed_j", "exposed_mi_rho"}
-
-
-@pytest.mark.skipif(not MDCATH.exists(), reason="needs the shared mdCATH trajectory")
-@pytest.mark.parametrize("name", ["mdcath", "validity", "dynamics", "rollout", "str2str"])
-def test_bad_generators_rank_below_the_other_half_of_real_dynamics(name):
-    reference, oracle, native = mdcath_halves()
-    panel = find_panel(name)(reference, Settings(native))
-    checked = check_ranks(panel, reference, oracle, bad_generators(oracle, native))
-    assert checked == [metric.key for metric in panel.metrics]
-
-
-@pytest.mark.skipif(not ALANINE.exists(), reason="needs the shared alanine dipeptide runs")
-@pytest.mark.parametrize("name", ["peptide", "dynamics"])
-def test_bad_generators_rank_below_other_runs_of_real_alanine(name):
-    from atmos_openmm.evaluation.loading import read_ensemble
-
-    runs = sorted(ALANINE.glob("RUN*/frame0.xtc"))
-    loaded = [
-        read_ensemble(files, name=name, topology=ALANINE / "native.pdb", spacing_ps=1.0)
-        for name, files in (("MD", runs[:4]), ("oracle", runs[35:39]))
-    ]
-    native, (reference, oracle) = loaded[0].native_nm, [item.ensemble for item in loaded]
-    panel = find_panel(name)(reference, Settings(native, lag_ps=10.0, macrostates=4))
-    checked = check_ranks(panel, reference, oracle, bad_generators(oracle, native))
-    without = {m.key for m in panel.metrics} - set(checked)
-    assert without == {k for k in ("jsd_sidechain", "time_sidechain") if k in without}
-
-
-def mdcath_halves():
-    from atmos_openmm.evaluation.loading import read_ensemble
-
-    loaded = read_ensemble(
-        [MDCATH], name="MD", topology=SHARED / "mdcath" / "2hbaA00.pdb", spacing_ps=1000.0
-    )
-    first, second = (half.restarted() for half in loaded.ensemble.halves())
-    return first, second, loaded.ensemble.positions_nm[0].astype(np.float64)
 
 
 def test_atlas_panel_gives_what_alphaflows_steps_give(peptide):
@@ -175,6 +135,18 @@ def test_what_is_kept_of_frames_for_one_reference_is_not_taken_for_anothers(pept
     again = find_panel(name)(turned, Settings(1.05 * native)).values(oracle)
     fresh = find_panel(name)(turned, Settings(1.05 * native)).values(oracle.taken())
     assert again == pytest.approx(fresh, nan_ok=True)
+
+
+def test_a_trajectory_without_return_has_no_markov_model(peptide):
+    native, reference, _, _ = peptide
+    panel = find_panel("peptide")(reference, Settings(native, lag_ps=10.0, macrostates=3))
+    states = panel._assigned(reference)
+    pair = np.flatnonzero(states[1:] != states[:-1])[0]
+    short = Ensemble("short", reference.atoms, reference.positions_nm[pair : pair + 2], (), 10.0,
+                     reference.topology)  # fmt: skip
+    values = panel.values(short)
+    assert values["jsd_states"] > 0
+    assert np.isnan([values[k] for k in ("jsd_msm", "flux_rho", "transition_error")]).all()
 
 
 def test_metrics_of_dynamics_count_real_time(peptide):

@@ -1,5 +1,7 @@
 """Metrics of structure against independent implementations and values known by calculation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation_cases import native_peptide, peptide_ensemble, peptide_topology
@@ -190,6 +192,8 @@ def test_str2str_distances_agree_with_scipy():
     assert mean_distance(mine, mine) == pytest.approx(0, abs=1e-7)
     inside = histograms(bin_numbers(mine, *value_range(mine)))
     assert inside.sum() == pytest.approx(3000 + 500e-6)
+    # Nothing in the reference's range: a flat histogram of pseudo-counts must not look good.
+    assert mean_distance(other + 100, mine) == pytest.approx(np.sqrt(np.log(2)))
 
 
 def test_gyration_radius_agrees_with_mdtraj(trajectory):
@@ -294,6 +298,9 @@ def test_common_atoms_match_a_backbone_model_and_refuse_another_protein():
     first, second = common_atoms([whole, backbone])
     assert [whole.names[i] for i in first] == [backbone.names[i] for i in second]
     assert first.tolist() == whole.backbone.tolist()
+    # A name that a residue has twice (a cap counted to it) is two atoms, not one.
+    twice = replace(whole, names=tuple("N" if n == "CB" else n for n in whole.names))
+    assert [len(found) for found in common_atoms([twice, twice])] == [len(whole)] * 2
     other = AtomTable.from_openmm(peptide_topology(("ALA",) * 10))
     with pytest.raises(ValueError, match="differ from residue 2 on"):
         common_atoms([whole, other])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -219,7 +220,8 @@ def common_atoms(tables: Sequence[AtomTable]) -> list[Indices]:
     """Atoms that all tables have, in the first table's order.
 
     Atoms are the same when residue (counted among those with an alpha carbon, or among the rest)
-    and name are; so a backbone model of a protein meets its all-atom trajectory.
+    and name are; so a backbone model of a protein meets its all-atom trajectory. Where a residue
+    has a name twice, as caps counted to the terminal residue may, the first is the first.
 
     Parameters
     ----------
@@ -240,10 +242,12 @@ def common_atoms(tables: Sequence[AtomTable]) -> list[Indices]:
         order = {int(r): k for k, r in enumerate(table.protein_residues)}
         rest = [r for r in range(len(table.residue_names)) if r not in order]
         order.update({r: -1 - k for k, r in enumerate(rest)})
-        keyed.append(
-            {(order[int(r)], name): i
-             for i, (r, name) in enumerate(zip(table.residue, table.names, strict=True))}
-        )  # fmt: skip
+        keys: dict[tuple[int, str, int], int] = {}
+        seen: Counter[tuple[int, str]] = Counter()
+        for i, (r, name) in enumerate(zip(table.residue, table.names, strict=True)):
+            keys[order[int(r)], name, seen[order[int(r)], name]] = i
+            seen[order[int(r)], name] += 1
+        keyed.append(keys)
     first = [_canonical(tables[0].residue_names[r]) for r in tables[0].protein_residues]
     for table in tables[1:]:
         names = [_canonical(table.residue_names[r]) for r in table.protein_residues]

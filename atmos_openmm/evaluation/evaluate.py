@@ -232,6 +232,8 @@ def evaluate(
         f"Errors are standard errors by a block bootstrap over each row's own frames ({BLOCKS} "
         f"blocks, {resamples} draws), the reference held fixed; they are too small where frames "
         "are correlated over more than a tenth of the row."
+        if resamples
+        else "No standard errors were asked for: verdicts take any difference for one."
     )
     return Evaluation(molecule, tuple(results), skipped, tuple(notes))
 

@@ -86,7 +86,7 @@ def estimate_markov_model(
     Raises
     ------
     ValueError
-        If nothing was counted.
+        If nothing was counted, or no state is ever come back to, so that none is connected.
     """
     from scipy.sparse.csgraph import connected_components
 
@@ -97,6 +97,9 @@ def estimate_markov_model(
     _, label = connected_components(counts > 0, directed=True, connection="strong")
     inside = label[:, None] == label[None]
     weights = np.bincount(label, np.where(inside, counts, 0).sum(axis=1))
+    if not weights.any():
+        raise ValueError("a Markov model needs a state that is come back to; these trajectories "
+                         "leave every state for good")  # fmt: skip
     active = np.flatnonzero(label == int(np.argmax(weights)))
     c = counts[np.ix_(active, active)]
     both, rows = c + c.T, c.sum(axis=1)

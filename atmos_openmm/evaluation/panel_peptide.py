@@ -152,7 +152,10 @@ class PeptidePanel(Panel):
                 self.notes.append(note)
         if lag is None or max(len(p) for p in pieces) <= lag:
             return found | nothing
-        model = estimate_markov_model(count_matrix(pieces, lag, number))
+        try:
+            model = estimate_markov_model(count_matrix(pieces, lag, number))
+        except ValueError:  # it leaves every state for good: short, or drifting away
+            return found | nothing
         macro = self.states.macro
         found["jsd_msm"] = jensen_shannon_distance(model.full_stationary(), macro.full_stationary())
         off = ~np.eye(number, dtype=bool)

@@ -153,18 +153,21 @@ def _drawings(result: PanelResult) -> list[Drawing]:
         ("tica_distances", ("TICA-0", "TICA-1"), "The slowest components of CA distances."),
         ("pca_angstrom", ("PC 1 (Å)", "PC 2 (Å)"), "The reference's first principal components."),
     ):
-        chosen = _having(rows, key)[: plots.MOST_MAPS]
+        every = _having(rows, key)
+        chosen = every[: plots.MOST_MAPS]
         if chosen:
             found.append(
-                (key, f"Maps of {names[0]} and {names[1]}, one a row.", caption,
+                (key, f"Maps of {names[0]} and {names[1]}, one a row.",
+                 caption + _not_drawn(every, chosen),
                  partial(plots.point_maps, _styles(result, chosen), _arrays(chosen, key), names))
             )  # fmt: skip
-    chosen = _having(rows, "contact_share")[: plots.MOST_MAPS + 1]
+    every = _having(rows, "contact_share")
+    chosen = every[: plots.MOST_MAPS + 1]
     if chosen:
         found.append(
             ("contacts", "Contact maps, the reference above the diagonal.",
              "Share of frames in which alpha carbons are nearer than 8 Å; above the diagonal the "
-             "reference, below it the row.",
+             "reference, below it the row." + _not_drawn(every, chosen),
              partial(plots.contact_maps, _styles(result, chosen), _arrays(chosen, "contact_share"),
                      axes["residues"].tolist()))
         )  # fmt: skip
@@ -175,11 +178,13 @@ def _drawings(result: PanelResult) -> list[Drawing]:
 def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
     found: list[Drawing] = []
     axes: Mapping[str, Any] = result.axes
-    touching = _having(rows, "ligand_contact_share")[: plots.MOST_MAPS]
+    every = _having(rows, "ligand_contact_share")
+    touching = every[: plots.MOST_MAPS]
     if touching:
         found.append(
             ("ligand_contacts", "Maps of contacts between residues and ligand atoms.",
-             "Share of frames in which heavy atoms are nearer than 4.5 Å.",
+             "Share of frames in which heavy atoms are nearer than 4.5 Å."
+             + _not_drawn(every, touching),
              partial(plots.ligand_maps, _styles(result, touching),
                      _arrays(touching, "ligand_contact_share"),
                      axes["ligand_residues"].tolist(), axes["ligand_atoms"].tolist()))
@@ -226,6 +231,11 @@ def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
 
 def _having(rows: Sequence[Row], key: str) -> list[Row]:
     return [row for row in rows if key in row.arrays]
+
+
+def _not_drawn(every: Sequence[Row], drawn: Sequence[Row]) -> str:
+    left = [row.name for row in every[len(drawn) :]]
+    return f" Not drawn: {', '.join(left)}." if left else ""
 
 
 def _arrays(rows: Sequence[Row], key: str) -> list[Any]:

@@ -31,21 +31,26 @@ _GENERATORS = (
 
 @dataclass(frozen=True)
 class Curve:
-    """A named row of an evaluation with its colour and line."""
+    """A named row of an evaluation with its colour, line and layer."""
 
     name: str
     color: str
     dashes: Any = "-"
+    layer: float = 3.0
 
 
 def row_styles(roles: Sequence[tuple[str, str]]) -> list[Curve]:
-    """Colours of rows given as (name, role): reference, oracle (dashed), then the generators."""
+    """Colours of rows given as (name, role): reference, oracle (dashed), then the generators.
+
+    The oracle lies on top: a generator that repeats its frames, shuffled ones say, has the same
+    curves, and both are seen through the dashes.
+    """
     curves, generators = [], 0
     for name, role in roles:
         if role == "reference":
             curves.append(Curve(name, style.MD_COLOR))
         elif role == "oracle":
-            curves.append(Curve(name, style.MUTED_COLOR, (0, (4, 2))))
+            curves.append(Curve(name, style.MUTED_COLOR, (0, (4, 2)), 4.0))
         else:
             curves.append(Curve(name, _GENERATORS[generators % len(_GENERATORS)]))
             generators += 1
@@ -61,7 +66,8 @@ def profile_curves(
         ax = figure.subplots()
         places = np.arange(len(labels))
         for curve, profile in zip(curves, values, strict=True):
-            ax.plot(places, profile, color=curve.color, linestyle=curve.dashes, label=curve.name)
+            ax.plot(places, profile, color=curve.color, linestyle=curve.dashes, label=curve.name,
+                    zorder=curve.layer, clip_on=False)  # fmt: skip
         step = max(1, int(np.ceil(len(labels) / 14)))
         ax.set_xticks(places[::step], list(labels)[::step], rotation=35, ha="right")
         ax.set(ylabel=ylabel, xlim=(-0.5, len(labels) - 0.5), ylim=(0, None))
@@ -187,7 +193,8 @@ def time_curves(
         for ax, name, quantity in zip(axes, names, values, strict=False):
             for curve, x, y in zip(curves, times, quantity, strict=True):
                 ax.plot(x, y, color=curve.color, linestyle=curve.dashes, label=curve.name,
-                        marker="o" if len(x) < 20 else None, markersize=3)  # fmt: skip
+                        marker="o" if len(x) < 20 else None, markersize=3,
+                        zorder=curve.layer)  # fmt: skip
             ax.set(title=name, xlabel=xlabel)
             if logarithmic:
                 ax.set_xscale("log")
@@ -213,7 +220,8 @@ def value_histograms(
             beyond = len(sample) - int(inside.sum())
             note = f" ({beyond:,} of {len(sample):,} outside)" if beyond else ""
             ax.stairs(100 * inside / len(sample), edges, color=curve.color,
-                      linestyle=curve.dashes, linewidth=1.5, label=curve.name + note)  # fmt: skip
+                      linestyle=curve.dashes, linewidth=1.5, label=curve.name + note,
+                      zorder=curve.layer)  # fmt: skip
         ax.set(xlabel=xlabel, ylabel="share (%)")
         ax.grid(True, axis="y")
         _legend(figure, ax)
