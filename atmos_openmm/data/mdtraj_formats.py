@@ -283,20 +283,30 @@ def _whole(
     """Positions of the solute, with molecules whole."""
     bonds = np.array([(b[0].index, b[1].index) for b in topology.bonds()], np.int64).reshape(-1, 2)
 
-    def longest(x: NDArray[Any]) -> float:
+    def lengths(x: NDArray[Any]) -> NDArray[Any]:
+        """The longest of each bond."""
         gaps = np.linalg.norm(x[:, bonds[:, 0]] - x[:, bonds[:, 1]], axis=-1)
-        return float(gaps.max()) if gaps.size else 0.0
+        return gaps.max(axis=0) if gaps.size else np.zeros(1)
 
     positions = loaded.xyz[:, solute]
-    if longest(positions) > LONGEST_BOND_NM and loaded.unitcell_lengths is not None:
+    if lengths(positions).max() > LONGEST_BOND_NM and loaded.unitcell_lengths is not None:
         part = loaded.atom_slice(solute)
         positions = part.make_molecules_whole(inplace=False).xyz
-    if longest(positions) > LONGEST_BOND_NM:
+    found = lengths(positions)
+    if found.max() > LONGEST_BOND_NM:
+        atoms = list(topology.atoms())
+        first, second = (atoms[k] for k in bonds[int(found.argmax())])
         raise ValueError(
-            f"{path} has bonds of {longest(positions):.2f} nm: its atoms are in another order than "
-            "the structure's, or a periodic box splits the molecule and the file has no box."
+            f"{path} has bonds of {found.max():.2f} nm ({_named(first)} to {_named(second)} the "
+            f"longest, {int((found > LONGEST_BOND_NM).sum())} in all): its atoms are in another "
+            "order than the structure's, or have other names there, or a periodic box splits the "
+            "molecule and the file has no box."
         )
     return positions.astype(np.float64)
+
+
+def _named(atom: Any) -> str:
+    return f"{atom.residue.name}{atom.residue.id} {atom.name}"
 
 
 def _times(
