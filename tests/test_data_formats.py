@@ -139,7 +139,7 @@ def test_solvent_is_left_out_and_molecules_are_made_whole(tmp_path: Path):
     trajectory.unitcell_lengths = None
     trajectory.unitcell_angles = None
     trajectory.save(str(tmp_path / "nobox.dcd"))
-    with pytest.raises(ValueError, match=r"SER2 C to SER2 CA the longest, 10 in all.*or a periodic box"):
+    with pytest.raises(ValueError, match=r"SER2 C to SER2 CA.*10 in all.*periodic box"):
         import_trajectories(out, [tmp_path / "nobox.dcd"], pdb, temperature_kelvin=300.0,
                             spacing_ps=1.0)  # fmt: skip
 
