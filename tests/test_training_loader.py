@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -214,7 +215,7 @@ def test_a_worker_that_dies_is_told(tmp_path) -> None:
 
 
 PROGRAM = """
-import multiprocessing, pickle, sys, time
+import multiprocessing, pickle, signal, sys, time
 from pathlib import Path
 from trainset_cases import settings
 from atmos_openmm.data.sources import open_samples
@@ -224,6 +225,8 @@ from atmos_openmm.training.settings import ValidationSettings
 from atmos_openmm.training.feed.trainset import split
 
 if __name__ == "__main__":
+    # Shells have jobs in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     training, _ = split(open_samples([sys.argv[1]]).samples, ValidationSettings())
     with BatchLoader(Drawer(training, settings(steps=100000)), workers=1) as batches:
         for step, draws in batches:
@@ -249,10 +252,15 @@ def test_an_interrupt_ends_the_workers(tmp_path) -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))},
     )
     assert process.stdout is not None
-    pids = [int(word) for word in process.stdout.readline().split()]
-    assert len(pids) == 1
-    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-    _, errors = process.communicate(timeout=60)
+    with process:
+        try:
+            pids = [int(word) for word in process.stdout.readline().split()]
+            assert len(pids) == 1
+            os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+            _, errors = process.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGINT or process.returncode == 130
     assert errors.count("Traceback") == 1 and errors.strip().endswith("KeyboardInterrupt")
     with pytest.raises(ProcessLookupError):

@@ -129,7 +129,10 @@ def test_fake_tensors_cost_what_real_ones_do(config, checkpointing) -> None:
     kept, meter, torchs = counted(config, checkpointing)
     found = FakeTraining(config, "32-true", "cpu").trace(draw(config), STAGE, checkpointing)
     assert sum(found.flops.values()) == sum(meter.flops.values()) == torchs.get_total_flops()
-    assert (found.kept, found.peak) == (kept.most, meter.live.most)
+    assert found.kept == kept.most
+    # Tensors in cycles live until Python's collector comes, now and then: 0.3 and 0.6 % of the
+    # peak were seen.
+    assert found.peak == pytest.approx(meter.live.most, rel=0.02)
     assert found.kernels == meter.kernels
     # Some real results lie in larger storages (3 x 3 matrices of the superposition).
     assert found.moved == pytest.approx(meter.moved, rel=1e-4)
