@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import traceback
@@ -124,6 +125,9 @@ class Ranks:
         self._fabric = fabric
         self.rank: int = fabric.global_rank
         self.size: int = fabric.world_size
+        if self.size > 1:
+            # A group that is still there when C++ clears up may abort the process.
+            atexit.register(_leave)
 
     @property
     def is_first(self) -> bool:
@@ -220,6 +224,11 @@ class Ranks:
             raise SystemExit(0)
         text = f"Process {failed} of {self.size} failed: {message}"
         raise ValueError(text) if explained else RuntimeError(text)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
