@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,20 @@ class SampleSet:
 
     samples: tuple[Sample, ...]
     faults: tuple[Fault, ...]
+
+    @staticmethod
+    def of(samples: Sequence[Sample], faults: Sequence[Fault]) -> SampleSet:
+        """Return the set.
+
+        Raises
+        ------
+        ValueError
+            There is no sample; the message has the first fault.
+        """
+        if not samples:
+            told = f" The first of {len(faults)} faults: {faults[0]}" if faults else ""
+            raise ValueError(f"The files hold no sample that can be used.{told}")
+        return SampleSet(tuple(samples), tuple(faults))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -144,7 +158,4 @@ def open_samples(
         for entry in inspect_file(path, options):
             if log.extend(entry.faults) and entry.sample is not None:
                 samples.append(entry.sample)
-    if not samples:
-        told = f" The first of {len(log.faults)} faults: {log.faults[0]}" if log.faults else ""
-        raise ValueError(f"The files hold no sample that can be used.{told}")
-    return SampleSet(tuple(samples), tuple(log.faults))
+    return SampleSet.of(samples, log.faults)

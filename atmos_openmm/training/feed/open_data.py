@@ -87,7 +87,4 @@ def open_data(
     found = sorted(everyones, key=lambda item: item[0])
     samples = [sample for _, part, _ in found for sample in part]
     faults = [*log.faults, *(fault for _, _, part in found for fault in part)]
-    if not samples:
-        told = f" The first of {len(faults)} faults: {faults[0]}" if faults else ""
-        raise ValueError(f"The files hold no sample that can be used.{told}")
-    return SampleSet(tuple(samples), tuple(faults))
+    return SampleSet.of(samples, faults)
