@@ -70,6 +70,9 @@ def make_fabric(
     batch = "SLURM_NTASKS" in os.environ and "SLURM_STEP_ID" not in os.environ
     # The strategy gives processes and their group; modules are not wrapped (see loop.py).
     strategy = "auto" if single else DDPStrategy(timeout=TIMEOUT)
+    if not single:
+        # A group that is still there when C++ clears up may abort the process.
+        atexit.register(_leave)
     try:
         return Fabric(
             accelerator=accelerator,
@@ -125,9 +128,6 @@ class Ranks:
         self._fabric = fabric
         self.rank: int = fabric.global_rank
         self.size: int = fabric.world_size
-        if self.size > 1:
-            # A group that is still there when C++ clears up may abort the process.
-            atexit.register(_leave)
 
     @property
     def is_first(self) -> bool:
