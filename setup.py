@@ -104,9 +104,12 @@ class CMakeBuild(build_ext):
         cmake = find_program("cmake")
         configure = [
             cmake,
-            "-S", str(ROOT),
-            "-B", str(work),
-            "-G", "Ninja",
+            "-S",
+            str(ROOT),
+            "-B",
+            str(work),
+            "-G",
+            "Ninja",
             f"-DCMAKE_MAKE_PROGRAM={find_program('ninja')}",
             f"-DATMOS_OPENMM_DIR={openmm}",
             f"-DATMOS_TORCH_DIR={package_folder('torch')}",
@@ -117,7 +120,7 @@ class CMakeBuild(build_ext):
             f"-DATMOS_WERROR={'ON' if os.environ.get('ATMOS_WERROR') == '1' else 'OFF'}",
             f"-DATMOS_OPS_CUDA={os.environ.get('ATMOS_OPS_CUDA', 'AUTO')}",
             f"-DPython3_EXECUTABLE={sys.executable}",
-        ]  # fmt: skip
+        ]
         jobs = os.environ.get("ATMOS_BUILD_JOBS") or str(os.cpu_count() or 1)
         self._call(configure)
         self._call([cmake, "--build", str(work), "--parallel", jobs])

@@ -56,11 +56,19 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False,
-              callback=lambda ctx, param, value: _print_version(ctx, value),
-              help="Show the version and exit.")
-@click.option("--traceback", is_flag=True,
-              help="On an error, print Python's traceback. Can also follow the command's name.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: _print_version(ctx, value),
+    help="Show the version and exit.",
+)
+@click.option(
+    "--traceback",
+    is_flag=True,
+    help="On an error, print Python's traceback. Can also follow the command's name.",
+)
 def group(traceback: bool) -> None:
     """Sample an OpenMM System by learned long jumps that alternate with short molecular dynamics.
 
@@ -133,8 +141,7 @@ def _paragraph(error: Exception) -> str:
     """The error as one paragraph, wrapped to the terminal."""
     message = " ".join(str(error).split()) or type(error).__name__
     width = min(max(shutil.get_terminal_size().columns, 40), 100)
-    return textwrap.fill(f"Error: {message}", width, break_long_words=False,
-                         break_on_hyphens=False)
+    return textwrap.fill(f"Error: {message}", width, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

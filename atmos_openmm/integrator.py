@@ -267,9 +267,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         tolerance: force
             more than 0 (in kJ/mol/nm)
         """
-        super().setRelaxationTolerance(
-            _plain(tolerance, unit.kilojoule_per_mole / unit.nanometer)
-        )
+        super().setRelaxationTolerance(_plain(tolerance, unit.kilojoule_per_mole / unit.nanometer))
 
     # What happened.
 
@@ -279,8 +277,10 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
     def getRejections(self) -> dict[str, int]:
         """Get the number of rejected proposals by reason, for the reasons that occurred."""
-        counts = {name: super(AtmosIntegrator, self).getNumRejected(name)
-                  for name in self.getReasonNames()[1:]}  # fmt: skip
+        counts = {
+            name: super(AtmosIntegrator, self).getNumRejected(name)
+            for name in self.getReasonNames()[1:]
+        }
         return {name: count for name, count in counts.items() if count > 0}
 
     def getLastProposal(self) -> ProposalRecord:

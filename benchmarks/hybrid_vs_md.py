@@ -135,22 +135,30 @@ def read_reference(path: Path) -> Reference:
             phis.append(phi[:, 0])
             psis.append(psi[:, 0])
     if not phis:
-        raise ValueError(f"{path} holds no trajectory of kind exchange at {TEMPERATURE_K:g} K; "
-                         "make one with atmos-openmm simulate --mode exchange")
+        raise ValueError(
+            f"{path} holds no trajectory of kind exchange at {TEMPERATURE_K:g} K; "
+            "make one with atmos-openmm simulate --mode exchange"
+        )
 
     def half(pieces: list, second: bool) -> list:
-        return [p[len(p) // 2:] if second else p[:len(p) // 2] for p in pieces]
+        return [p[len(p) // 2 :] if second else p[: len(p) // 2] for p in pieces]
 
     def divergence(first: tuple[list, list], second: tuple[list, list]) -> tuple[float, float]:
         """With fine and coarse bins; each argument a list of phi and one of psi."""
         fine, coarse = (
-            jensen_shannon_divergence(*(torsion_histogram(np.concatenate(x), np.concatenate(y), n)
-                                        for x, y in (first, second)))
-            for n in (FINE_BINS, COARSE_BINS))
+            jensen_shannon_divergence(
+                *(
+                    torsion_histogram(np.concatenate(x), np.concatenate(y), n)
+                    for x, y in (first, second)
+                )
+            )
+            for n in (FINE_BINS, COARSE_BINS)
+        )
         return fine, coarse
 
-    halves = divergence((half(phis, False), half(psis, False)),
-                        (half(phis, True), half(psis, True)))
+    halves = divergence(
+        (half(phis, False), half(psis, False)), (half(phis, True), half(psis, True))
+    )
     between = None
     if len(phis) > 1:
         between = divergence((phis[::2], psis[::2]), (phis[1::2], psis[1::2]))
@@ -159,8 +167,9 @@ def read_reference(path: Path) -> Reference:
     return Reference(str(path), len(phi), len(phis), phi, psi, halves, between, positive)
 
 
-def run_trial(type_: str, seed: int, options: argparse.Namespace, reference: Reference | None,
-              folder: Path) -> Trial:
+def run_trial(
+    type_: str, seed: int, options: argparse.Namespace, reference: Reference | None, folder: Path
+) -> Trial:
     """One seed of one residue type."""
     from openmm import app, unit
 
@@ -181,14 +190,30 @@ def run_trial(type_: str, seed: int, options: argparse.Namespace, reference: Ref
     propagator = AtmosPropagator(options.model, topology, positions=positions * unit.nanometer)
     load_before = os.getloadavg()[0]
     with HybridSampler(
-        topology, system, positions * unit.nanometer, propagator, folder,
-        temperature=TEMPERATURE_K, stepSize=STEP_PS, jumpInterval=options.interval,
-        reportInterval=min(FRAME_STEPS, options.interval), lag=options.lag,
-        relaxation=options.relaxation, seed=seed, platform="CPU", threads=1,
+        topology,
+        system,
+        positions * unit.nanometer,
+        propagator,
+        folder,
+        temperature=TEMPERATURE_K,
+        stepSize=STEP_PS,
+        jumpInterval=options.interval,
+        reportInterval=min(FRAME_STEPS, options.interval),
+        lag=options.lag,
+        relaxation=options.relaxation,
+        seed=seed,
+        platform="CPU",
+        threads=1,
     ) as sampler:
         md = plain_md_context(sampler, seed=seed)
-        turns = run_in_turns(sampler, md, seconds=options.seconds, md_seconds=options.md_seconds,
-                             frame_steps=FRAME_STEPS, progress=_show_progress)
+        turns = run_in_turns(
+            sampler,
+            md,
+            seconds=options.seconds,
+            md_seconds=options.md_seconds,
+            frame_steps=FRAME_STEPS,
+            progress=_show_progress,
+        )
     print(file=sys.stderr)
     load_after = os.getloadavg()[0]
     hybrid = read_hybrid_frames(folder, turns, topology)
@@ -207,35 +232,59 @@ def run_trial(type_: str, seed: int, options: argparse.Namespace, reference: Ref
     step = turns.seconds_per_md_step
     proposed = len(reason)
     jump_seconds = turns.hybrid_seconds - cycles * options.interval * step
-    centres, wrong = check_handedness(topology, positions,
-                                      proposals["positions_after_nm"][accepted])
-    valid, validated = validate(topology, system, turns.md_energies_kj_per_mol,
-                                proposals["positions_raw_nm"], options.validate)
+    centres, wrong = check_handedness(
+        topology, positions, proposals["positions_after_nm"][accepted]
+    )
+    valid, validated = validate(
+        topology,
+        system,
+        turns.md_energies_kj_per_mol,
+        proposals["positions_raw_nm"],
+        options.validate,
+    )
     jsd: dict[str, float | None] = dict.fromkeys(
-        f"{run}_jsd{kind}_nats" for run in ("hybrid", "md") for kind in ("", "_floor", "_coarse"))
+        f"{run}_jsd{kind}_nats" for run in ("hybrid", "md") for kind in ("", "_floor", "_coarse")
+    )
     if reference is not None:
-        fine, coarse = (torsion_histogram(reference.phi, reference.psi, n)
-                        for n in (FINE_BINS, COARSE_BINS))
+        fine, coarse = (
+            torsion_histogram(reference.phi, reference.psi, n) for n in (FINE_BINS, COARSE_BINS)
+        )
         for name, (a, b) in {"hybrid": (phi, psi), "md": (md_phi, md_psi)}.items():
             jsd[f"{name}_jsd_nats"] = jensen_shannon_divergence(
-                torsion_histogram(a, b, FINE_BINS), fine)
+                torsion_histogram(a, b, FINE_BINS), fine
+            )
             jsd[f"{name}_jsd_coarse_nats"] = jensen_shannon_divergence(
-                torsion_histogram(a, b, COARSE_BINS), coarse)
+                torsion_histogram(a, b, COARSE_BINS), coarse
+            )
             jsd[f"{name}_jsd_floor_nats"] = resampled_divergence(fine, len(a))
     return Trial(
-        type=type_, seed=seed, hybrid_seconds=turns.hybrid_seconds, md_seconds=turns.md_seconds,
-        hybrid_cpu_seconds=turns.hybrid_cpu_seconds, md_cpu_seconds=turns.md_cpu_seconds,
-        load_before=load_before, load_after=load_after,
-        hybrid_frames=len(phi), md_frames=len(md_phi), cycles=cycles, md_steps=turns.md_steps,
-        seconds_per_md_step=step, proposed=proposed, accepted=int(accepted.sum()),
+        type=type_,
+        seed=seed,
+        hybrid_seconds=turns.hybrid_seconds,
+        md_seconds=turns.md_seconds,
+        hybrid_cpu_seconds=turns.hybrid_cpu_seconds,
+        md_cpu_seconds=turns.md_cpu_seconds,
+        load_before=load_before,
+        load_after=load_after,
+        hybrid_frames=len(phi),
+        md_frames=len(md_phi),
+        cycles=cycles,
+        md_steps=turns.md_steps,
+        seconds_per_md_step=step,
+        proposed=proposed,
+        accepted=int(accepted.sum()),
         reasons={name: int((reason == name).sum()) for name in REASONS if (reason == name).any()},
         in_window_raw=int((entered & (proposals["stage"] == 0)).sum()),
         in_window_first_stage=int((entered & (proposals["stage"] <= 1)).sum()),
-        accepted_stereocentres=centres, accepted_stereocentres_wrong=wrong,
-        valid_generated=valid, validated=validated,
+        accepted_stereocentres=centres,
+        accepted_stereocentres_wrong=wrong,
+        valid_generated=valid,
+        validated=validated,
         jump_cost_steps=jump_seconds / step / proposed if proposed else float("nan"),
-        hybrid_transitions=ours.total, md_transitions=plain.total,
-        hybrid_positive_phi=float(ours.fractions[1]), md_positive_phi=float(plain.fractions[1]),
+        hybrid_transitions=ours.total,
+        md_transitions=plain.total,
+        hybrid_positive_phi=float(ours.fractions[1]),
+        md_positive_phi=float(plain.fractions[1]),
         **jsd,
     )
 
@@ -261,8 +310,9 @@ def check_handedness(topology: Any, start: np.ndarray, frames: np.ndarray) -> tu
     return int(wrong.size), int(wrong.sum())
 
 
-def validate(topology: Any, system: Any, md_energies: np.ndarray, frames: np.ndarray,
-             limit: int) -> tuple[int, int]:
+def validate(
+    topology: Any, system: Any, md_energies: np.ndarray, frames: np.ndarray, limit: int
+) -> tuple[int, int]:
     """Raw frames that `EnergyValidator` finds valid, as they are or after relaxation; and of how
     many."""
     if limit == 0 or len(frames) == 0:
@@ -270,16 +320,22 @@ def validate(topology: Any, system: Any, md_energies: np.ndarray, frames: np.nda
     from atmos_openmm.validation import EnergyValidator
     from atmos_openmm.validation.reference import EnergyReference
 
-    validator = EnergyValidator(topology, system, temperature=TEMPERATURE_K, platform="CPU",
-                                reference=EnergyReference(md_energies, "plain MD"))
+    validator = EnergyValidator(
+        topology,
+        system,
+        temperature=TEMPERATURE_K,
+        platform="CPU",
+        reference=EnergyReference(md_energies, "plain MD"),
+    )
     frames = frames[:limit]
     return sum(validator.validate(frame).isValid for frame in frames), len(frames)
 
 
 def _show_progress(clock: float, state: Any) -> None:
     done = f"{state.reasons['accepted']} of {state.proposed} accepted"
-    print(f"\r  {clock:6.0f} s  {state.cycle} cycles  {done:<40}", end="", file=sys.stderr,
-          flush=True)
+    print(
+        f"\r  {clock:6.0f} s  {state.cycle} cycles  {done:<40}", end="", file=sys.stderr, flush=True
+    )
 
 
 def spread(values: list[float | None], digits: int = 3) -> str:
@@ -304,6 +360,7 @@ def share(part: list[int], whole: list[int]) -> str:
 
 def table(type_: str, trials: list[Trial], reference: Reference | None) -> list[tuple[str, ...]]:
     """Rows of (what, hybrid, plain MD) over all seeds of one type."""
+
     def of(name: str) -> list:
         return [getattr(trial, name) for trial in trials]
 
@@ -316,8 +373,11 @@ def table(type_: str, trials: list[Trial], reference: Reference | None) -> list[
     proposed = of("proposed")
     rows: list[tuple[str, ...]] = [
         ("wall clock, all seeds (s)", f"{hybrid_s:.0f}", f"{md_s:.0f}"),
-        ("processor time (s)", f"{sum(of('hybrid_cpu_seconds')):.0f}",
-         f"{sum(of('md_cpu_seconds')):.0f}"),
+        (
+            "processor time (s)",
+            f"{sum(of('hybrid_cpu_seconds')):.0f}",
+            f"{sum(of('md_cpu_seconds')):.0f}",
+        ),
         ("phi transitions", str(hybrid_rate.events), str(md_rate.events)),
         ("phi transitions a second, 95 %", str(hybrid_rate), str(md_rate)),
         ("ratio hybrid/MD, 95 %", str(rate_ratio(hybrid_rate, md_rate)), "1"),
@@ -326,12 +386,21 @@ def table(type_: str, trials: list[Trial], reference: Reference | None) -> list[
     ]
     if reference is not None:
         rows += [
-            ("JSD to reference, 50 x 50 (nats)", spread(of("hybrid_jsd_nats")),
-             spread(of("md_jsd_nats"))),
-            ("  of as many independent frames of it", spread(of("hybrid_jsd_floor_nats")),
-             spread(of("md_jsd_floor_nats"))),
-            ("JSD to reference, 18 x 18 (nats)", spread(of("hybrid_jsd_coarse_nats")),
-             spread(of("md_jsd_coarse_nats"))),
+            (
+                "JSD to reference, 50 x 50 (nats)",
+                spread(of("hybrid_jsd_nats")),
+                spread(of("md_jsd_nats")),
+            ),
+            (
+                "  of as many independent frames of it",
+                spread(of("hybrid_jsd_floor_nats")),
+                spread(of("md_jsd_floor_nats")),
+            ),
+            (
+                "JSD to reference, 18 x 18 (nats)",
+                spread(of("hybrid_jsd_coarse_nats")),
+                spread(of("md_jsd_coarse_nats")),
+            ),
         ]
     rows += [
         ("proposals", str(sum(proposed)), ""),
@@ -339,8 +408,11 @@ def table(type_: str, trials: list[Trial], reference: Reference | None) -> list[
         ("in window raw", share(of("in_window_raw"), proposed), ""),
         ("in window after first stage", share(of("in_window_first_stage"), proposed), ""),
         ("valid raw or relaxed (validator)", share(of("valid_generated"), of("validated")), ""),
-        ("wrong stereocentres, accepted frames",
-         f"{sum(of('accepted_stereocentres_wrong'))} of {sum(of('accepted_stereocentres'))}", ""),
+        (
+            "wrong stereocentres, accepted frames",
+            f"{sum(of('accepted_stereocentres_wrong'))} of {sum(of('accepted_stereocentres'))}",
+            "",
+        ),
         ("accepted jumps a second", spread([t.accepted / t.hybrid_seconds for t in trials]), ""),
         ("cost of a proposal (MD steps)", spread(of("jump_cost_steps")), ""),
         ("MD step (ms)", "", spread([1000 * value for value in of("seconds_per_md_step")])),
@@ -355,9 +427,11 @@ def print_table(type_: str, trials: list[Trial], reference: Reference | None) ->
         error = "; between its halves {:.3f} and {:.3f} nats".format(*reference.halves_nats)
         if reference.ladders_nats is not None:
             error += ", between its ladders {:.3f} and {:.3f}".format(*reference.ladders_nats)
-        print(f"Reference: {reference.path}, {reference.frames} frames of {reference.ladders} "
-              f"ladders at 300 K; phi > 0 in {reference.positive_phi:.4f}. JSD with 50 x 50 and "
-              f"18 x 18 bins{error}.\n")
+        print(
+            f"Reference: {reference.path}, {reference.frames} frames of {reference.ladders} "
+            f"ladders at 300 K; phi > 0 in {reference.positive_phi:.4f}. JSD with 50 x 50 and "
+            f"18 x 18 bins{error}.\n"
+        )
     rejected: dict[str, int] = {}
     for trial in trials:
         for name, count in trial.reasons.items():
@@ -365,8 +439,12 @@ def print_table(type_: str, trials: list[Trial], reference: Reference | None) ->
     print("| | hybrid | plain MD |\n|---|---|---|")
     for row in table(type_, trials, reference):
         print("| " + " | ".join(row) + " |")
-    print("\nOutcomes: " + ", ".join(f"{name} {count}" for name, count in
-                                     sorted(rejected.items(), key=lambda item: -item[1])))
+    print(
+        "\nOutcomes: "
+        + ", ".join(
+            f"{name} {count}" for name, count in sorted(rejected.items(), key=lambda item: -item[1])
+        )
+    )
     sys.stdout.flush()
 
 
@@ -380,15 +458,24 @@ def versions() -> dict[str, str]:
     cpu = platform.processor()
     with_names = Path("/proc/cpuinfo")
     if with_names.exists():
-        names = [line.split(":", 1)[1].strip() for line in with_names.read_text().splitlines()
-                 if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in with_names.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         cpu = names[0] if names else cpu
     try:
         own = metadata.version("atmos-openmm")
     except metadata.PackageNotFoundError:
         own = "source tree"
-    return {"atmos-openmm": own, "openmm": openmm.__version__, "torch": torch.__version__,
-            "python": platform.python_version(), "cpu": cpu, "cores": str(os.cpu_count())}
+    return {
+        "atmos-openmm": own,
+        "openmm": openmm.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu": cpu,
+        "cores": str(os.cpu_count()),
+    }
 
 
 def main() -> None:
@@ -396,32 +483,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--types", default="ALA,VAL,TYR", help="three-letter codes, by commas")
     parser.add_argument("--seeds", default="1,2,3", help="by commas")
-    parser.add_argument("--seconds", type=float, default=120.0,
-                        help="wall-clock time of each run, hybrid and MD")
-    parser.add_argument("--md-seconds", type=float, default=None,
-                        help="longer plain MD, for a better estimate of its rate")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="wall-clock time of each run, hybrid and MD"
+    )
+    parser.add_argument(
+        "--md-seconds",
+        type=float,
+        default=None,
+        help="longer plain MD, for a better estimate of its rate",
+    )
     parser.add_argument("--model", default="capped-amino-acids", help="name or .atmos file")
-    parser.add_argument("--references", type=Path, default=None,
-                        help="folder with reference_ace_<type>_nme.h5 or "
-                             "remd_ace_<type>_nme.h5, or one such file")
+    parser.add_argument(
+        "--references",
+        type=Path,
+        default=None,
+        help="folder with reference_ace_<type>_nme.h5 or remd_ace_<type>_nme.h5, or one such file",
+    )
     parser.add_argument("--interval", type=int, default=100, help="MD steps between jumps")
     parser.add_argument("--lag", type=float, default=None, help="ps; the model's longest")
     parser.add_argument("--relaxation", default="20", help="minimiser iterations of each stage")
-    parser.add_argument("--validate", type=int, default=100,
-                        help="raw proposals a trial that the validator judges")
-    parser.add_argument("--runs", type=Path, default=None,
-                        help="keep the folders of the runs here")
+    parser.add_argument(
+        "--validate", type=int, default=100, help="raw proposals a trial that the validator judges"
+    )
+    parser.add_argument("--runs", type=Path, default=None, help="keep the folders of the runs here")
     parser.add_argument("--json", type=Path, default=None, help="file to write")
     options = parser.parse_args()
     options.relaxation = tuple(int(n) for n in options.relaxation.split(",") if n)
 
     import torch
+
     torch.set_num_threads(1)
     results: dict = {
         "command": "python benchmarks/hybrid_vs_md.py " + shlex.join(sys.argv[1:]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": {key: str(value) for key, value in vars(options).items()},
-        "versions": versions(), "references": {}, "trials": [], "tables": {},
+        "versions": versions(),
+        "references": {},
+        "trials": [],
+        "tables": {},
     }
     print(results["command"])
     print(json.dumps(results["versions"]))
@@ -436,12 +535,15 @@ def main() -> None:
                     path = next((path / n for n in names if (path / n).exists()), path / names[-1])
                 reference = read_reference(path)
                 results["references"][type_] = {
-                    key: value for key, value in asdict(reference).items()
-                    if key not in ("phi", "psi")}
+                    key: value
+                    for key, value in asdict(reference).items()
+                    if key not in ("phi", "psi")
+                }
             trials = []
             for seed in options.seeds.split(","):
-                trials.append(run_trial(type_, int(seed), options, reference,
-                                        base / f"{type_}_{seed}"))
+                trials.append(
+                    run_trial(type_, int(seed), options, reference, base / f"{type_}_{seed}")
+                )
                 results["trials"].append(asdict(trials[-1]))
                 if options.json is not None:
                     options.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -59,9 +59,13 @@ def main() -> None:
     for name, resamples in (("without_errors", 0), ("with_errors", 20)):
         wall, cpu = time.perf_counter(), time.process_time()
         evaluate(
-            reference, [generator], settings=Settings(native), panels=["mdcath"],
-            oracles=[oracle], resamples=resamples,
-        )  # fmt: skip
+            reference,
+            [generator],
+            settings=Settings(native),
+            panels=["mdcath"],
+            oracles=[oracle],
+            resamples=resamples,
+        )
         rows[name] = {
             "wall_seconds": time.perf_counter() - wall,
             "cpu_seconds": time.process_time() - cpu,

@@ -92,8 +92,10 @@ def time_rows(case: str, size: int, threads: int, found: dict[str, Any]) -> list
 
 
 def measure_times(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    print("| what | threads | which | wall, ms (quartiles) | processor, ms | wall ratio "
-          "| processor ratio | bound |")
+    print(
+        "| what | threads | which | wall, ms (quartiles) | processor, ms | wall ratio "
+        "| processor ratio | bound |"
+    )
     print("|---|--:|---|--:|--:|--:|--:|---|")
     for threads in options.threads:
         for case in options.cases:
@@ -101,8 +103,9 @@ def measure_times(options: argparse.Namespace, rows: list[dict[str, Any]]) -> No
             for size in (n for n in sizes if n in options.tokens):
                 found = run_worker(threads, "time", case, str(size), str(options.seconds))
                 print("\n".join(time_rows(case, size, threads, found)), flush=True)
-                rows.append({"kind": "time", "case": case, "tokens": size, "threads": threads}
-                            | found)
+                rows.append(
+                    {"kind": "time", "case": case, "tokens": size, "threads": threads} | found
+                )
 
 
 def measure_memory(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
@@ -111,13 +114,18 @@ def measure_memory(options: argparse.Namespace, rows: list[dict[str, Any]]) -> N
     for case in options.cases:
         sizes = [n for n, _ in DENOISE_SIZES] if case == "denoise" else TRANSITION_SIZES
         for size in (n for n in sizes if n in options.tokens):
-            sides = {side: run_worker(1, "memory", case, str(size), side)
-                     for side in ("ours", "protenix")}
+            sides = {
+                side: run_worker(1, "memory", case, str(size), side)
+                for side in ("ours", "protenix")
+            }
             for phase in sides["ours"]:
                 ours, theirs = (sides[side] and sides[side].get(phase) for side in sides)
                 shown = "-" if theirs is None else f"{theirs / 1e6:.0f}"
-                print(f"| {case} {size}, {phase} | {ours / 1e6:.0f} | {shown} "
-                      f"| {ratio(ours, theirs)} | {verdict('memory', ours, theirs)} |", flush=True)
+                print(
+                    f"| {case} {size}, {phase} | {ours / 1e6:.0f} | {shown} "
+                    f"| {ratio(ours, theirs)} | {verdict('memory', ours, theirs)} |",
+                    flush=True,
+                )
             rows.append({"kind": "memory", "case": case, "tokens": size} | sides)
 
 
@@ -133,9 +141,12 @@ def main() -> None:
     machine = run_worker(1, "machine")
     if machine["protenix"] is None:
         print("Protenix is not installed: only our figures. tests/protenix/install.sh installs it.")
-    print(f"torch {machine['torch']}, {machine['capability']}, {os.cpu_count()} processors, load "
-          f"{os.getloadavg()[0]:.1f}; {machine['gflops_1']:.0f} GFLOP/s of a large fp32 product on "
-          f"one thread, {machine['bf16_gflops_1']:.0f} in bf16\n", flush=True)
+    print(
+        f"torch {machine['torch']}, {machine['capability']}, {os.cpu_count()} processors, load "
+        f"{os.getloadavg()[0]:.1f}; {machine['gflops_1']:.0f} GFLOP/s of a large fp32 product on "
+        f"one thread, {machine['bf16_gflops_1']:.0f} in bf16\n",
+        flush=True,
+    )
     rows: list[dict[str, Any]] = [{"kind": "machine"} | machine]
     measure_times(options, rows)
     if not options.skip_memory:
@@ -143,13 +154,17 @@ def main() -> None:
     built = run_worker(1, "build")
     rows.append({"kind": "build"} | built)
     met = "met" if built["seconds"] <= BUILD_BOUND_SECONDS else "not met"
-    print(f"\nBuilding {built['parameters'] / 1e6:.0f} M parameters: {built['seconds']:.2f} s on "
-          f"one thread, {built['cpu']:.2f} s of processor time; bound {BUILD_BOUND_SECONDS:g} s "
-          f"({met})")
+    print(
+        f"\nBuilding {built['parameters'] / 1e6:.0f} M parameters: {built['seconds']:.2f} s on "
+        f"one thread, {built['cpu']:.2f} s of processor time; bound {BUILD_BOUND_SECONDS:g} s "
+        f"({met})"
+    )
     if options.json:
         settings = {name: value for name, value in vars(options).items() if name != "json"} | {
-            "date": datetime.date.today().isoformat(), "machine": platform.machine(),
-            "load_after": os.getloadavg()[0]}
+            "date": datetime.date.today().isoformat(),
+            "machine": platform.machine(),
+            "load_after": os.getloadavg()[0],
+        }
         text = json.dumps({"settings": settings, "rows": rows}, indent=1)
         Path(options.json).write_text(text + "\n", encoding="utf-8")
 

@@ -61,8 +61,17 @@ class Denoise:
 
     def their_call(self, module: nn.Module, molecule: dict[str, Any]) -> Callable[..., Tensor]:
         """A call of Protenix's decoder with its own caches, made here."""
-        names = ("ref_pos", "ref_charge", "ref_mask", "ref_element", "ref_atom_name_chars",
-                 "atom_to_token_idx", "d_lm", "v_lm", "pad_info")
+        names = (
+            "ref_pos",
+            "ref_charge",
+            "ref_mask",
+            "ref_element",
+            "ref_atom_name_chars",
+            "atom_to_token_idx",
+            "d_lm",
+            "v_lm",
+            "pad_info",
+        )
         pair_z = module.diffusion_conditioning.prepare_cache(molecule["relp"], self.z)
         p_lm, c_l = module.atom_attention_encoder.prepare_cache(
             **{name: molecule[name] for name in names}, r_l=True, z=pair_z.unsqueeze(0)
@@ -70,8 +79,9 @@ class Denoise:
 
         def call(times: int = 1, **flags: bool) -> Tensor:
             x, sigma = self.x.repeat(times, 1, 1), self.sigma.repeat(times)
-            return module(x, sigma, molecule, self.s_inputs, self.s, self.z, pair_z, p_lm, c_l,
-                          **flags)
+            return module(
+                x, sigma, molecule, self.s_inputs, self.s, self.z, pair_z, p_lm, c_l, **flags
+            )
 
         return call
 
@@ -117,16 +127,24 @@ def time_calls(calls: dict[str, Call], seconds: float) -> dict[str, dict[str, fl
     found = {}
     for name in calls:
         low, middle, high = statistics.quantiles(walls[name], n=4)
-        found[name] = {"wall": middle, "cpu": statistics.median(cpus[name]), "low": low,
-                       "high": high, "fastest": min(walls[name]), "rounds": rounds}
+        found[name] = {
+            "wall": middle,
+            "cpu": statistics.median(cpus[name]),
+            "low": low,
+            "high": high,
+            "fastest": min(walls[name]),
+            "rounds": rounds,
+        }
     return found
 
 
 def agree(case: str, ours: Tensor, theirs: Tensor) -> float:
     difference = float((ours - theirs).abs().max())
     if difference > AGREEMENT[case]:
-        raise SystemExit(f"The two sides of {case} differ by {difference:.1e}; a time of wrong "
-                         "numbers means nothing.")
+        raise SystemExit(
+            f"The two sides of {case} differ by {difference:.1e}; a time of wrong "
+            "numbers means nothing."
+        )
     return difference
 
 
@@ -168,8 +186,10 @@ def time_denoise(tokens: int, seconds: float) -> dict[str, Any]:
     with torch.autocast("cpu", torch.bfloat16):
         error = (ours() - exact).abs()
         times |= time_calls({"ours, bf16": ours}, seconds / 4)
-    found["bf16_error_angstrom"] = {"largest": float(error.max()),
-                                    "rms": float((error * error).mean().sqrt())}
+    found["bf16_error_angstrom"] = {
+        "largest": float(error.max()),
+        "rms": float((error * error).mean().sqrt()),
+    }
     return found | {"times": times}
 
 
@@ -301,13 +321,19 @@ def main() -> None:
         elif options.what == "build":
             start, cpu = time.perf_counter(), time.process_time()
             model = AtmosModel(full())
-            found = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu,
-                     "parameters": sum(p.numel() for p in model.parameters())}
+            found = {
+                "seconds": time.perf_counter() - start,
+                "cpu": time.process_time() - cpu,
+                "parameters": sum(p.numel() for p in model.parameters()),
+            }
         else:
-            found = {"torch": torch.__version__,
-                     "capability": torch.backends.cpu.get_cpu_capability(),
-                     "protenix": protenix_reference.VERSION if with_reference() else None,
-                     "gflops_1": gflops(torch.float32), "bf16_gflops_1": gflops(torch.bfloat16)}
+            found = {
+                "torch": torch.__version__,
+                "capability": torch.backends.cpu.get_cpu_capability(),
+                "protenix": protenix_reference.VERSION if with_reference() else None,
+                "gflops_1": gflops(torch.float32),
+                "bf16_gflops_1": gflops(torch.bfloat16),
+            }
     print(json.dumps(found))
 
 

@@ -77,12 +77,17 @@ def roll_out(
     first_wall, last_wall = windows_of(walls, size)
     first_memory, last_memory = windows_of([float(m) for m in memory], size)
     return {
-        "frames": len(walls), "window": size,
+        "frames": len(walls),
+        "window": size,
         "cpu_ms": {"first": 1e3 * first, "last": 1e3 * last},
         "wall_ms": {"first": 1e3 * first_wall, "last": 1e3 * last_wall},
-        "memory_mb": {"first": first_memory / 1e6, "last": last_memory / 1e6,
-                      "largest": max(memory) / 1e6},
-        "largest_latent": largest, "largest_coordinate_nm": spread,
+        "memory_mb": {
+            "first": first_memory / 1e6,
+            "last": last_memory / 1e6,
+            "largest": max(memory) / 1e6,
+        },
+        "largest_latent": largest,
+        "largest_coordinate_nm": spread,
     }
 
 
@@ -95,10 +100,12 @@ def peptide(sequence: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
 
 def show(name: str, found: dict[str, Any]) -> None:
     cpu, wall, memory = found["cpu_ms"], found["wall_ms"], found["memory_mb"]
-    print(f"| {name} | {found['frames']} | {cpu['first']:.1f} | {cpu['last']:.1f} "
-          f"| {cpu['last'] / cpu['first']:.3f} | {wall['first']:.1f} | {wall['last']:.1f} "
-          f"| {memory['first']:.1f} | {memory['last']:.1f} | {found['largest_latent']:.4f} |",
-          flush=True)
+    print(
+        f"| {name} | {found['frames']} | {cpu['first']:.1f} | {cpu['last']:.1f} "
+        f"| {cpu['last'] / cpu['first']:.3f} | {wall['first']:.1f} | {wall['last']:.1f} "
+        f"| {memory['first']:.1f} | {memory['last']:.1f} | {found['largest_latent']:.4f} |",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -112,8 +119,10 @@ def main() -> None:
     parser.add_argument("--json", help="file to write the figures to")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    print("| network | frames | processor, ms a frame: first | last | ratio | wall: first | last "
-          "| memory, MB: first | last | largest latent |")
+    print(
+        "| network | frames | processor, ms a frame: first | last | ratio | wall: first | last "
+        "| memory, MB: first | last | largest latent |"
+    )
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     rows: dict[str, Any] = {}
     if options.frames:

@@ -21,12 +21,22 @@ cycles = int(sys.argv[2]) if len(sys.argv) > 2 else 300
 
 topology, positions = build_peptide("ACE-VAL-NME", seed=1)
 forcefield = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
-system = forcefield.createSystem(topology, constraints=app.HBonds, hydrogenMass=1.5*unit.amu)
+system = forcefield.createSystem(topology, constraints=app.HBonds, hydrogenMass=1.5 * unit.amu)
 propagator = AtmosPropagator("capped-amino-acids", topology, positions=positions)
 print(propagator)
 
-with HybridSampler(topology, system, positions, propagator, folder, walkers=2, jumpInterval=100,
-                   temperature=300*unit.kelvin, relaxation=[20], seed=1) as sampler:
+with HybridSampler(
+    topology,
+    system,
+    positions,
+    propagator,
+    folder,
+    walkers=2,
+    jumpInterval=100,
+    temperature=300 * unit.kelvin,
+    relaxation=[20],
+    seed=1,
+) as sampler:
     summary = sampler.run(cycles=cycles)
 print(summary)
 

@@ -1,6 +1,6 @@
 """A plain OpenMM script with learned jumps. The lines marked "new" are all that was added.
 
-    python plain_openmm_script.py [STEPS]
+python plain_openmm_script.py [STEPS]
 """
 
 import sys
@@ -22,21 +22,30 @@ from atmos_openmm import AtmosPropagator  # new
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20000
 pdb = PDBFile(str(Path(__file__).with_name("alanine-dipeptide.pdb")))
 forcefield = ForceField("amber14-all.xml", "implicit/gbn2.xml")
-system = forcefield.createSystem(pdb.topology, constraints=HBonds, hydrogenMass=1.5*amu)
+system = forcefield.createSystem(pdb.topology, constraints=HBonds, hydrogenMass=1.5 * amu)
 
 propagator = AtmosPropagator("capped-amino-acids", pdb.topology, positions=pdb.positions)  # new
 integrator = propagator.createIntegrator(  # new: in place of LangevinMiddleIntegrator(
-    300*kelvin, 1/picosecond, 4*femtoseconds,
-    system=system, jumpInterval=100, relaxation=[20], seed=1)  # new
+    300 * kelvin,
+    1 / picosecond,
+    4 * femtoseconds,
+    system=system,
+    jumpInterval=100,
+    relaxation=[20],
+    seed=1,
+)  # new
 assert isinstance(integrator, LangevinMiddleIntegrator)
 
 simulation = Simulation(pdb.topology, system, integrator)
 simulation.context.setPositions(pdb.positions)
 simulation.minimizeEnergy()
-simulation.context.setVelocitiesToTemperature(300*kelvin, 1)
+simulation.context.setVelocitiesToTemperature(300 * kelvin, 1)
 simulation.reporters.append(DCDReporter("trajectory.dcd", 100))
-simulation.reporters.append(StateDataReporter(sys.stdout, 1000, step=True, potentialEnergy=True,
-                                              temperature=True, speed=True))
+simulation.reporters.append(
+    StateDataReporter(
+        sys.stdout, 1000, step=True, potentialEnergy=True, temperature=True, speed=True
+    )
+)
 simulation.step(steps)
 
 print(integrator.getNumAccepted(), "of", integrator.getNumProposed(), "jumps accepted")  # new

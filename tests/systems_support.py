@@ -17,8 +17,9 @@ SHARED = Path(
 """Real structures, where they are there."""
 
 
-def rebuild(topology, atom_order=None, drop=(), skip_bonds=(), extra_bonds=(), rename=None,
-            orders=True):  # fmt: skip
+def rebuild(
+    topology, atom_order=None, drop=(), skip_bonds=(), extra_bonds=(), rename=None, orders=True
+):
     """Copy a Topology with atoms permuted inside their residues, dropped, or bonds changed.
 
     Returns the copy and, for each of its atoms, the old index.

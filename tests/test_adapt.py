@@ -296,9 +296,11 @@ def test_verdicts_of_known_differences() -> None:
     )
     # What both share cancels: a shift of 0.01 is plain where each error alone is as large.
     after = _measured(
-        loss=0.99 + 0.1 * noise, usable_at_3=1 - half, energy_shift_at_3=-3.0 - noise,
+        loss=0.99 + 0.1 * noise,
+        usable_at_3=1 - half,
+        energy_shift_at_3=-3.0 - noise,
         torsions=(0.53, 0.02),
-    )  # fmt: skip
+    )
     found = compare(before, after, _measured())
     told = {n.quantity.key: n for n in found}
     assert told["loss"].verdict == "better"
@@ -330,8 +332,9 @@ def test_energies_that_overflow_and_values_that_are_missing() -> None:
     assert _verdicts(
         _measured(energy_shift_at_3=finite), _measured(energy_shift_at_3=infinite)
     ) == {"energy_shift@3": "worse"}
-    nothing = compare(_measured(loss=finite), _measured(loss=finite, torsions=(0.3, 0.1)),
-                      _measured())  # fmt: skip
+    nothing = compare(
+        _measured(loss=finite), _measured(loss=finite, torsions=(0.3, 0.1)), _measured()
+    )
     assert [n.verdict for n in nothing] == ["no difference", ""]
     assert np.isnan(nothing[1].before[0])
 
@@ -345,7 +348,7 @@ def test_energies_that_overflow_and_values_that_are_missing() -> None:
         (2.0, 0.3, 0.0, False, "keep the original. Worse: denoising loss"),
         (0.5, 0.3, 9.0, True, "Worse, without deciding: energy above MD, lag 3 ps"),
     ],
-)  # fmt: skip
+)
 def test_the_whole_helps_where_something_is_better_and_nothing_worse(
     loss, torsions, shift, helped, says
 ) -> None:
@@ -379,9 +382,12 @@ def test_a_sabotaged_model_is_told_to_be_worse(tmp_path) -> None:
         save_model(tmp_path / "spoilt.atmos", spoilt, base.capabilities)
     split = _split()
     judge = Judge(
-        alanine_dynamics(), split, JudgeSettings((3000.0,), (1.0, 2.0), 12, 4, 2), base,
+        alanine_dynamics(),
+        split,
+        JudgeSettings((3000.0,), (1.0, 2.0), 12, 4, 2),
+        base,
         _settings().stages[0],
-    )  # fmt: skip
+    )
     told = []
     before = judge.measure(base, tmp_path / "before", told.append)
     after = judge.measure(load_model(tmp_path / "spoilt.atmos"), tmp_path / "after", told.append)
@@ -395,8 +401,9 @@ def test_a_sabotaged_model_is_told_to_be_worse(tmp_path) -> None:
 
 def test_measurements_survive_the_file(tmp_path) -> None:
     with AdaptationFolder(tmp_path, {"seed": 1}) as folder:
-        kept = _measured(usable_at_3=[0.0, 1.0], energy_shift_at_3=[np.inf, 2.5],
-                         torsions=(0.5, float("nan")))  # fmt: skip
+        kept = _measured(
+            usable_at_3=[0.0, 1.0], energy_shift_at_3=[np.inf, 2.5], torsions=(0.5, float("nan"))
+        )
         folder.keep("before", kept)
         found = folder.measurement("before")
     assert found.samples == kept.samples

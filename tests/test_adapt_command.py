@@ -114,9 +114,13 @@ def test_snippets_of_the_page_run(given, tmp_path) -> None:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     path = os.pathsep.join([str(program.parent), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", "-e", "-c", code], cwd=tmp_path, env={**os.environ, "PATH": path},
-        capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+        ["bash", "-e", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     document = json.loads((tmp_path / "mine" / "adaptation.json").read_text())
     assert document["helped"] == document["sentence"].startswith("It helped: ")

@@ -64,16 +64,20 @@ def test_frames_of_any_format(files, tmp_path, name) -> None:
     for k in (0, 7, 59):
         # XTC keeps 0.001 nm; places of like hydrogens may be exchanged.
         np.testing.assert_allclose(
-            _pair_distances(run.positions_nm[k][heavy]), _pair_distances(expected[k][heavy]),
+            _pair_distances(run.positions_nm[k][heavy]),
+            _pair_distances(expected[k][heavy]),
             atol=2e-3,
-        )  # fmt: skip
+        )
 
 
 def test_force_field_gives_a_system(files, tmp_path) -> None:
     found = read_dynamics(
-        [files / "ala.xtc"], tmp_path, topology=files / "ala.pdb", temperature=300.0,
+        [files / "ala.xtc"],
+        tmp_path,
+        topology=files / "ala.pdb",
+        temperature=300.0,
         forcefield=("amber14-all.xml", "implicit/gbn2.xml"),
-    )  # fmt: skip
+    )
     assert found.system.getNumParticles() == found.topology.getNumAtoms() == 22
 
 
@@ -163,9 +167,13 @@ def test_ligand_from_sdf_has_torsions_and_features(tmp_path) -> None:
     trajectory = mdtraj.Trajectory(frames, mdtraj.load(str(tmp_path / "lig.pdb")).topology)
     trajectory.save(str(tmp_path / "lig.dcd"))
     found = read_dynamics(
-        [tmp_path / "lig.dcd"], tmp_path, topology=tmp_path / "lig.pdb", temperature=300.0,
-        spacing_ps=1.0, ligands=[tmp_path / "lig.sdf"],
-    )  # fmt: skip
+        [tmp_path / "lig.dcd"],
+        tmp_path,
+        topology=tmp_path / "lig.pdb",
+        temperature=300.0,
+        spacing_ps=1.0,
+        ligands=[tmp_path / "lig.sdf"],
+    )
     features = found.features()
     assert features.num_atoms == mol.GetNumAtoms() and "LIG" in found.molecules
     torsions = molecule_torsions(found)

@@ -36,10 +36,12 @@ def test_a_heavy_atom_model_is_adapted_and_judged_with_hydrogens(tmp_path) -> No
     save_model(tmp_path / "heavy.atmos", made, declared)
     dynamics, told = alanine_dynamics(), []
     found = adapt(
-        dynamics, load_model(tmp_path / "heavy.atmos"), tmp_path / "out",
+        dynamics,
+        load_model(tmp_path / "heavy.atmos"),
+        tmp_path / "out",
         AdaptSettings(steps=1, proposals=10, rollout_frames=20, lags_ps=(1.0,)),
         report=told.append,
-    )  # fmt: skip
+    )
     numbers = {n.quantity.key: n for n in found.numbers}
     # Frames of dynamics pass with the System, hydrogens and all; random weights make nothing.
     assert numbers["usable@1"].oracle[0] == 1.0 and numbers["usable@1"].after[0] == 0.0

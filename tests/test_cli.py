@@ -12,21 +12,33 @@ from atmos_openmm import cli
 
 
 def _python(code, *arguments):
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True,
-                          timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy():
-    code = ("import sys, json\nfrom atmos_openmm.cli import main\ncode = main(['--help'])\n"
-            "print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)")
+    code = (
+        "import sys, json\nfrom atmos_openmm.cli import main\ncode = main(['--help'])\n"
+        "print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)"
+    )
     done = _python(code)
     exit_code, modules = json.loads(done.stderr.splitlines()[-1])
     assert exit_code == 0
     for name in cli.COMMANDS:
         assert f"\n  {name} " in done.stdout
     # OpenMM itself is imported with the package, which registers its integrator with it.
-    for heavy in ("torch", "rdkit", "mdtraj", "h5py", "matplotlib", "scipy", "deeptime",
-                  "lightning_fabric", "tensorboardX"):
+    for heavy in (
+        "torch",
+        "rdkit",
+        "mdtraj",
+        "h5py",
+        "matplotlib",
+        "scipy",
+        "deeptime",
+        "lightning_fabric",
+        "tensorboardX",
+    ):
         assert heavy not in modules, f"--help imports {heavy}"
 
 
@@ -36,8 +48,12 @@ def test_help_is_fast():
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "atmos_openmm", "--help"], check=True,
-                       capture_output=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "atmos_openmm", "--help"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5
@@ -62,14 +78,18 @@ def test_unknown_command_is_a_usage_error(capsys):
 def _command_raising(error):
     def body():
         raise error
+
     return click.Command("demo", callback=body)
 
 
-@pytest.mark.parametrize("error", [
-    ValueError("found 3 atoms, expected 22;\n  add the hydrogens first"),
-    OSError("the folder /x cannot be written"),
-    ImportError("torch 2.12 found, built against 2.13"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("found 3 atoms, expected 22;\n  add the hydrogens first"),
+        OSError("the folder /x cannot be written"),
+        ImportError("torch 2.12 found, built against 2.13"),
+    ],
+)
 def test_expected_errors_are_one_paragraph(monkeypatch, capsys, error):
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: _command_raising(error))
     assert cli.main(["demo"]) == 1
@@ -81,8 +101,9 @@ def test_expected_errors_are_one_paragraph(monkeypatch, capsys, error):
 
 @pytest.mark.parametrize("arguments", [["--traceback", "demo"], ["demo", "--traceback"]])
 def test_traceback_on_request(monkeypatch, capsys, arguments):
-    monkeypatch.setattr(cli.LazyGroup, "get_command",
-                        lambda *_: _command_raising(ValueError("bad input")))
+    monkeypatch.setattr(
+        cli.LazyGroup, "get_command", lambda *_: _command_raising(ValueError("bad input"))
+    )
     assert cli.main(arguments) == 1
     printed = capsys.readouterr().err
     assert "Traceback" in printed and "bad input" in printed
@@ -90,22 +111,27 @@ def test_traceback_on_request(monkeypatch, capsys, arguments):
 
 def test_openmm_exception_is_explained(monkeypatch, capsys):
     openmm = pytest.importorskip("openmm")
-    monkeypatch.setattr(cli.LazyGroup, "get_command",
-                        lambda *_: _command_raising(openmm.OpenMMException("Particle is NaN")))
+    monkeypatch.setattr(
+        cli.LazyGroup,
+        "get_command",
+        lambda *_: _command_raising(openmm.OpenMMException("Particle is NaN")),
+    )
     assert cli.main(["demo"]) == 1
     assert capsys.readouterr().err == "Error: Particle is NaN\n"
 
 
 def test_faults_of_the_program_are_not_hidden(monkeypatch):
-    monkeypatch.setattr(cli.LazyGroup, "get_command",
-                        lambda *_: _command_raising(ZeroDivisionError("a fault")))
+    monkeypatch.setattr(
+        cli.LazyGroup, "get_command", lambda *_: _command_raising(ZeroDivisionError("a fault"))
+    )
     with pytest.raises(ZeroDivisionError):
         cli.main(["demo"])
 
 
 def test_interrupt_is_clean(monkeypatch, capsys):
-    monkeypatch.setattr(cli.LazyGroup, "get_command",
-                        lambda *_: _command_raising(KeyboardInterrupt()))
+    monkeypatch.setattr(
+        cli.LazyGroup, "get_command", lambda *_: _command_raising(KeyboardInterrupt())
+    )
     assert cli.main(["demo"]) == 130
     assert "Interrupted" in capsys.readouterr().err
 

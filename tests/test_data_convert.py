@@ -30,13 +30,18 @@ def folder(tmp_path: Path) -> Path:
     wrong = x.copy()
     wrong[[index["HB2"], index["HB3"]]] = wrong[[index["HB3"], index["HB2"]]]
     for number, frame in ((0, x), (2, wrong)):
-        np.savez(source / f"ace_ser_nme_{number}.npz",
-                 positions_nm=np.stack([frame, frame + 1e-3]).astype(np.float32),
-                 time_ps=np.array([1.0, 2.0], np.float32))
-    np.savez(source / "remd_ace_ser_nme.npz",
-             positions_nm=np.stack([np.stack([x] * 3)] * 2).astype(np.float32),
-             temperatures_K=np.array([300.0, 400.0]), spacing_ps=np.float32(2.0),
-             exchange_acceptance=np.array([0.5]))
+        np.savez(
+            source / f"ace_ser_nme_{number}.npz",
+            positions_nm=np.stack([frame, frame + 1e-3]).astype(np.float32),
+            time_ps=np.array([1.0, 2.0], np.float32),
+        )
+    np.savez(
+        source / "remd_ace_ser_nme.npz",
+        positions_nm=np.stack([np.stack([x] * 3)] * 2).astype(np.float32),
+        temperatures_K=np.array([300.0, 400.0]),
+        spacing_ps=np.float32(2.0),
+        exchange_acceptance=np.array([0.5]),
+    )
     return source
 
 
@@ -45,8 +50,11 @@ def test_a_folder_is_converted(folder: Path, tmp_path: Path):
     assert [p.name for p in written] == ["ace_ser_nme.h5"]
     with TrajectoryFile(written[0]) as file:
         assert [(t.kind, t.start, t.temperature_kelvin, len(t)) for t in file.trajectories] == [
-            ("dynamics", "beta", 300.0, 2), ("dynamics", "alphaL", 300.0, 2),
-            ("exchange", "unknown", 300.0, 3), ("exchange", "unknown", 400.0, 3)]
+            ("dynamics", "beta", 300.0, 2),
+            ("dynamics", "alphaL", 300.0, 2),
+            ("exchange", "unknown", 300.0, 3),
+            ("exchange", "unknown", 400.0, 3),
+        ]
         assert file.trajectories[2].time_ps.tolist() == [2.0, 4.0, 6.0]
         assert file.exchange["acceptance"].tolist() == [0.5]
         assert file.settings["forcefield"] == ["amber14-all.xml", "implicit/gbn2.xml"]
@@ -60,7 +68,11 @@ def test_the_command_line_converts(folder: Path, tmp_path: Path):
     out = tmp_path / "out"
     done = subprocess.run(
         [sys.executable, "-m", "atmos_openmm.data.convert", str(folder), str(out)],
-        capture_output=True, text=True, check=True, cwd=tmp_path)
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
     assert done.stdout.split() == [str(out / "ace_ser_nme.h5")]
 
 
@@ -84,8 +96,9 @@ def test_files_that_do_not_fit_are_refused(folder: Path, tmp_path: Path):
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared MD data is not here")
 def test_shared_trajectories_keep_their_hand_and_get_their_names(tmp_path: Path):
-    import_npz(SHARED / "ace_lys_nme.pdb", tmp_path / "lys.h5",
-               {"beta": SHARED / "ace_lys_nme_0.npz"})
+    import_npz(
+        SHARED / "ace_lys_nme.pdb", tmp_path / "lys.h5", {"beta": SHARED / "ace_lys_nme_0.npz"}
+    )
     with TrajectoryFile(tmp_path / "lys.h5") as file:
         topology = file.topology
         frames = file.trajectories[0].positions()

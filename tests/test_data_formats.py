@@ -113,17 +113,27 @@ def test_solvent_is_left_out_and_molecules_are_made_whole(tmp_path: Path):
     frames = positions + rng.normal(0, 2e-3, (5, *positions.shape))
     wrapped = (frames % box).astype(np.float32)
     known = mdtraj.Topology.from_openmm(topology)
-    trajectory = mdtraj.Trajectory(wrapped, known, time=np.ones(5),
-                                   unitcell_lengths=np.full((5, 3), box),
-                                   unitcell_angles=np.full((5, 3), 90.0))  # fmt: skip
+    trajectory = mdtraj.Trajectory(
+        wrapped,
+        known,
+        time=np.ones(5),
+        unitcell_lengths=np.full((5, 3), box),
+        unitcell_angles=np.full((5, 3), 90.0),
+    )
     trajectory.save(str(tmp_path / "run.xtc"))
     out = tmp_path / "own.h5"
     with pytest.raises(ValueError, match="times that do not increase"):
         import_trajectories(out, [tmp_path / "run.xtc"], pdb, temperature_kelvin=300.0)
     notes = import_trajectories(
-        out, [tmp_path / "run.xtc"], pdb, temperature_kelvin=300.0, spacing_ps=2.0, stride=2,
-        forcefield=["amber14-all.xml", "implicit/gbn2.xml"], name="serine",
-    )  # fmt: skip
+        out,
+        [tmp_path / "run.xtc"],
+        pdb,
+        temperature_kelvin=300.0,
+        spacing_ps=2.0,
+        stride=2,
+        forcefield=["amber14-all.xml", "implicit/gbn2.xml"],
+        name="serine",
+    )
     assert notes[-1] == "Left out: 2 HOH, 1 NA."
     with TrajectoryFile(out) as file:
         (stored,) = file.trajectories
@@ -140,8 +150,9 @@ def test_solvent_is_left_out_and_molecules_are_made_whole(tmp_path: Path):
     trajectory.unitcell_angles = None
     trajectory.save(str(tmp_path / "nobox.dcd"))
     with pytest.raises(ValueError, match=r"SER2 C to SER2 CA.*10 in all.*periodic box"):
-        import_trajectories(out, [tmp_path / "nobox.dcd"], pdb, temperature_kelvin=300.0,
-                            spacing_ps=1.0)  # fmt: skip
+        import_trajectories(
+            out, [tmp_path / "nobox.dcd"], pdb, temperature_kelvin=300.0, spacing_ps=1.0
+        )
 
 
 def test_what_does_not_fit_is_refused(samples, tmp_path: Path):

@@ -45,9 +45,15 @@ def written(tmp_path: Path, molecule: tuple[app.Topology, str]) -> Path:
     topology, xml = molecule
     path = tmp_path / "gly.h5"
     num_atoms = topology.getNumAtoms()
-    write_trajectory_file(path, "ACE-GLY-NME", topology, xml, SETTINGS,
-                          [_data(num_atoms), _data(num_atoms, 3, 1)],
-                          {"accepted": np.array([4]), "attempted": np.array([9])})
+    write_trajectory_file(
+        path,
+        "ACE-GLY-NME",
+        topology,
+        xml,
+        SETTINGS,
+        [_data(num_atoms), _data(num_atoms, 3, 1)],
+        {"accepted": np.array([4]), "attempted": np.array([9])},
+    )
     return path
 
 
@@ -59,7 +65,11 @@ def test_round_trip(written: Path, molecule: tuple[app.Topology, str]):
         assert [len(t) for t in file.trajectories] == [7, 3]
         first = file.trajectories[0]
         assert (first.kind, first.temperature_kelvin, first.start, first.seed) == (
-            "dynamics", 310.0, "beta", 5)
+            "dynamics",
+            310.0,
+            "beta",
+            5,
+        )
         assert first.attributes["copy"] == 3
         np.testing.assert_array_equal(first.time_ps, wanted.time_ps)
         x = first.positions()
@@ -73,7 +83,8 @@ def test_round_trip(written: Path, molecule: tuple[app.Topology, str]):
         assert file.exchange["accepted"].tolist() == [4]
         assert mm.XmlSerializer.serialize(file.system) == xml
         assert [(a.name, a.residue.name) for a in file.topology.atoms()] == [
-            (a.name, a.residue.name) for a in topology.atoms()]
+            (a.name, a.residue.name) for a in topology.atoms()
+        ]
 
 
 @pytest.mark.parametrize("sequence", ["ACE-HIS-NME", "ACE-TRP-NME", "GA", "ACE-PRO-LYS-NME"])
@@ -159,14 +170,17 @@ def test_a_failed_write_leaves_the_old_file(written: Path, molecule: tuple[app.T
     assert [p.name for p in written.parent.iterdir()] == [written.name]
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"kind": "dream"}, "kind"),
-    ({"positions_nm": np.zeros((7, 5, 3))}, "shape"),
-    ({"positions_nm": np.zeros((0, 19, 3)), "time_ps": np.zeros(0)}, "at least one frame"),
-    ({"time_ps": np.zeros(7)}, "increasing"),
-    ({"time_ps": np.arange(6.0)}, "increasing"),
-    ({"positions_nm": np.full((7, 19, 3), np.nan)}, "finite"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "dream"}, "kind"),
+        ({"positions_nm": np.zeros((7, 5, 3))}, "shape"),
+        ({"positions_nm": np.zeros((0, 19, 3)), "time_ps": np.zeros(0)}, "at least one frame"),
+        ({"time_ps": np.zeros(7)}, "increasing"),
+        ({"time_ps": np.arange(6.0)}, "increasing"),
+        ({"positions_nm": np.full((7, 19, 3), np.nan)}, "finite"),
+    ],
+)
 def test_bad_trajectories_are_not_written(
     tmp_path: Path, molecule: tuple[app.Topology, str], change: dict, message: str
 ):
@@ -175,8 +189,9 @@ def test_bad_trajectories_are_not_written(
     topology, xml = molecule
     assert topology.getNumAtoms() == 19
     with pytest.raises(ValueError, match=message):
-        write_trajectory_file(tmp_path / "x.h5", "x", topology, xml, {},
-                              [replace(_data(19), **change)])
+        write_trajectory_file(
+            tmp_path / "x.h5", "x", topology, xml, {}, [replace(_data(19), **change)]
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -139,17 +139,20 @@ def test_what_is_no_molecule_is_refused():
             perceive(elements, positions)
 
 
-@pytest.mark.parametrize("what, kind, fatal, says", [
-    ("truncated", "unreadable", True, "truncated"),
-    ("key", "missing", True, "atoms_residue"),
-    ("shape", "shape", True, "differ in their number of atoms"),
-    ("trajectory", "shape", True, r"expected \(frames, 114, 3\)"),
-    ("frames", "inconsistent", False, "frames_distance has 5 frames"),
-    ("gone", "ligand-gone", True, "the ligand is\\s*gone"),
-    ("no mol", "no-mol", False, "none of the 27 atoms"),
-    ("early mol", "order", True, "stand before atom 87"),
-    ("begins", "inconsistent", True, "increasing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "what, kind, fatal, says",
+    [
+        ("truncated", "unreadable", True, "truncated"),
+        ("key", "missing", True, "atoms_residue"),
+        ("shape", "shape", True, "differ in their number of atoms"),
+        ("trajectory", "shape", True, r"expected \(frames, 114, 3\)"),
+        ("frames", "inconsistent", False, "frames_distance has 5 frames"),
+        ("gone", "ligand-gone", True, "the ligand is\\s*gone"),
+        ("no mol", "no-mol", False, "none of the 27 atoms"),
+        ("early mol", "order", True, "stand before atom 87"),
+        ("begins", "inconsistent", True, "increasing"),
+    ],
+)
 def test_faults_of_the_arrays_are_named(path: Path, what: str, kind: str, fatal: bool, says: str):
     with h5py.File(path) as file:
         residue = file["1ABC/atoms_residue"][...]
@@ -205,9 +208,15 @@ def test_atoms_in_another_order_are_noticed(path: Path):
 def test_a_peptide_ligand_is_a_chain(path: Path):
     with h5py.File(path) as file:
         starts = file["1ABC/molecules_begin_atom_index"][...]
-        arrays = {k: file["1ABC"][k][...] for k in
-                  ("atoms_number", "atoms_residue", "atoms_coordinates_ref",
-                   "trajectory_coordinates")}  # fmt: skip
+        arrays = {
+            k: file["1ABC"][k][...]
+            for k in (
+                "atoms_number",
+                "atoms_residue",
+                "atoms_coordinates_ref",
+                "trajectory_coordinates",
+            )
+        }
     end = starts[-1]
     for key, value in arrays.items():
         change(path, key, value[:, :end] if value.ndim == 3 else value[:end])

@@ -26,8 +26,9 @@ def _forcefield(*files: str) -> app.ForceField:
 
 def _forces(system: mm.System, positions: np.ndarray, platform: str) -> tuple[np.ndarray, float]:
     properties = {"Threads": "1"} if platform == "CPU" else {}
-    context = mm.Context(system, mm.VerletIntegrator(0.001),
-                         mm.Platform.getPlatformByName(platform), properties)
+    context = mm.Context(
+        system, mm.VerletIntegrator(0.001), mm.Platform.getPlatformByName(platform), properties
+    )
     context.setPositions(positions)
     state = context.getState(forces=True, energy=True)
     return (
@@ -44,10 +45,13 @@ def test_forces_of_every_copy_are_those_of_the_molecule_alone(platform: str, fil
     single = create_single_system(topology, forcefield)
     packed = pack(topology, forcefield, COPIES)
     rng = np.random.default_rng(11)
-    copies = np.stack([
-        set_backbone(topology, x0, *list(BASINS.values())[m % 4]) + rng.normal(0, 2e-3, x0.shape)
-        for m in range(COPIES)
-    ])
+    copies = np.stack(
+        [
+            set_backbone(topology, x0, *list(BASINS.values())[m % 4])
+            + rng.normal(0, 2e-3, x0.shape)
+            for m in range(COPIES)
+        ]
+    )
     together, _ = _forces(packed.system, packed.to_sites(copies), platform)
     alone = np.stack([_forces(single, x, "Reference")[0] for x in copies])
     # Bonded forces are in double on both platforms, nonbonded ones in single on CPU.
@@ -78,8 +82,9 @@ def test_copies_stay_apart_and_near_the_origin():
             gap = np.linalg.norm(x[m][:, None] - x[other][None], axis=-1).min()
             assert gap > packed.cutoff_nm
     assert np.abs(x).max() < 15.0
-    np.testing.assert_allclose(packed.from_sites(x.reshape(-1, 3)),
-                               np.stack([x0 - x0.mean(0)] * 27), atol=1e-12)
+    np.testing.assert_allclose(
+        packed.from_sites(x.reshape(-1, 3)), np.stack([x0 - x0.mean(0)] * 27), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("sequence", ["ACE-GLY-NME", "ACE-ARG-NME", "GYDPET"])

@@ -70,9 +70,15 @@ def test_all_layouts_are_samples_of_one_description(folder: Path):
     found = open_samples(files(folder))
     assert [detect(p) for p in files(folder)] == ["structure", "misato", "mdcath", "atmos-openmm"]
     assert [s.name for s in found] == [
-        "1xyz", "1ABC", "1abcA00/320/0", "1abcA00/320/1", "1abcA00/450/0", "1abcA00/450/1",
-        "ACE-ALA-NME/0000", "ACE-ALA-NME/0001",
-    ]  # fmt: skip
+        "1xyz",
+        "1ABC",
+        "1abcA00/320/0",
+        "1abcA00/320/1",
+        "1abcA00/450/0",
+        "1abcA00/450/1",
+        "ACE-ALA-NME/0000",
+        "ACE-ALA-NME/0001",
+    ]
     assert [s.kind for s in found] == ["static"] + ["dynamics"] * 6 + ["exchange"]
     assert [s.spacing_ps for s in found] == [None, 80.0, *[1000.0] * 4, 2.0, None]
     assert [s.temperature_kelvin for s in found][-3:] == [450.0, 300.0, 400.0]
@@ -102,15 +108,25 @@ def test_readers_take_options(folder: Path):
 def test_a_sample_refuses_what_does_not_go_together(folder: Path):
     good = open_samples([folder / "own.h5"]).samples[0]
     given = {
-        "name": "x", "kind": good.kind, "frames": good.frames, "source": good.source,
-        "temperature_kelvin": 300.0, "spacing_ps": 1.0, "provenance": Provenance("a", "b"),
-    }  # fmt: skip
+        "name": "x",
+        "kind": good.kind,
+        "frames": good.frames,
+        "source": good.source,
+        "temperature_kelvin": 300.0,
+        "spacing_ps": 1.0,
+        "provenance": Provenance("a", "b"),
+    }
     Sample(**given)
     for change in (
-        {"kind": "static"}, {"kind": "movie"}, {"spacing_ps": None}, {"spacing_ps": 0.0},
-        {"temperature_kelvin": None}, {"temperature_kelvin": -1.0}, {"kind": "exchange"},
+        {"kind": "static"},
+        {"kind": "movie"},
+        {"spacing_ps": None},
+        {"spacing_ps": 0.0},
+        {"temperature_kelvin": None},
+        {"temperature_kelvin": -1.0},
+        {"kind": "exchange"},
         {"spacing_ps": float("nan")},
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=r"kind|temperature"):
             Sample(**(given | change))
 
@@ -152,9 +168,14 @@ def test_a_manifest_tells_when_files_change(folder: Path):
     (folder / "set.json").write_text(json.dumps(made))
     assert [f["path"] for f in made["files"]] == [p.name for p in paths]
     assert made["files"][2]["samples"][0] == {
-        "name": "1abcA00/320/0", "entry": "1abcA00/320/0", "kind": "dynamics", "frames": FRAMES,
-        "atoms": 58, "temperature_K": 320.0, "spacing_ps": 1000.0,
-    }  # fmt: skip
+        "name": "1abcA00/320/0",
+        "entry": "1abcA00/320/0",
+        "kind": "dynamics",
+        "frames": FRAMES,
+        "atoms": 58,
+        "temperature_K": 320.0,
+        "spacing_ps": 1000.0,
+    }
     assert verify_manifest(folder / "set.json") == []
     assert len(open_samples([folder / "set.json"])) == 8
     # The folder may move as a whole.
@@ -214,10 +235,18 @@ def damage(folder: Path, what: str) -> tuple[Path, str, str]:
     return own, "unreadable", "the file is damaged"
 
 
-@pytest.mark.parametrize("what, fatal", [
-    ("nan", True), ("broken", True), ("unit", True), ("frozen", True), ("one repeated", False),
-    ("statistics", False), ("bits", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "what, fatal",
+    [
+        ("nan", True),
+        ("broken", True),
+        ("unit", True),
+        ("frozen", True),
+        ("one repeated", False),
+        ("statistics", False),
+        ("bits", True),
+    ],
+)
 def test_frames_are_checked(folder: Path, what: str, fatal: bool):
     path, kind, says = damage(folder, what)
     report = check_file(path)
@@ -300,8 +329,9 @@ def test_the_command_tells_and_exits(folder: Path, capsys: pytest.CaptureFixture
     assert main(["data", "check", *map(str, files(folder))]) == 0
     out = capsys.readouterr().out
     assert "4 files checked: all can be used." in out and "error" not in out
-    assert main(["data", "manifest", *map(str, files(folder)), "--out",
-                 str(folder / "set.json")]) == 0  # fmt: skip
+    assert (
+        main(["data", "manifest", *map(str, files(folder)), "--out", str(folder / "set.json")]) == 0
+    )
     assert "4 files, 8 samples" in capsys.readouterr().out
     assert main(["data", "check", "--workers", "0", str(folder / "set.json")]) == 0
     capsys.readouterr()
@@ -311,8 +341,12 @@ def test_the_command_tells_and_exits(folder: Path, capsys: pytest.CaptureFixture
     assert "error: [1abcA00/320/1] bonds are broken in frame 5" in out
     # HDF5 writes more than the frame that was changed, so the size or the hash tells.
     assert "mdcath_dataset_1abcA00.h5 (of " in out and "own.h5: atmos-openmm: 2 samples" in out
-    assert main(["data", "check", "--on-error", "stop", str(folder / "none.h5"),
-                 str(folder / "own.h5")]) == 1  # fmt: skip
+    assert (
+        main(
+            ["data", "check", "--on-error", "stop", str(folder / "none.h5"), str(folder / "own.h5")]
+        )
+        == 1
+    )
     out = capsys.readouterr().out
     assert "there is no such file" in out and "Stopped at the first" in out
     assert "own.h5" not in out

@@ -99,9 +99,9 @@ def test_a_gap_is_filled_where_the_file_names_what_is_missing(peptide, tmp_path:
     path = tmp_path / "1abc.pdb"
     body = without(text_of(*peptide), lambda name, number: number in (1, 4, 5))
     header = "".join(
-        f"REMARK 465     {name} A     {number}\n" for name, number in
-        (("ALA", 1), ("ILE", 4), ("VAL", 5))
-    )  # fmt: skip
+        f"REMARK 465     {name} A     {number}\n"
+        for name, number in (("ALA", 1), ("ILE", 4), ("VAL", 5))
+    )
     path.write_text(header + body)
     sample = only(path).sample
     features = sample.features("heavy")
@@ -156,8 +156,10 @@ def test_alternate_locations_models_and_modified_residues(peptide, tmp_path: Pat
         turn = 2 * np.pi * k / 3
         arm = 0.05 * axis + 0.14 * (np.cos(turn) * side + np.sin(turn) * third)
         p = 10 * (phosphorus if k == 0 else phosphorus + arm)
-        added.append(f"{template[:12]} {name:<3}{template[16:30]}{p[0]:8.3f}{p[1]:8.3f}{p[2]:8.3f}"
-                     f"  1.00  0.00           {name[0]}  \n")  # fmt: skip
+        added.append(
+            f"{template[:12]} {name:<3}{template[16:30]}{p[0]:8.3f}{p[1]:8.3f}{p[2]:8.3f}"
+            f"  1.00  0.00           {name[0]}  \n"
+        )
     out[serial + 1 : serial + 1] = added
     path.write_text("".join(out))
     sample = only(path).sample
@@ -294,11 +296,21 @@ def component(text: str) -> str:
 
     Chem.Kekulize(mol, clearAromaticFlags=True)
     names = [f"{a.GetSymbol().upper()}{a.GetIdx() + 1}" for a in mol.GetAtoms()]
-    rows = ["loop_", "_chem_comp_atom.comp_id", "_chem_comp_atom.atom_id",
-            "_chem_comp_atom.type_symbol"]  # fmt: skip
+    rows = [
+        "loop_",
+        "_chem_comp_atom.comp_id",
+        "_chem_comp_atom.atom_id",
+        "_chem_comp_atom.type_symbol",
+    ]
     rows += [f"LIG {n} {a.GetSymbol()}" for n, a in zip(names, mol.GetAtoms(), strict=True)]
-    rows += ["#", "loop_", "_chem_comp_bond.comp_id", "_chem_comp_bond.atom_id_1",
-             "_chem_comp_bond.atom_id_2", "_chem_comp_bond.value_order"]  # fmt: skip
+    rows += [
+        "#",
+        "loop_",
+        "_chem_comp_bond.comp_id",
+        "_chem_comp_bond.atom_id_1",
+        "_chem_comp_bond.atom_id_2",
+        "_chem_comp_bond.value_order",
+    ]
     order = {1.0: "sing", 2.0: "doub", 3.0: "trip"}
     for b in mol.GetBonds():
         ends = names[b.GetBeginAtomIdx()], names[b.GetEndAtomIdx()]
@@ -336,14 +348,12 @@ def test_ligands_have_the_chemistry_that_the_file_or_the_user_gives(peptide, tmp
 def test_formal_charges_follow_from_listed_bonds():
     def molecule(rows, bonds):
         tables = {
-            "chem_comp_atom": [
-                {"comp_id": "X", "atom_id": n, "type_symbol": s} for n, s in rows
-            ],
+            "chem_comp_atom": [{"comp_id": "X", "atom_id": n, "type_symbol": s} for n, s in rows],
             "chem_comp_bond": [
                 {"comp_id": "X", "atom_id_1": a, "atom_id_2": b, "value_order": o}
                 for a, b, o in bonds
             ],
-        }  # fmt: skip
+        }
         return component_molecules(tables)
 
     from rdkit import Chem
@@ -363,10 +373,16 @@ def test_what_is_not_modelled_is_left_out_and_said(peptide, tmp_path: Path):
         f"HETATM{900 + k:5d} {name:<4} {res:>3} B{number:4d}    {k:8.3f}{20.0:8.3f}{0.0:8.3f}"
         f"  1.00  0.00          {element:>2}  \n"
         for k, (name, res, number, element) in enumerate(
-            [(" O", "HOH", 1, "O"), ("ZN", "ZN", 2, "ZN"), (" P", "DA", 3, "P"),
-             (" O5'", "DA", 3, "O"), (" C1", "XYZ", 4, "C"), (" C2", "XYZ", 4, "C")]
+            [
+                (" O", "HOH", 1, "O"),
+                ("ZN", "ZN", 2, "ZN"),
+                (" P", "DA", 3, "P"),
+                (" O5'", "DA", 3, "O"),
+                (" C1", "XYZ", 4, "C"),
+                (" C2", "XYZ", 4, "C"),
+            ]
         )
-    )  # fmt: skip
+    )
     path.write_text(text_of(*peptide).replace("END", extra + "END"))
     entry = only(path)
     told = " ".join(f.message for f in entry.faults)
@@ -377,12 +393,15 @@ def test_what_is_not_modelled_is_left_out_and_said(peptide, tmp_path: Path):
     assert fault.fatal and "nothing is left to model" in fault.message
 
 
-@pytest.mark.parametrize("name, content, says", [
-    ("a.pdb", "ATOM      1  CA  ALA A   1      no      numbers\n", "cannot be read"),
-    ("a.cif", "data_x\nloop_\n_atom_site.id\n", "no atoms"),
-    ("a.cif", "nothing", "mmCIF|data block"),
-    ("a.pdb", "REMARK nothing\n", "no atoms"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("a.pdb", "ATOM      1  CA  ALA A   1      no      numbers\n", "cannot be read"),
+        ("a.cif", "data_x\nloop_\n_atom_site.id\n", "no atoms"),
+        ("a.cif", "nothing", "mmCIF|data block"),
+        ("a.pdb", "REMARK nothing\n", "no atoms"),
+    ],
+)
 def test_faulty_files_are_named(tmp_path: Path, name: str, content: str, says: str):
     path = tmp_path / name
     path.write_text(content)

@@ -26,8 +26,22 @@ def demo(tmp_path_factory):
     assert "capped-amino-acids" in bundled_models()
     output = tmp_path_factory.mktemp("demo") / "out"
     done = subprocess.run(
-        [sys.executable, "-m", "atmos_openmm", "demo", "--output", str(output), "--minutes", "0.4",
-         "--seed", "3"], capture_output=True, text=True, timeout=400)
+        [
+            sys.executable,
+            "-m",
+            "atmos_openmm",
+            "demo",
+            "--output",
+            str(output),
+            "--minutes",
+            "0.4",
+            "--seed",
+            "3",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stderr
     return output, done
 
@@ -36,8 +50,17 @@ def test_demo_writes_a_page_plots_and_tables_and_says_where(demo):
     output, done = demo
     assert str(output / "report.html") in done.stdout
     names = {path.name for path in output.iterdir()}
-    assert {"report.html", "generated_frames.csv", "torsions.csv", "hybrid", "ramachandran.png",
-            "phi_series.png", "energies.png", "outcomes.png", "relaxation_rmsd.png"} == names
+    assert {
+        "report.html",
+        "generated_frames.csv",
+        "torsions.csv",
+        "hybrid",
+        "ramachandran.png",
+        "phi_series.png",
+        "energies.png",
+        "outcomes.png",
+        "relaxation_rmsd.png",
+    } == names
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "http://" not in page and "https://" not in page
     text = " ".join(_Text(page).parts)

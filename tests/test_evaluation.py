@@ -47,14 +47,16 @@ def test_dihedral_is_invariant_to_rigid_motion_and_changes_sign_in_the_mirror():
     rotation, _ = np.linalg.qr(random.normal(size=(3, 3)))
     rotation *= np.sign(np.linalg.det(rotation))
     angles = dihedral_angles(positions, quadruples)
-    np.testing.assert_allclose(dihedral_angles(positions @ rotation.T + 3.0, quadruples), angles,
-                               atol=1e-9)
+    np.testing.assert_allclose(
+        dihedral_angles(positions @ rotation.T + 3.0, quadruples), angles, atol=1e-9
+    )
     np.testing.assert_allclose(dihedral_angles(-positions, quadruples), -angles, atol=1e-12)
 
 
 def _chain(names):
     """A Topology with backbone atoms only, peptide bonds drawn between neighbours."""
     from openmm import app
+
     topology = app.Topology()
     chain = topology.addChain()
     carbon = None
@@ -88,6 +90,7 @@ def test_backbone_torsions_of_a_capped_dipeptide_agree_with_mdtraj():
 
 def test_no_torsion_across_a_gap_and_a_clear_error_without_any():
     from openmm import app
+
     topology = _chain(["ALA", "ALA", "ALA"])
     assert find_backbone_torsions(topology).labels == ("ALA2",)
     gapped = app.Topology()
@@ -256,8 +259,13 @@ def turns(tmp_path_factory):
             began = time.process_time()
             seen = []
             result = side_by_side.run_in_turns(
-                sampler, md, seconds=1.0, md_seconds=1.4, frame_steps=10,
-                progress=lambda clock, state: seen.append(clock))
+                sampler,
+                md,
+                seconds=1.0,
+                md_seconds=1.4,
+                frame_steps=10,
+                progress=lambda clock, state: seen.append(clock),
+            )
             whole = time.process_time() - began
     hybrid = side_by_side.read_hybrid_frames(folder, result, cases.dipeptide()[0])
     return result, hybrid, whole, seen
@@ -294,8 +302,9 @@ def test_plain_md_of_the_turns_is_md_of_the_same_system(turns):
 
     result, _, _, _ = turns
     topology, system, _ = cases.dipeptide()
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001),
-                             openmm.Platform.getPlatform("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+    )
     for frame in (0, len(result.md_positions_nm) - 1):
         context.setPositions(result.md_positions_nm[frame].astype(float))
         energy = context.getState(energy=True).getPotentialEnergy()._value

@@ -92,9 +92,13 @@ def discrete_paths(transition, lengths, seed):
 
 
 RING = np.array(
-    [[0.90, 0.08, 0.00, 0.02], [0.04, 0.90, 0.06, 0.00], [0.00, 0.10, 0.85, 0.05],
-     [0.03, 0.00, 0.09, 0.88]]
-)  # fmt: skip
+    [
+        [0.90, 0.08, 0.00, 0.02],
+        [0.04, 0.90, 0.06, 0.00],
+        [0.00, 0.10, 0.85, 0.05],
+        [0.03, 0.00, 0.09, 0.88],
+    ]
+)
 
 
 def test_counts_and_markov_model_agree_with_deeptime():
@@ -170,9 +174,9 @@ def test_bridges_have_the_probabilities_of_all_paths():
     """Summed over every way between two ends the probability is 1; MDGen's product of conditional
     steps is the same number."""
     length, start, end = 5, 0, 2
-    ways = np.array([
-        (start, *middle, end) for middle in itertools.product(range(4), repeat=length - 2)
-    ])  # fmt: skip
+    ways = np.array(
+        [(start, *middle, end) for middle in itertools.product(range(4), repeat=length - 2)]
+    )
     found = bridge_probabilities(ways, RING)
     assert found.sum() == pytest.approx(1)
     possible = found > 0
@@ -182,9 +186,10 @@ def test_bridges_have_the_probabilities_of_all_paths():
         for t in range(1, length):
             power = np.linalg.matrix_power
             product *= (
-                power(RING, length - t - 1)[way[t], end] * RING[way[t - 1], way[t]]
+                power(RING, length - t - 1)[way[t], end]
+                * RING[way[t - 1], way[t]]
                 / power(RING, length - t)[way[t - 1], end]
-            )  # fmt: skip
+            )
         assert probability == pytest.approx(product, abs=1e-12)
 
 

@@ -37,9 +37,10 @@ def write_xtc(path, topology, positions, spacing_ps=10.0):
     import mdtraj
 
     trajectory = mdtraj.Trajectory(
-        positions, mdtraj.Topology.from_openmm(topology),
+        positions,
+        mdtraj.Topology.from_openmm(topology),
         time=spacing_ps * np.arange(len(positions)),
-    )  # fmt: skip
+    )
     trajectory.save_xtc(str(path))
     return path
 
@@ -70,8 +71,9 @@ def test_replicas_are_segments_and_times_are_the_files(folder):
     np.testing.assert_allclose(ensemble.positions_nm[150:], peptide_frames(2, 150), atol=XTC_NM)
     np.testing.assert_allclose(loaded.native_nm, native_peptide(), atol=1e-4)
     assert ensemble.clock[[0, 149, 150, 299]].tolist() == [0, 149, 0, 149]
-    slow = read_ensemble([folder / "r1.xtc"], name="x", topology=folder / "native.pdb",
-                         spacing_ps=500.0)  # fmt: skip
+    slow = read_ensemble(
+        [folder / "r1.xtc"], name="x", topology=folder / "native.pdb", spacing_ps=500.0
+    )
     assert slow.ensemble.spacing_ps == 500
     with pytest.raises(ValueError, match="give a PDB"):
         read_ensemble([folder / "r1.xtc"], name="x")
@@ -101,9 +103,12 @@ def test_solvent_goes_and_molecules_are_made_whole(tmp_path):
     native = np.concatenate([frames[0], extra[0]])
     write_pdb(tmp_path / "top.pdb", topology, native)
     trajectory = mdtraj.Trajectory(
-        wrapped, mdtraj.Topology.from_openmm(topology), 2.0 * np.arange(12),
-        np.full((12, 3), box), np.full((12, 3), 90.0),
-    )  # fmt: skip
+        wrapped,
+        mdtraj.Topology.from_openmm(topology),
+        2.0 * np.arange(12),
+        np.full((12, 3), box),
+        np.full((12, 3), 90.0),
+    )
     trajectory.save_xtc(str(tmp_path / "t.xtc"))
     ensemble = read_ensemble(
         [tmp_path / "t.xtc"], name="MD", topology=tmp_path / "top.pdb"
@@ -125,9 +130,12 @@ def test_own_files_give_one_temperature_and_the_system(tmp_path):
     times = 2.0 * np.arange(30)
     data = [
         TrajectoryData(peptide_frames(seed, 30), times, kind, temperature, "helix", seed)
-        for seed, kind, temperature in
-        ((1, "dynamics", 300.0), (2, "dynamics", 300.0), (3, "exchange", 350.0))
-    ]  # fmt: skip
+        for seed, kind, temperature in (
+            (1, "dynamics", 300.0),
+            (2, "dynamics", 300.0),
+            (3, "exchange", 350.0),
+        )
+    ]
     path = tmp_path / "own.h5"
     write_trajectory_file(
         path, "peptide", topology, openmm.XmlSerializer.serialize(system), {}, data, {}
@@ -201,11 +209,14 @@ def evaluation():
     oracle = peptide_ensemble(7, "oracle", frames=300, stay=0.7)
     bad = bad_generators(oracle, native_peptide())
     return evaluate(
-        peptide_ensemble(1, frames=300, replicas=2, stay=0.7), [bad["noise"], bad["shuffled"]],
-        settings=Settings(native_peptide(), lag_ps=50.0, macrostates=3), oracles=[oracle],
+        peptide_ensemble(1, frames=300, replicas=2, stay=0.7),
+        [bad["noise"], bad["shuffled"]],
+        settings=Settings(native_peptide(), lag_ps=50.0, macrostates=3),
+        oracles=[oracle],
         molecule="helix",
-        panels=["mdcath", "peptide", "validity", "dynamics", "rollout", "energy"], resamples=6,
-    )  # fmt: skip
+        panels=["mdcath", "peptide", "validity", "dynamics", "rollout", "energy"],
+        resamples=6,
+    )
 
 
 def test_an_evaluation_tells_noise_and_order_apart(evaluation):
@@ -233,9 +244,10 @@ def test_tables_hold_the_values(evaluation):
         for row, other in zip(result.rows, stored["rows"], strict=True):
             for key, value in row.values.items():
                 line = next(
-                    r for r in rows if (r["panel"], r["metric"], r["row"])
-                    == (result.name, key, row.name)
-                )  # fmt: skip
+                    r
+                    for r in rows
+                    if (r["panel"], r["metric"], r["row"]) == (result.name, key, row.name)
+                )
                 if np.isnan(value):
                     assert line["value"] == "" and other["values"][key] is None
                 else:
@@ -244,24 +256,39 @@ def test_tables_hold_the_values(evaluation):
         text = text_table(result)
         assert all(metric.name in text for metric in result.panel.metrics)
     assert [number(v) for v in (np.nan, np.inf, 12345.6, 123.45, 12.345, 0.12345)] == [
-        "-", "inf", "12,346", "123.5", "12.35", "0.123"]  # fmt: skip
+        "-",
+        "inf",
+        "12,346",
+        "123.5",
+        "12.35",
+        "0.123",
+    ]
 
 
 def test_frames_are_equal_and_a_row_without_time_has_no_dynamics():
     oracle = peptide_ensemble(7, "oracle", frames=60)
     generator = replace(peptide_ensemble(8, frames=90), name="draws", spacing_ps=None)
     found = evaluate(
-        peptide_ensemble(1, frames=100, replicas=2), [generator], oracles=[oracle],
-        settings=Settings(native_peptide()), panels=["mdcath", "dynamics"], resamples=0,
-    )  # fmt: skip
+        peptide_ensemble(1, frames=100, replicas=2),
+        [generator],
+        oracles=[oracle],
+        settings=Settings(native_peptide()),
+        panels=["mdcath", "dynamics"],
+        resamples=0,
+    )
     assert [row.frames for row in found.panel("mdcath").rows] == [200, 60, 60]
     dynamics = found.panel("dynamics")
     assert np.isnan(list(dynamics.rows[2].values.values())).all()
     assert any("draws has no value" in note and "order in time" in note for note in dynamics.notes)
     longer = evaluate(
-        peptide_ensemble(1, frames=100, replicas=2), [generator], oracles=[oracle],
-        settings=Settings(native_peptide()), panels=["mdcath"], resamples=0, frames=80,
-    )  # fmt: skip
+        peptide_ensemble(1, frames=100, replicas=2),
+        [generator],
+        oracles=[oracle],
+        settings=Settings(native_peptide()),
+        panels=["mdcath"],
+        resamples=0,
+        frames=80,
+    )
     assert [row.frames for row in longer.panel("mdcath").rows] == [200, 80, 80]
     with pytest.raises(ValueError, match="same name"):
         evaluate(oracle, [oracle], settings=Settings(native_peptide()), panels=["mdcath"])
@@ -312,15 +339,22 @@ def test_the_pictures_of_every_panel_can_be_drawn(tmp_path):
     ]
     native = np.concatenate([native_peptide(), ensembles[0].positions_nm[0, -7:]])
     found = evaluate(
-        ensembles[0], ensembles[2:], oracles=[ensembles[1]], settings=Settings(native),
-        panels=["ligand", "dynamics", "rollout", "str2str"], resamples=0,
-    )  # fmt: skip
+        ensembles[0],
+        ensembles[2:],
+        oracles=[ensembles[1]],
+        settings=Settings(native),
+        panels=["ligand", "dynamics", "rollout", "str2str"],
+        resamples=0,
+    )
     page = write_evaluation(found, tmp_path, "<command>")
     assert "&lt;command&gt;" in page.read_text()
     assert {p.name for p in tmp_path.glob("*.png")} >= {
-        "ligand_ligand_contacts.png", "ligand_displacement_angstrom.png", "rollout_rollout.png",
-        "dynamics_decorrelation.png", "str2str_tica_distances.png",
-    }  # fmt: skip
+        "ligand_ligand_contacts.png",
+        "ligand_displacement_angstrom.png",
+        "rollout_rollout.png",
+        "dynamics_decorrelation.png",
+        "str2str_tica_distances.png",
+    }
 
 
 def test_numbers_over_targets(evaluation):
@@ -352,13 +386,18 @@ def test_mdcath_file_and_trajectory_are_the_same_ensemble():
     assert file.ensemble.spacing_ps == 1000 and file.ensemble.num_frames == 500
     folder = SHARED / "mdcath"
     other = read_ensemble(
-        [folder / "2hbaA00_320_0.xtc"], name="xtc", topology=folder / "2hbaA00.pdb",
+        [folder / "2hbaA00_320_0.xtc"],
+        name="xtc",
+        topology=folder / "2hbaA00.pdb",
         spacing_ps=1000.0,
-    )  # fmt: skip
+    )
     found = evaluate(
-        file.ensemble, [other.ensemble], settings=Settings(file.native_nm), panels=["mdcath"],
+        file.ensemble,
+        [other.ensemble],
+        settings=Settings(file.native_nm),
+        panels=["mdcath"],
         resamples=0,
-    )  # fmt: skip
+    )
     reference, _, same = found.panel("mdcath").rows
     assert same.values["rmwd"] < 2e-3 and same.values["rmsf_r"] > 1 - 1e-6
     assert same.values["pairwise_rmsd"] == pytest.approx(reference.values["pairwise_rmsd"], 1e-3)

@@ -46,8 +46,9 @@ def test_bad_generators_rank_below_a_replica(peptide, name):
 def test_bad_generators_rank_below_a_replica_in_the_atlas_panel():
     native = native_peptide()
     # A fast hinge: few frames, which the surfaces ask for, have to hold the whole distribution.
-    reference, oracle = (peptide_ensemble(s, frames=1200, stay=0.7).spread(n).taken()
-                         for s, n in ((1, 150), (7, 80)))  # fmt: skip
+    reference, oracle = (
+        peptide_ensemble(s, frames=1200, stay=0.7).spread(n).taken() for s, n in ((1, 150), (7, 80))
+    )
     panel = find_panel("atlas")(reference, Settings(native))
     bad = {n: e for n, e in bad_generators(oracle, native).items() if n in ("frozen", "noise")}
     # Ten residues without a core have no buried side chain; test_evaluation_ranks.py has some.
@@ -92,9 +93,9 @@ def test_atlas_panel_gives_what_alphaflows_steps_give(peptide):
         "pc_similarity": abs(pca.components_[0] @ own.components_[0]),
         "rmsf_r": pearsonr(mdtraj.rmsf(gen[:], crystal), mdtraj.rmsf(ref[:], crystal))[0],
         "pairwise_rmsd": 10 * np.linalg.norm(y[:, None] - y[None], axis=-1).mean() / size,
-        "rmwd_translation": 10 * np.sqrt(
-            ((ref.xyz[rand1k].mean(0) - gen.xyz.mean(0)) ** 2).sum(-1).mean()),
-    }  # fmt: skip
+        "rmwd_translation": 10
+        * np.sqrt(((ref.xyz[rand1k].mean(0) - gen.xyz.mean(0)) ** 2).sum(-1).mean()),
+    }
     crystal_contact, ref_share, gen_share = (
         (np.linalg.norm(f[:, None] - f[:, :, None], axis=-1) < 0.8).mean(0)
         for f in (crystal_ca.xyz, ref_ca.xyz[rand1], gen_ca.xyz)
@@ -142,8 +143,14 @@ def test_a_trajectory_without_return_has_no_markov_model(peptide):
     panel = find_panel("peptide")(reference, Settings(native, lag_ps=10.0, macrostates=3))
     states = panel._assigned(reference)
     pair = np.flatnonzero(states[1:] != states[:-1])[0]
-    short = Ensemble("short", reference.atoms, reference.positions_nm[pair : pair + 2], (), 10.0,
-                     reference.topology)  # fmt: skip
+    short = Ensemble(
+        "short",
+        reference.atoms,
+        reference.positions_nm[pair : pair + 2],
+        (),
+        10.0,
+        reference.topology,
+    )
     values = panel.values(short)
     assert values["jsd_states"] > 0
     assert np.isnan([values[k] for k in ("jsd_msm", "flux_rho", "transition_error")]).all()
@@ -345,9 +352,17 @@ def test_bad_generators_rank_below_a_replica_in_the_energy_panel(peptide):
     order = np.lexsort((np.random.default_rng(3).random(len(native)), reference.atoms.residue))
     mixed = Ensemble("mixed", reference.atoms.subset(order), again[:, order])
     part = Ensemble("part", reference.atoms.subset(order[:-1]), again[:, order[:-1]])
-    rows = evaluate(
-        ours, [mixed, part], settings=Settings(native, system=system, platform="Reference"),
-        oracles=[oracle], panels=["energy"], resamples=0,
-    ).panel("energy").rows  # fmt: skip
+    rows = (
+        evaluate(
+            ours,
+            [mixed, part],
+            settings=Settings(native, system=system, platform="Reference"),
+            oracles=[oracle],
+            panels=["energy"],
+            resamples=0,
+        )
+        .panel("energy")
+        .rows
+    )
     assert rows[2].values == pytest.approx(rows[1].values, rel=1e-9)
     assert np.isnan(list(rows[3].values.values())).all()

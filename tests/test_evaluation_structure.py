@@ -49,12 +49,14 @@ def test_superposition_rmsd_and_rmsf_agree_with_mdtraj(trajectory):
     heavy = np.arange(5, 40)
     np.testing.assert_allclose(
         rmsd_to(ensemble.positions_nm, native, heavy),
-        mdtraj.rmsd(theirs, reference, atom_indices=heavy), **SINGLE,
-    )  # fmt: skip
+        mdtraj.rmsd(theirs, reference, atom_indices=heavy),
+        **SINGLE,
+    )
     np.testing.assert_allclose(
         fluctuations(superposed(ensemble.positions_nm, native)),
-        mdtraj.rmsf(theirs[:], reference), **SINGLE,
-    )  # fmt: skip
+        mdtraj.rmsf(theirs[:], reference),
+        **SINGLE,
+    )
     matrix = pairwise_rmsd(ensemble.positions_nm, ensemble.positions_nm[:4])
     for k in range(4):
         np.testing.assert_allclose(matrix[:, k], mdtraj.rmsd(theirs, theirs, k), **SINGLE)
@@ -240,8 +242,11 @@ def test_torsions_agree_with_mdtraj(trajectory):
     torsions = find_torsions(ensemble.atoms)
     angles = torsions.angles(ensemble.positions_nm)
     kinds = np.array([name.split()[0] for name in torsions.names])
-    for kind, function in (("phi", mdtraj.compute_phi), ("psi", mdtraj.compute_psi),
-                           ("chi1", mdtraj.compute_chi1)):  # fmt: skip
+    for kind, function in (
+        ("phi", mdtraj.compute_phi),
+        ("psi", mdtraj.compute_psi),
+        ("chi1", mdtraj.compute_chi1),
+    ):
         indices, expected = function(theirs)
         assert np.array_equal(np.sort(torsions.atoms[kinds == kind], axis=0), np.sort(indices, 0))
         difference = (angles[:, kinds == kind] - expected + np.pi) % (2 * np.pi) - np.pi

@@ -11,8 +11,13 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def _run(folder, name, *arguments):
-    done = subprocess.run([sys.executable, str(EXAMPLES / name), *arguments], cwd=folder,
-                          capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -36,8 +41,15 @@ def test_plain_openmm_script(tmp_path):
 
 def test_plain_openmm_script_adds_at_most_ten_lines():
     lines = (EXAMPLES / "plain_openmm_script.py").read_text(encoding="utf-8").splitlines()
-    ours = [line for line in lines if re.search(r"[Aa]tmos|[Pp]ropagator|integrator\.|jumpInterval|"
-                                                r"createIntegrator", line)]
+    ours = [
+        line
+        for line in lines
+        if re.search(
+            r"[Aa]tmos|[Pp]ropagator|integrator\.|jumpInterval|"
+            r"createIntegrator",
+            line,
+        )
+    ]
     marked = [line for line in lines if re.search(r"# new", line)]
     code = [line for line in ours if not line.startswith(("assert", '"""'))]
     assert set(code) <= set(marked), "a line that uses the package is not marked as new"

@@ -249,9 +249,7 @@ def test_hidden_state_goes_round():
 
 
 def test_units_in_and_out():
-    integrator = AtmosIntegrator(
-        300 * unit.kelvin, 1000 / unit.nanosecond, 2 * unit.femtoseconds
-    )
+    integrator = AtmosIntegrator(300 * unit.kelvin, 1000 / unit.nanosecond, 2 * unit.femtoseconds)
     assert integrator.getTemperature() == 300 * unit.kelvin
     assert integrator.getFriction() == 1 / unit.picosecond
     assert integrator.getStepSize() == 0.002 * unit.picosecond
@@ -294,8 +292,14 @@ def test_the_screen_can_be_read_back():
     )
     integrator.setScreen(screen)
     found = integrator.getScreen()
-    for name in ("bonds", "bond_lengths_nm", "chiral_centers", "chiral_signs", "cis_trans",
-                 "radii_nm"):  # fmt: skip
+    for name in (
+        "bonds",
+        "bond_lengths_nm",
+        "chiral_centers",
+        "chiral_signs",
+        "cis_trans",
+        "radii_nm",
+    ):
         np.testing.assert_array_equal(getattr(found, name), getattr(screen, name))
     assert found.rings == screen.rings
     assert found.clash_factor == 0.5

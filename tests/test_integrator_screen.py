@@ -52,10 +52,17 @@ def _start():
 
 
 def _spec(**changes):
-    return screening.ScreenSpec(**{**vars(no_screen(NUM_ATOMS)), "bonds": BONDS,
-                                   "bond_lengths_nm": np.linalg.norm(
-                                       _start()[BONDS[:, 0]] - _start()[BONDS[:, 1]], axis=1),
-                                   "bond_tolerance_nm": 10.0, **changes})  # fmt: skip
+    return screening.ScreenSpec(
+        **{
+            **vars(no_screen(NUM_ATOMS)),
+            "bonds": BONDS,
+            "bond_lengths_nm": np.linalg.norm(
+                _start()[BONDS[:, 0]] - _start()[BONDS[:, 1]], axis=1
+            ),
+            "bond_tolerance_nm": 10.0,
+            **changes,
+        }
+    )
 
 
 def _free_particles(masses, positions, others=(), box=None):

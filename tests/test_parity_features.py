@@ -26,9 +26,16 @@ from atmos_openmm.systems.residues import RESTYPES
 PARENTS = {**{name: name for name in RESTYPES}, "SEP": "SER"}
 ABSENT = ("pandas", "sklearn", "ml_collections", "joblib", "configs")
 FIELDS = (
-    "restype", "residue_index", "asym_id", "entity_id", "sym_id", "token_bonds",
-    "ref_atom_name_chars", "ref_space_uid", "atom_to_token",
-)  # fmt: skip
+    "restype",
+    "residue_index",
+    "asym_id",
+    "entity_id",
+    "sym_id",
+    "token_bonds",
+    "ref_atom_name_chars",
+    "ref_space_uid",
+    "atom_to_token",
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +64,12 @@ def featuriser():
         "configs.configs_data",
     ):
         sys.modules[name] = Names(name)
-    files = ("ccd_components_file", "ccd_components_rdkit_mol_file", "pdb_cluster_file",
-             "obsolete_release_data_csv")  # fmt: skip
+    files = (
+        "ccd_components_file",
+        "ccd_components_rdkit_mol_file",
+        "pdb_cluster_file",
+        "obsolete_release_data_csv",
+    )
     vars(sys.modules["configs.configs_data"])["data_configs"] = dict.fromkeys(files, "")
     try:
         from protenix.data.core.featurizer import Featurizer

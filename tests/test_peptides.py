@@ -64,8 +64,7 @@ def test_capped_residue_matches_its_template_and_stays_l(name: str, amber: app.F
     for x in (positions, relaxed):
         assert alpha_handedness(topology, x).tolist() == ([] if name == "GLY" else [1.0])
     # Every bond length is near its equilibrium: at most 5 % off before any force field saw it.
-    lengths = [np.linalg.norm(positions[a.index] - positions[b.index])
-               for a, b in topology.bonds()]
+    lengths = [np.linalg.norm(positions[a.index] - positions[b.index]) for a, b in topology.bonds()]
     after = [np.linalg.norm(relaxed[a.index] - relaxed[b.index]) for a, b in topology.bonds()]
     assert np.max(np.abs(np.array(lengths) / after - 1.0)) < 0.05
 
@@ -82,9 +81,15 @@ def test_alpha_handedness_tells_l_from_d():
     assert alpha_handedness(topology, -positions).tolist() == [-1.0]
 
 
-@pytest.mark.parametrize(("name", "labels"), [("ILE", {"CA": "S", "CB": "S"}),
-                                              ("THR", {"CA": "S", "CB": "R"}),
-                                              ("CYS", {"CA": "R"}), ("PRO", {"CA": "S"})])
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("ILE", {"CA": "S", "CB": "S"}),
+        ("THR", {"CA": "S", "CB": "R"}),
+        ("CYS", {"CA": "R"}),
+        ("PRO", {"CA": "S"}),
+    ],
+)
 def test_chiral_centres_have_their_textbook_labels(name: str, labels: dict[str, str]):
     """CIP labels from the coordinates alone, by an independent reader of the PDB file."""
     import io
@@ -128,8 +133,12 @@ def test_peptide_bonds_are_trans():
     for before, after in itertools.pairwise(residues):
         first = {a.name: a.index for a in before.atoms()}
         second = {a.name: a.index for a in after.atoms()}
-        quad = (first.get("CA", first.get("CH3")), first["C"], second["N"],
-                second["CA"] if "CA" in second else second["C"])
+        quad = (
+            first.get("CA", first.get("CH3")),
+            first["C"],
+            second["N"],
+            second["CA"] if "CA" in second else second["C"],
+        )
         # The restraint of the light minimisation is flat within 5 degrees and soft beyond.
         assert np.cos(dihedral(positions, quad)) < np.cos(np.deg2rad(165.0))
 
@@ -194,12 +203,18 @@ def test_fix_names_undoes_any_exchange_of_names(name: str, amber: app.ForceField
 
 
 def test_atom_order_is_backbone_then_side_chain():
-    assert canonical_order("HIS", ["N", "CA", "CB", "CG", "CD2", "NE2", "CE1", "ND1", "C", "O"]) \
-        == ["N", "CA", "CB", "C", "O", "CG", "ND1", "CE1", "NE2", "CD2"]
+    assert canonical_order(
+        "HIS", ["N", "CA", "CB", "CG", "CD2", "NE2", "CE1", "ND1", "C", "O"]
+    ) == ["N", "CA", "CB", "C", "O", "CG", "ND1", "CE1", "NE2", "CD2"]
     topology, _ = build_peptide("ACE-ILE-NME")
     names = [a.name for a in topology.atoms()]
-    assert names == ("CH3 H1 H2 H3 C O N H CA HA CB HB C O CG2 HG21 HG22 HG23 CG1 HG12 HG13 "
-                     "CD1 HD11 HD12 HD13 N H C H1 H2 H3").split()
+    assert (
+        names
+        == (
+            "CH3 H1 H2 H3 C O N H CA HA CB HB C O CG2 HG21 HG22 HG23 CG1 HG12 HG13 "
+            "CD1 HD11 HD12 HD13 N H C H1 H2 H3"
+        ).split()
+    )
 
 
 def test_same_seed_same_conformer():
@@ -218,14 +233,17 @@ def test_sequences_are_read():
     assert parse_sequence("HIE") == ["HIE"]
 
 
-@pytest.mark.parametrize(("sequence", "message"), [
-    ("", "empty"),
-    ("AXB", "'B', 'X'"),
-    ("ACE-FOO-NME", "'FOO'"),
-    ("ALA-ACE-ALA", "inside"),
-    ("ACE-NME", "no residue"),
-    ("A" * 41, "41 residues"),
-])
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [
+        ("", "empty"),
+        ("AXB", "'B', 'X'"),
+        ("ACE-FOO-NME", "'FOO'"),
+        ("ALA-ACE-ALA", "inside"),
+        ("ACE-NME", "no residue"),
+        ("A" * 41, "41 residues"),
+    ],
+)
 def test_sequences_that_cannot_be_built(sequence: str, message: str):
     with pytest.raises(ValueError, match=message):
         build_peptide(sequence)

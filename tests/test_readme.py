@@ -23,7 +23,7 @@ SHORTER = {
     "frames=100": "frames=3",
     "--cycles 1000": "--cycles 21 --interval 100",
     "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
-                              "--set validation.draws=2",
+    "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
     "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",
@@ -72,8 +72,14 @@ def test_snippet_runs(folder, language, code):
         "toml": [sys.executable, "-c", READ_SETTINGS, code],
     }[language]
     path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
-    done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path},
-                          capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
     if "accepted" in code:
         assert "accepted" in done.stdout
@@ -86,8 +92,9 @@ def test_every_substitution_still_applies():
 
 
 def test_the_two_lines_of_the_installation():
-    blocks = [code.strip() for _, code in FENCE.findall(
-        (ROOT / "README.md").read_text(encoding="utf-8"))]
+    blocks = [
+        code.strip() for _, code in FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    ]
     for line in INSTALLATION:
         assert blocks.count(line) == 1
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -103,14 +110,19 @@ def test_the_script_adds_at_most_ten_lines():
     assert 1 <= script.count("# new") <= 10
 
 
-@pytest.mark.parametrize("page", ["README.md", *(str(path.relative_to(ROOT)) for path in
-                                                 sorted((ROOT / "docs").glob("*.md")))])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))],
+)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if not target.startswith(("http://", "https://")):
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
     for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-        headings = [re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-                    for line in text.splitlines() if line.startswith("#")]
+        headings = [
+            re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+            for line in text.splitlines()
+            if line.startswith("#")
+        ]
         assert anchor in headings

@@ -44,23 +44,37 @@ def _read(text):
 
 def _series(name, phi_degrees, color, seconds=10.0):
     phi = np.radians(np.asarray(phi_degrees, float))
-    return plots.TorsionSeries(name, phi, np.zeros_like(phi),
-                               np.linspace(0, seconds, len(phi)), color)
+    return plots.TorsionSeries(
+        name, phi, np.zeros_like(phi), np.linspace(0, seconds, len(phi)), color
+    )
 
 
 def _comparison(**changes):
     columns = ("frame", "verdict", "reason")
     values = dict(
-        title="A <b>title</b> & more", lead="lead", residue="ALA2",
+        title="A <b>title</b> & more",
+        lead="lead",
+        residue="ALA2",
         hybrid=_series("Hybrid", [-60, 60, -60, 60, -60, -60], style.HYBRID_COLOR),
         md=_series("Plain MD", [-60, -70, -80, -60], style.MD_COLOR),
-        hybrid_seconds=10.0, md_seconds=10.0, md_energies=np.linspace(-100, -80, 30),
-        raw_energies=np.array([-90.0, 1e6, np.nan]), relaxed_energies=np.array([-95., -90, np.nan]),
-        window=-60.0, reasons={"accepted": 2, "clash": 1}, rmsd_nm=np.array([0.01, 0.02]),
-        verdicts=page.Table(columns, (("0", "valid", ""), ("1", "invalid", "chirality of ALA2-CA")),
-                            flags=("good", "bad")),
-        verdict_note="Both accepted frames.", settings={"temperature": "300 K"},
-        versions={"openmm": "8.6.1"}, jump_cost_steps=30.0)
+        hybrid_seconds=10.0,
+        md_seconds=10.0,
+        md_energies=np.linspace(-100, -80, 30),
+        raw_energies=np.array([-90.0, 1e6, np.nan]),
+        relaxed_energies=np.array([-95.0, -90, np.nan]),
+        window=-60.0,
+        reasons={"accepted": 2, "clash": 1},
+        rmsd_nm=np.array([0.01, 0.02]),
+        verdicts=page.Table(
+            columns,
+            (("0", "valid", ""), ("1", "invalid", "chirality of ALA2-CA")),
+            flags=("good", "bad"),
+        ),
+        verdict_note="Both accepted frames.",
+        settings={"temperature": "300 K"},
+        versions={"openmm": "8.6.1"},
+        jump_cost_steps=30.0,
+    )
     return Comparison(**{**values, **changes})
 
 
@@ -86,12 +100,23 @@ def test_page_states_the_numbers_and_the_bias(tmp_path):
     assert "chirality of ALA2-CA" in text and "8.6.1" in text
 
 
-@pytest.mark.parametrize("changes", [
-    {"reasons": {}, "raw_energies": np.zeros(0), "relaxed_energies": np.zeros(0),
-     "rmsd_nm": np.zeros(0), "window": None},
-    {"rmsd_nm": np.array([0.0, 0.0]), "raw_energies": np.array([-90.0]),
-     "relaxed_energies": np.array([np.nan])},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "reasons": {},
+            "raw_energies": np.zeros(0),
+            "relaxed_energies": np.zeros(0),
+            "rmsd_nm": np.zeros(0),
+            "window": None,
+        },
+        {
+            "rmsd_nm": np.array([0.0, 0.0]),
+            "raw_energies": np.array([-90.0]),
+            "relaxed_energies": np.array([np.nan]),
+        },
+    ],
+)
 def test_page_of_a_run_with_little_to_show(tmp_path, changes):
     text = " ".join(_read(write_comparison(tmp_path, _comparison(**changes)).read_text()).text)
     if not changes.get("reasons", True):
@@ -109,11 +134,18 @@ def test_ramachandran_map_holds_every_frame_once():
 
 
 def test_energy_plot_tells_what_lies_beyond_its_edge():
-    figure = plots.proposal_energies(np.linspace(-100, -80, 50), np.array([-90.0, 1e4, np.inf]),
-                                     np.array([-95.0, -90.0, np.nan]), -50.0)
+    figure = plots.proposal_energies(
+        np.linspace(-100, -80, 50),
+        np.array([-90.0, 1e4, np.inf]),
+        np.array([-95.0, -90.0, np.nan]),
+        -50.0,
+    )
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["MD frames (50)", "proposals, raw (2; 1 beyond the edge)",
-                      "proposals, relaxed (2)"]
+    assert labels == [
+        "MD frames (50)",
+        "proposals, raw (2; 1 beyond the edge)",
+        "proposals, relaxed (2)",
+    ]
 
 
 def test_outcomes_are_ordered_and_complete():
@@ -125,6 +157,7 @@ def test_outcomes_are_ordered_and_complete():
 
 def test_the_users_matplotlib_settings_are_left_alone():
     import matplotlib
+
     before = dict(matplotlib.rcParams)
     plots.outcome_bars({"accepted": 1})
     assert dict(matplotlib.rcParams) == before

@@ -167,11 +167,20 @@ def test_only_what_the_propagator_moves_is_written(tmp_path):
     modeller.add(topology, (positions + [2.0, 0, 0]) * unit.nanometer)
     modeller.topology.setUnitCellDimensions([4, 4, 4] * unit.nanometer)
     propagator = AtmosPropagator(
-        bound("torsion"), modeller.topology, solute=range(22, 44), lag=50.0,
+        bound("torsion"),
+        modeller.topology,
+        solute=range(22, 44),
+        lag=50.0,
         positions=modeller.positions,
-    )  # fmt: skip
-    with Rollout(modeller.topology, modeller.positions, propagator, tmp_path / "run", seed=SEED,
-                 trajectoryFormat="xtc") as made:  # fmt: skip
+    )
+    with Rollout(
+        modeller.topology,
+        modeller.positions,
+        propagator,
+        tmp_path / "run",
+        seed=SEED,
+        trajectoryFormat="xtc",
+    ) as made:
         made.run(3)
     with rollout(tmp_path / "alone", walkers=1) as made:
         made.run(3)
@@ -191,17 +200,20 @@ def test_hydrogens_of_heavy_atom_models_are_placed(tmp_path):
     propagator = AtmosPropagator(model, topology, positions=positions)
     for folder, stages in (("whole", [4]), ("stopped", [1, 2, 4])):
         for count in stages:
-            with Rollout(topology, positions, propagator, tmp_path / folder, seed=SEED,
-                         onInvalid="keep") as made:  # fmt: skip
+            with Rollout(
+                topology, positions, propagator, tmp_path / folder, seed=SEED, onInvalid="keep"
+            ) as made:
                 made.run(count)
     assert_same_rollout(tmp_path / "whole", tmp_path / "stopped")
     written = frames(tmp_path / "whole")
     hydrogens = {a.index for a in topology.atoms() if a.element.symbol == "H"}
-    pairs = [[b[0].index, b[1].index] for b in topology.bonds()
-             if {b[0].index, b[1].index} & hydrogens]  # fmt: skip
+    pairs = [
+        [b[0].index, b[1].index] for b in topology.bonds() if {b[0].index, b[1].index} & hydrogens
+    ]
     assert len(pairs) == len(hydrogens) == 12
-    lengths = np.linalg.norm(written[:, [i for i, _ in pairs]] - written[:, [j for _, j in pairs]],
-                             axis=2)  # fmt: skip
+    lengths = np.linalg.norm(
+        written[:, [i for i, _ in pairs]] - written[:, [j for _, j in pairs]], axis=2
+    )
     # The network's weights are random, and its heavy atoms anywhere; N-H and C-H are not.
     assert lengths.min() > 0.09 and lengths.max() < 0.12
 
@@ -367,8 +379,9 @@ def test_memory_does_not_grow_with_frames(tmp_path):
 
     topology, _, positions = cases.dipeptide()
     # Without tests in the screen, which would take most of the time.
-    nothing = ScreenSpec(*(np.zeros(shape, int) for shape in ((0, 2), 0, (0, 4), 0, (0, 4))), (),
-                         np.full(22, 1e-6))  # fmt: skip
+    nothing = ScreenSpec(
+        *(np.zeros(shape, int) for shape in ((0, 2), 0, (0, 4), 0, (0, 4))), (), np.full(22, 1e-6)
+    )
     propagator = AtmosPropagator(bound("wide"), topology, lag=50.0, screen=nothing)
     with Rollout(topology, positions, propagator, tmp_path / "run", commitSeconds=1e9) as made:
         made.run(200)

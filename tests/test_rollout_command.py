@@ -87,8 +87,11 @@ def test_an_interrupted_command_commits_and_goes_on(model, structure, tmp_path):
     command = [sys.executable, "-u", "-m", "atmos_openmm", *arguments, "-o", str(folder)]
     with subprocess.Popen(
         [*command, "--frames", "100000", "--commit", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
-    ) as process:  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    ) as process:
         # The progress line comes first after 30 s where there is no terminal: the first commit
         # tells that the loop is on its way.
         while not (folder / "checkpoint.npz").exists() and process.poll() is None:
@@ -107,8 +110,14 @@ def test_an_interrupted_command_commits_and_goes_on(model, structure, tmp_path):
 
     molecule = read_structure(structure)
     propagator = AtmosPropagator(model, molecule.topology, positions=molecule.positions_nm)
-    with Rollout(molecule.topology, molecule.positions_nm, propagator, tmp_path / "whole",
-                 seed=3, onInvalid="keep") as made:  # fmt: skip
+    with Rollout(
+        molecule.topology,
+        molecule.positions_nm,
+        propagator,
+        tmp_path / "whole",
+        seed=3,
+        onInvalid="keep",
+    ) as made:
         made.run(done + 2)
     assert (folder / "frames.csv").read_text() == (tmp_path / "whole/frames.csv").read_text()
 

@@ -222,9 +222,15 @@ def test_the_two_agree_in_a_periodic_box_with_virtual_sites_and_massless_particl
             reasons = {"accepted": integrator.getNumAccepted(), **integrator.getRejections()}
         else:
             hybrid = HybridDriver(
-                context, module, spec, solute=[0, 1], lag=10.0, jumpInterval=INTERVAL,
-                acceptance="none", seed=9,
-            )  # fmt: skip
+                context,
+                module,
+                spec,
+                solute=[0, 1],
+                lag=10.0,
+                jumpInterval=INTERVAL,
+                acceptance="none",
+                seed=9,
+            )
             hybrid.step(40 * INTERVAL)
             reasons = hybrid.getReasons()
         results.append((cases.phase_point(context), reasons))

@@ -50,11 +50,18 @@ def _alanine() -> tuple[app.Topology, np.ndarray]:
 
 def _run(out: Path, progress=None, **settings) -> Path:
     topology, positions = _alanine()
-    return simulate(topology, positions, out, SimulationSettings(**{**VACUUM, **settings}),
-                    "ACE-ALA-NME", progress=progress)
+    return simulate(
+        topology,
+        positions,
+        out,
+        SimulationSettings(**{**VACUUM, **settings}),
+        "ACE-ALA-NME",
+        progress=progress,
+    )
 
 
 # --- the exchange itself --------------------------------------------------------------------------
+
 
 def _springs(copies: int, temperatures: tuple[float, ...]) -> module._Engine:
     """Two particles on a spring, whose energies have a known distribution."""
@@ -65,8 +72,9 @@ def _springs(copies: int, temperatures: tuple[float, ...]) -> module._Engine:
     spring.addBond(0, 1, 0.0, 1000.0)
     single.addForce(spring)
     packed = PackedSystem(single, 1, 2, np.zeros((1, 3)), 1.0)
-    settings = SimulationSettings(mode="exchange", temperatures=temperatures, copies=copies,
-                                  platform="Reference")
+    settings = SimulationSettings(
+        mode="exchange", temperatures=temperatures, copies=copies, platform="Reference"
+    )
     return module._Engine(settings, single, packed, 1)
 
 
@@ -83,8 +91,15 @@ def test_exchange_keeps_the_distribution_of_every_temperature():
     positions[:, :, 1] = rng.normal(size=(3, copies, 3)) * np.sqrt(kt / 1000.0)[:, None, None]
     velocities = rng.normal(size=(3, copies, 2, 3)) * np.sqrt(kt / 10.0)[:, None, None, None]
     walkers = np.repeat(np.arange(3)[:, None], copies, axis=1)
-    state = module._State(positions, velocities, np.zeros(2, np.int64), np.zeros(2, np.int64),
-                          walkers, np.zeros(copies, np.int64), np.zeros_like(walkers))
+    state = module._State(
+        positions,
+        velocities,
+        np.zeros(2, np.int64),
+        np.zeros(2, np.int64),
+        walkers,
+        np.zeros(copies, np.int64),
+        np.zeros_like(walkers),
+    )
     for round_number in range(rounds):
         module._exchange(engine, state, round_number % 2, rng)
     assert state.attempted.tolist() == [copies * rounds // 2] * 2
@@ -112,8 +127,15 @@ def test_round_trips_are_counted():
     engine = _springs(1, (300.0, 400.0))
     walkers = np.array([[0], [1]])
     x = np.zeros((2, 1, 2, 3))
-    state = module._State(x, x.copy(), np.zeros(1, np.int64), np.zeros(1, np.int64), walkers,
-                          np.zeros(1, np.int64), np.zeros((2, 1), np.int64))
+    state = module._State(
+        x,
+        x.copy(),
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        walkers,
+        np.zeros(1, np.int64),
+        np.zeros((2, 1), np.int64),
+    )
     for _ in range(4):  # equal energies: every swap is taken
         module._exchange(engine, state, 0, np.random.default_rng(0))
     # Walker 1 comes down in swap 1, up in 2, down in 3: a trip. Walker 0 in swaps 2 and 4.
@@ -123,14 +145,26 @@ def test_round_trips_are_counted():
 
 # --- whole runs -----------------------------------------------------------------------------------
 
+
 def test_exchange_run_writes_every_temperature_and_ladder(tmp_path: Path):
     lines: list[str] = []
-    out = _run(tmp_path / "x.h5", lambda line, last: lines.append(line), mode="exchange",
-               temperatures=(300.0, 450.0), copies=4, length_ps=1.0, interval_ps=0.1,
-               exchange_interval_ps=0.05, burn_in_ps=0.2, hot_ps=0.1, chunk_ps=0.4)
+    out = _run(
+        tmp_path / "x.h5",
+        lambda line, last: lines.append(line),
+        mode="exchange",
+        temperatures=(300.0, 450.0),
+        copies=4,
+        length_ps=1.0,
+        interval_ps=0.1,
+        exchange_interval_ps=0.05,
+        burn_in_ps=0.2,
+        hot_ps=0.1,
+        chunk_ps=0.4,
+    )
     with TrajectoryFile(out) as file:
         assert [(t.temperature_kelvin, t.attributes["ladder"]) for t in file.trajectories] == [
-            (t, m) for t in (300.0, 450.0) for m in range(4)]
+            (t, m) for t in (300.0, 450.0) for m in range(4)
+        ]
         assert {t.kind for t in file.trajectories} == {"exchange"}
         # 450 K runs with 3 fs: 17 steps in each block of 0.05 ps.
         np.testing.assert_allclose(file.trajectories[0].time_ps, 0.048 * 2 * np.arange(1, 11))
@@ -154,8 +188,16 @@ def test_exchange_run_writes_every_temperature_and_ladder(tmp_path: Path):
 
 def test_dynamics_starts_in_the_basins_and_has_the_right_temperature(tmp_path: Path):
     copies = 16
-    out = _run(tmp_path / "x.h5", copies=copies, length_ps=3.0, interval_ps=0.1, burn_in_ps=0.0,
-               chunk_ps=1.0, temperatures=(300.0,), starts=("beta", "alphaL"))
+    out = _run(
+        tmp_path / "x.h5",
+        copies=copies,
+        length_ps=3.0,
+        interval_ps=0.1,
+        burn_in_ps=0.0,
+        chunk_ps=1.0,
+        temperatures=(300.0,),
+        starts=("beta", "alphaL"),
+    )
     with TrajectoryFile(out) as file:
         phis = []
         for trajectory in file.trajectories:
@@ -176,22 +218,36 @@ def test_dynamics_starts_in_the_basins_and_has_the_right_temperature(tmp_path: P
 def test_velocities_of_a_run_have_the_temperature_they_should(tmp_path: Path):
     """The kinetic energy of the packed Contexts, from the state that a chunk keeps."""
     topology, positions = _alanine()
-    settings = SimulationSettings(**VACUUM, mode="exchange", temperatures=(300.0, 420.0), copies=16,
-                                  length_ps=1.0, interval_ps=0.1, exchange_interval_ps=0.1,
-                                  burn_in_ps=0.5, chunk_ps=0.1, starts=("beta",))
+    settings = SimulationSettings(
+        **VACUUM,
+        mode="exchange",
+        temperatures=(300.0, 420.0),
+        copies=16,
+        length_ps=1.0,
+        interval_ps=0.1,
+        exchange_interval_ps=0.1,
+        burn_in_ps=0.5,
+        chunk_ps=0.1,
+        starts=("beta",),
+    )
     kinetic: list[np.ndarray] = []
     original = ChunkStore.append
 
     def spy(self, number, arrays):
         original(self, number, arrays)
         if arrays["mode"] == "exchange" and "frames" in arrays:
-            kinetic.append(0.5 * (mass[:, None] * arrays["state_velocities"]**2).sum((2, 3)))
+            kinetic.append(0.5 * (mass[:, None] * arrays["state_velocities"] ** 2).sum((2, 3)))
 
     forcefield = app.ForceField(PROTEIN)
-    single = forcefield.createSystem(topology, constraints=app.HBonds,
-                                     hydrogenMass=1.5 * unit.dalton)
-    mass = np.array([single.getParticleMass(i).value_in_unit(unit.dalton)
-                     for i in range(single.getNumParticles())])
+    single = forcefield.createSystem(
+        topology, constraints=app.HBonds, hydrogenMass=1.5 * unit.dalton
+    )
+    mass = np.array(
+        [
+            single.getParticleMass(i).value_in_unit(unit.dalton)
+            for i in range(single.getNumParticles())
+        ]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChunkStore, "append", spy)
         simulate(topology, positions, tmp_path / "x.h5", settings, "x")
@@ -206,22 +262,40 @@ def test_velocities_of_a_run_have_the_temperature_they_should(tmp_path: Path):
     assert np.all(np.abs(found / np.array([300.0, 420.0]) - 1.0) < 4.0 * error + 0.01)
 
 
-@pytest.mark.parametrize(("settings", "blocks"), [
-    (dict(interval_ps=10.0, length_ps=50.0), (1.0, 10, 1)),
-    (dict(interval_ps=0.25), (0.25, 1, 1)),
-    (dict(mode="exchange", temperatures=(300.0, 400.0), interval_ps=4.0, exchange_interval_ps=2.0),
-     (1.0, 4, 2)),
-    (dict(mode="exchange", temperatures=(300.0, 400.0), interval_ps=0.5, exchange_interval_ps=1.0),
-     (0.5, 1, 2)),
-])
+@pytest.mark.parametrize(
+    ("settings", "blocks"),
+    [
+        (dict(interval_ps=10.0, length_ps=50.0), (1.0, 10, 1)),
+        (dict(interval_ps=0.25), (0.25, 1, 1)),
+        (
+            dict(
+                mode="exchange",
+                temperatures=(300.0, 400.0),
+                interval_ps=4.0,
+                exchange_interval_ps=2.0,
+            ),
+            (1.0, 4, 2),
+        ),
+        (
+            dict(
+                mode="exchange",
+                temperatures=(300.0, 400.0),
+                interval_ps=0.5,
+                exchange_interval_ps=1.0,
+            ),
+            (0.5, 1, 2),
+        ),
+    ],
+)
 def test_copies_are_recentred_every_picosecond_at_least(settings: dict, blocks: tuple):
     assert module._blocks(SimulationSettings(**settings)) == pytest.approx(blocks)
 
 
 def test_copies_of_a_long_block_stay_apart(tmp_path: Path):
     """Frames far apart: the trajectories are whole molecules, with the time that was asked for."""
-    out = _run(tmp_path / "x.h5", copies=3, length_ps=4.0, interval_ps=2.0, burn_in_ps=0.0,
-               chunk_ps=10.0)
+    out = _run(
+        tmp_path / "x.h5", copies=3, length_ps=4.0, interval_ps=2.0, burn_in_ps=0.0, chunk_ps=10.0
+    )
     with TrajectoryFile(out) as file:
         for trajectory in file.trajectories:
             np.testing.assert_allclose(trajectory.time_ps, [2.0, 4.0])
@@ -229,8 +303,17 @@ def test_copies_of_a_long_block_stay_apart(tmp_path: Path):
 
 
 def test_both_modes_go_into_one_file(tmp_path: Path):
-    out = _run(tmp_path / "x.h5", mode="both", temperatures=(300.0, 400.0), copies=2, length_ps=0.2,
-               interval_ps=0.1, exchange_interval_ps=0.1, burn_in_ps=0.1, chunk_ps=1.0)
+    out = _run(
+        tmp_path / "x.h5",
+        mode="both",
+        temperatures=(300.0, 400.0),
+        copies=2,
+        length_ps=0.2,
+        interval_ps=0.1,
+        exchange_interval_ps=0.1,
+        burn_in_ps=0.1,
+        chunk_ps=1.0,
+    )
     with TrajectoryFile(out) as file:
         assert [t.kind for t in file.trajectories] == ["dynamics"] * 4 + ["exchange"] * 4
 
@@ -249,9 +332,25 @@ def test_a_finished_run_is_not_repeated_and_not_overwritten(tmp_path: Path):
 
 def test_kill_minus_nine_loses_nothing_that_was_committed(tmp_path: Path):
     out = tmp_path / "x.h5"
-    arguments = [sys.executable, "-m", "atmos_openmm.cli", "simulate", *ARGUMENTS, "--out",
-                 str(out), "--copies", "2", "--length-ps", "1.5", "--interval-ps", "0.1",
-                 "--burn-in-ps", "0", "--chunk-ps", "0.1"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "atmos_openmm.cli",
+        "simulate",
+        *ARGUMENTS,
+        "--out",
+        str(out),
+        "--copies",
+        "2",
+        "--length-ps",
+        "1.5",
+        "--interval-ps",
+        "0.1",
+        "--burn-in-ps",
+        "0",
+        "--chunk-ps",
+        "0.1",
+    ]
     partial = tmp_path / "x.h5.partial"
     process = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300.0
@@ -278,10 +377,11 @@ def test_kill_minus_nine_loses_nothing_that_was_committed(tmp_path: Path):
                 with np.load(tmp_path / "chunk.npz") as chunk:
                     frame = chunk["frames"][0, 0, m]
                 np.testing.assert_allclose(x[number], frame, atol=1e-6)
-            steps = np.sqrt(((x[1:] - x[:-1])**2).sum(-1).mean(-1))
+            steps = np.sqrt(((x[1:] - x[:-1]) ** 2).sum(-1).mean(-1))
             # Nothing jumps at the seam: a frame is as far from the next as anywhere else.
-            assert steps[len(kept) - 1] < 2.0 * steps.max(initial=0.0, where=np.arange(14)
-                                                          != len(kept) - 1)
+            assert steps[len(kept) - 1] < 2.0 * steps.max(
+                initial=0.0, where=np.arange(14) != len(kept) - 1
+            )
     assert not partial.exists()
 
 
@@ -323,39 +423,61 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path: Path):
         "except OSError as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "p")], cwd=tmp_path,
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "p")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "1 chunks before it are safe" in done.stdout
     assert sorted(p.name for p in (tmp_path / "p").glob("chunk*")) == ["chunk-000000.npz"]
 
 
 def test_dynamics_that_blows_up_is_explained(tmp_path: Path):
     with pytest.raises(SimulationUnstableError, match="blew up 3 times at 300 K"):
-        _run(tmp_path / "x.h5", copies=1, length_ps=2.0, interval_ps=1.0, timestep_fs=40.0,
-             burn_in_ps=0.0)
+        _run(
+            tmp_path / "x.h5",
+            copies=1,
+            length_ps=2.0,
+            interval_ps=1.0,
+            timestep_fs=40.0,
+            burn_in_ps=0.0,
+        )
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (dict(mode="dream"), "Unknown mode"),
-    (dict(temperatures=()), "at least one temperature"),
-    (dict(temperatures=(400.0, 300.0)), "must increase"),
-    (dict(mode="exchange"), "at least two temperatures"),
-    (dict(copies=0), "at least 1"),
-    (dict(length_ps=-1.0), "length_ps must be above zero"),
-    (dict(burn_in_ps=float("nan")), "burn_in_ps"),
-    (dict(seed=0), "between 1"),
-    (dict(interval_ps=200.0), "stores none"),
-    (dict(mode="exchange", temperatures=(300.0, 400.0), interval_ps=1.0, exchange_interval_ps=0.3),
-     "multiples"),
-    (dict(starts=("gamma",)), "gamma"),
-    (dict(timestep_fs=0.0), "timestep_fs"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(mode="dream"), "Unknown mode"),
+        (dict(temperatures=()), "at least one temperature"),
+        (dict(temperatures=(400.0, 300.0)), "must increase"),
+        (dict(mode="exchange"), "at least two temperatures"),
+        (dict(copies=0), "at least 1"),
+        (dict(length_ps=-1.0), "length_ps must be above zero"),
+        (dict(burn_in_ps=float("nan")), "burn_in_ps"),
+        (dict(seed=0), "between 1"),
+        (dict(interval_ps=200.0), "stores none"),
+        (
+            dict(
+                mode="exchange",
+                temperatures=(300.0, 400.0),
+                interval_ps=1.0,
+                exchange_interval_ps=0.3,
+            ),
+            "multiples",
+        ),
+        (dict(starts=("gamma",)), "gamma"),
+        (dict(timestep_fs=0.0), "timestep_fs"),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(change: dict, message: str):
     with pytest.raises(ValueError, match=message):
         SimulationSettings(**change)
 
 
 # --- the command ----------------------------------------------------------------------------------
+
 
 def _invoke(*arguments: str) -> str:
     """Message of the error that a command line ends with."""
@@ -396,10 +518,29 @@ def test_a_pdb_file_starts_as_given(tmp_path: Path):
     path = tmp_path / "ala.pdb"
     with open(path, "w") as file:
         app.PDBFile.writeFile(topology, given * unit.nanometer, file)
-    result = CliRunner().invoke(command, [
-        "--pdb", str(path), "--out", str(tmp_path / "x.h5"), "--forcefield", PROTEIN,
-        "--platform", "Reference", "--copies", "2", "--length-ps", "0.01", "--interval-ps", "0.01",
-        "--burn-in-ps", "0", "--starts", "as-given"])
+    result = CliRunner().invoke(
+        command,
+        [
+            "--pdb",
+            str(path),
+            "--out",
+            str(tmp_path / "x.h5"),
+            "--forcefield",
+            PROTEIN,
+            "--platform",
+            "Reference",
+            "--copies",
+            "2",
+            "--length-ps",
+            "0.01",
+            "--interval-ps",
+            "0.01",
+            "--burn-in-ps",
+            "0",
+            "--starts",
+            "as-given",
+        ],
+    )
     assert result.exit_code == 0, result.output
     with TrajectoryFile(tmp_path / "x.h5") as file:
         assert file.name == "ala" and json.dumps(file.settings)
@@ -421,14 +562,20 @@ def test_the_script_behind_the_bundled_model_fits_the_command(
 ):
     """Every line of simulate.sh is one that the command takes, with its own seed and file."""
     script = Path(module.__file__).parents[1] / "models" / "capped-amino-acids" / "simulate.sh"
-    done = subprocess.run(["sh", str(script), str(tmp_path), *what.split()], text=True, check=True,
-                          capture_output=True, env={**os.environ, "ATMOS": "echo", "JOBS": "1"})
+    done = subprocess.run(
+        ["sh", str(script), str(tmp_path), *what.split()],
+        text=True,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "ATMOS": "echo", "JOBS": "1"},
+    )
     seen = []
     for line in done.stdout.splitlines():
         options = command.make_context("simulate", line.split()[1:]).params
         assert parse_sequence(options["sequence"])[0] == "ACE"
-        settings = {k: v for k, v in options.items()
-                    if k in SimulationSettings.__dataclass_fields__}
+        settings = {
+            k: v for k, v in options.items() if k in SimulationSettings.__dataclass_fields__
+        }
         SimulationSettings(**{**settings, "starts": tuple(options["starts"].split(","))})
         seen.append((options["seed"], options["out"]))
     assert len(seen) == count

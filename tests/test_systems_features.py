@@ -64,8 +64,10 @@ def cip_labels(features: MoleculeFeatures) -> dict[str, str]:
         atom.SetNoImplicit(True)
         mol.AddAtom(atom)
     kinds = {
-        1.0: Chem.BondType.SINGLE, 2.0: Chem.BondType.DOUBLE, 1.5: Chem.BondType.AROMATIC,
-    }  # fmt: skip
+        1.0: Chem.BondType.SINGLE,
+        2.0: Chem.BondType.DOUBLE,
+        1.5: Chem.BondType.AROMATIC,
+    }
     number = {int(m): k for k, m in enumerate(atoms)}
     for (i, j), order in zip(features.bonds.tolist(), features.bond_order.tolist(), strict=True):
         if i in number and j in number:
@@ -145,8 +147,14 @@ def test_order_of_atoms_permutes_the_features():
     shuffled, old = rebuild(topology, np.random.default_rng(3))
     assert (old != np.arange(len(old))).sum() > 50
     other = features_from_topology(shuffled)
-    for field in ("ref_element", "ref_charge", "ref_atom_name_chars", "ref_space_uid",
-                  "atom_to_token", "ref_pos"):  # fmt: skip
+    for field in (
+        "ref_element",
+        "ref_charge",
+        "ref_atom_name_chars",
+        "ref_space_uid",
+        "atom_to_token",
+        "ref_pos",
+    ):
         np.testing.assert_array_equal(getattr(other, field), getattr(features, field)[old])
     for field in ("restype", "residue_index", "asym_id", "token_bonds"):
         np.testing.assert_array_equal(getattr(other, field), getattr(features, field))
@@ -342,10 +350,15 @@ def test_label_order_brings_frames_into_the_convention():
     # arginine's ends. Nothing but names changes, and the order undoes it.
     relabelled = positions.copy()
     exchanges = [
-        (0, "CG1 HG11 HG12 HG13", "CG2 HG21 HG22 HG23"), (0, "HG21", "HG23"), (1, "HB2", "HB3"),
-        (1, "CD1 HD11 HD12 HD13", "CD2 HD21 HD22 HD23"), (2, "NH1 HH11 HH12", "NH2 HH21 HH22"),
-        (2, "HG2", "HG3"), (3, "HD21", "HD22"), (0, "H2", "H3"),
-    ]  # fmt: skip
+        (0, "CG1 HG11 HG12 HG13", "CG2 HG21 HG22 HG23"),
+        (0, "HG21", "HG23"),
+        (1, "HB2", "HB3"),
+        (1, "CD1 HD11 HD12 HD13", "CD2 HD21 HD22 HD23"),
+        (2, "NH1 HH11 HH12", "NH2 HH21 HH22"),
+        (2, "HG2", "HG3"),
+        (3, "HD21", "HD22"),
+        (0, "H2", "H3"),
+    ]
     for residue, one, two in exchanges:
         i, j = ([index_of(topology, residue, n) for n in names.split()] for names in (one, two))
         relabelled[i + j] = relabelled[j + i]
@@ -579,8 +592,13 @@ def test_nmr_structures_agree_with_their_own_coordinates(name, atoms, charge):
     # Methylenes are deposited with the wwPDB's names; methyls and ammonium have no such rule.
     differ = np.flatnonzero(plain.label_signs != named.label_signs)
     hydrogens = [
-        sum(plain.ref_element[b] == 1 for pair in plain.bonds.tolist() if c in pair
-            for b in pair if b != c)
+        sum(
+            plain.ref_element[b] == 1
+            for pair in plain.bonds.tolist()
+            if c in pair
+            for b in pair
+            if b != c
+        )
         for c in plain.label_centers[differ, 0].tolist()
-    ]  # fmt: skip
+    ]
     assert all(n == 3 for n in hydrogens)

@@ -90,7 +90,7 @@ def test_first_of_several_models_is_taken_and_said(peptide, tmp_path):
                 "END",
                 "",
             ]
-        )  # fmt: skip
+        )
     )
     molecule = read_molecule(several)
     np.testing.assert_allclose(molecule.positions_nm, positions, atol=6e-5)
@@ -258,8 +258,9 @@ def test_modified_residue_without_bonds_in_the_file_gets_them(tmp_path):
             if a.name == "HG" and r.name == "SER":
                 continue
             carbon = a.name == "OG"
-            copy.addAtom("CG" if carbon else a.name, app.element.carbon if carbon else a.element,
-                         here)  # fmt: skip
+            copy.addAtom(
+                "CG" if carbon else a.name, app.element.carbon if carbon else a.element, here
+            )
             frame.append(positions[a.index])
             if carbon:
                 away = positions[a.index] - positions[index_of(topology, r.index, "CB")]

@@ -511,8 +511,10 @@ def test_real_structures_agree_with_their_features(name, tmp_path):
     # form has one of them 0.06 A too long.
     same = features.ref_space_uid[features.bonds]
     bonds = features.bonds[same[:, 0] == same[:, 1]]
-    lengths = [np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1)
-               for x in (frame, features.ref_pos.astype(float))]  # fmt: skip
+    lengths = [
+        np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1)
+        for x in (frame, features.ref_pos.astype(float))
+    ]
     error = np.abs(lengths[0] - lengths[1])
     assert error.max() < 0.17 + 0.06 and error.mean() < 0.05
 
@@ -528,8 +530,14 @@ def test_heavy_features_are_the_heavy_part_of_all(name, tmp_path):
     np.testing.assert_array_equal(heavy.atom_indices, full.atom_indices[keep])
     for field in ("restype", "residue_index", "asym_id", "entity_id", "sym_id", "token_bonds"):
         np.testing.assert_array_equal(getattr(heavy, field), getattr(full, field))
-    for field in ("atom_to_token", "ref_charge", "ref_element", "ref_atom_name_chars",
-                  "ref_space_uid", "ref_mask"):  # fmt: skip
+    for field in (
+        "atom_to_token",
+        "ref_charge",
+        "ref_element",
+        "ref_atom_name_chars",
+        "ref_space_uid",
+        "ref_mask",
+    ):
         np.testing.assert_array_equal(getattr(heavy, field), getattr(full, field)[keep])
     assert heavy.atom_names == tuple(full.atom_names[k] for k in keep)
     inner = np.isin(full.bonds, keep).all(axis=1)

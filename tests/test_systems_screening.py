@@ -231,8 +231,12 @@ def test_mirrored_and_flat_centres():
     normal = np.cross(x[b] - x[a], x[d] - x[a])
     normal /= np.linalg.norm(normal)
     height = np.dot(x[c] - x[a], normal)
-    for share, expected in ((1.0, "accepted"), (0.5, "accepted"), (0.0, "chirality"),
-                            (-0.5, "chirality")):  # fmt: skip
+    for share, expected in (
+        (1.0, "accepted"),
+        (0.5, "accepted"),
+        (0.0, "chirality"),
+        (-0.5, "chirality"),
+    ):
         frame = positions.copy()
         frame[c] -= (1 - share) * height * normal
         verdict = inspect_frame(spec, frame, positions, only=["chirality"])
@@ -329,10 +333,14 @@ def test_ring_crossings_agree_with_a_solved_linear_system():
     np.testing.assert_array_equal(found, expected)
     # The screen looks only at bonds near the ring; that must not change its answer.
     features_free = ScreenSpec(
-        bonds=bonds, bond_lengths_nm=np.zeros(200), chiral_centers=np.zeros((0, 4), np.int64),
-        chiral_signs=np.zeros(0), cis_trans=np.zeros((0, 4), np.int64), rings=(ring,),
+        bonds=bonds,
+        bond_lengths_nm=np.zeros(200),
+        chiral_centers=np.zeros((0, 4), np.int64),
+        chiral_signs=np.zeros(0),
+        cis_trans=np.zeros((0, 4), np.int64),
+        rings=(ring,),
         radii_nm=np.full(406, 0.1),
-    )  # fmt: skip
+    )
     assert inspect_frame(features_free, x, only=["rings"]).count == sum(expected)
 
 
@@ -429,10 +437,14 @@ def test_arguments_are_checked():
         build_screen(features, topology, openmm.System())
     with pytest.raises(ValueError, match="chiral_signs"):
         ScreenSpec(
-            bonds=spec.bonds, bond_lengths_nm=spec.bond_lengths_nm,
-            chiral_centers=spec.chiral_centers, chiral_signs=np.zeros(1),
-            cis_trans=spec.cis_trans, rings=(), radii_nm=spec.radii_nm,
-        )  # fmt: skip
+            bonds=spec.bonds,
+            bond_lengths_nm=spec.bond_lengths_nm,
+            chiral_centers=spec.chiral_centers,
+            chiral_signs=np.zeros(1),
+            cis_trans=spec.cis_trans,
+            rings=(),
+            radii_nm=spec.radii_nm,
+        )
     tight = build_screen(features, clash_factor=0.7)
     assert tight.clash_factor == 0.7 and tight.bond_tolerance_nm == spec.bond_tolerance_nm
 

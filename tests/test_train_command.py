@@ -82,12 +82,18 @@ def test_the_configuration_is_shown_without_torch(config) -> None:
         (["DATA", "--output", "run", "--devices", "none"], 2, "neither a number above 0 nor"),
         (["DATA", "--output", "run", "--config", "medium"], 1, "no configuration 'medium'"),
         (["DATA", "--output", "run", "--set", "steps=3"], 1, "steps is no setting"),
-        (["DATA", "--output", "run", "--set", "stages.all.shares={static=1}"], 1,
-         "wants static, and there is none of it"),
-        (["DATA", "--output", "run", "--set", "validation.share=0.999999"], 1,
-         "All of the data are held out"),
+        (
+            ["DATA", "--output", "run", "--set", "stages.all.shares={static=1}"],
+            1,
+            "wants static, and there is none of it",
+        ),
+        (
+            ["DATA", "--output", "run", "--set", "validation.share=0.999999"],
+            1,
+            "All of the data are held out",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_explained(
     data, tmp_path, capsys, monkeypatch, arguments, code, message
 ) -> None:
@@ -112,8 +118,12 @@ def test_faulty_files_stop_or_are_left_out_and_named(data, config, tmp_path, cap
 def test_the_documentation_names_every_setting_and_its_default() -> None:
     text = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| (?:`\[\w+\]` )?`(\w+)` \|\s*([^|]*?)\s*\|", text, re.MULTILINE))
-    parts = (module.TrainingSettings, module.StageSettings, module.OptimizerSettings,
-             module.ValidationSettings)  # fmt: skip
+    parts = (
+        module.TrainingSettings,
+        module.StageSettings,
+        module.OptimizerSettings,
+        module.ValidationSettings,
+    )
     for kind in parts:
         for item in dataclasses.fields(kind):
             if item.name in ("model", "stages", "optimizer", "validation"):

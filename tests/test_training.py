@@ -90,8 +90,11 @@ def test_a_frozen_part_keeps_its_bits(data, tmp_path) -> None:
         assert torch.equal(run.ema.weights[name], before[name]) or not kept, name
     moved = [n for n, value in run.model.state_dict().items() if not torch.equal(value, before[n])]
     assert {name.split(".")[0] for name in moved} == {
-        "frame_encoder", "state_update", "transition", "distogram"
-    }  # fmt: skip
+        "frame_encoder",
+        "state_update",
+        "transition",
+        "distogram",
+    }
 
 
 @pytest.mark.parametrize(
@@ -121,8 +124,13 @@ def test_the_curriculum_switches_at_its_step_and_stages_follow_each_other(
     assert seen == [("only", 1)] * 2 + [("only", 3)] * 2 + [("next", 2)] * 2
     found = rows(tmp_path)
     assert [(row["step"], row["stage_step"]) for row in found] == [
-        (1, 1), (2, 2), (3, 3), (4, 4), (5, 1), (6, 2)
-    ]  # fmt: skip
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 4),
+        (5, 1),
+        (6, 2),
+    ]
     # The second stage warms up anew; it is validated against none of the first stage's.
     assert found[4]["learning_rate"] == pytest.approx(0.5e-5)
     assert load_state(tmp_path / BEST)["stage"] == "next"
@@ -140,8 +148,11 @@ def test_patience_ends_a_stage(data, tmp_path) -> None:
     again = trainer(data, tmp_path, still)
     assert again.finished and again.run(lines.append) and again.step == 3
     assert any("has ended, at step 3" in line for line in lines)
-    patient = trainer(data, tmp_path, dataclasses.replace(still, validation=dataclasses.replace(
-        still.validation, patience=3)))  # fmt: skip
+    patient = trainer(
+        data,
+        tmp_path,
+        dataclasses.replace(still, validation=dataclasses.replace(still.validation, patience=3)),
+    )
     assert patient.run(silent) and patient.step == 4
 
 

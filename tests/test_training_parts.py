@@ -159,8 +159,11 @@ def test_tensorboard_reads_the_logs_without_steps_twice(tmp_path) -> None:
         log.write({"step": step, "stage": "a", "stage_step": step, "loss": 2.0 / step})
     log.close()
     assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [
-        (1, 1.0), (2, 0.5), (3, 2.0 / 3), (4, 0.5)
-    ]  # fmt: skip
+        (1, 1.0),
+        (2, 0.5),
+        (3, 2.0 / 3),
+        (4, 0.5),
+    ]
     found = events(tmp_path / EVENTS)
     assert found.keys() == {"train/loss", "held_out/loss", "held_out/bond"}
     steps, losses = zip(*found["train/loss"], strict=True)

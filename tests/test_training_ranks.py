@@ -104,10 +104,12 @@ def forget_launchers(monkeypatch) -> None:
         ({"SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "8", "SLURM_NNODES": "16"}, (8, 16)),
         # A batch script without srun, and an interactive shell that srun has started.
         ({"SLURM_NTASKS_PER_NODE": "8"}, (None, None)),
-        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "8", "SLURM_JOB_NAME": "interactive"},
-         (None, None)),
+        (
+            {"SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "8", "SLURM_JOB_NAME": "interactive"},
+            (None, None),
+        ),
     ],
-)  # fmt: skip
+)
 def test_processes_started_from_outside_are_counted(monkeypatch, environment, expected) -> None:
     forget_launchers(monkeypatch)
     for name, value in environment.items():

@@ -20,15 +20,30 @@ from atmos_openmm.training.weights.checkpoint import CHECKPOINT, load_state
 
 EVERY = LossSettings(smooth_lddt=1.0, bond=1.0, ligand=11.0)
 STRUCTURES = StageSettings(
-    "structures", steps=2, draws=2, rollouts=1, levels=2, shares={"static": 1.0}, losses=EVERY,
-    crop_tokens=6, warmup_steps=1,
-)  # fmt: skip
-TRAJECTORIES = StageSettings(
-    "trajectories", steps=4, draws=4, rollouts=1, levels=2, losses=EVERY, truncate=1,
-    shares={"mdcath": 0.25, "misato": 0.25, "static": 0.25, "exchange": 0.25},
-    jumps=((0, 1), (2, 3)), lag_range_ps=(1.0, 4000.0), freeze=("context_encoder",),
+    "structures",
+    steps=2,
+    draws=2,
+    rollouts=1,
+    levels=2,
+    shares={"static": 1.0},
+    losses=EVERY,
+    crop_tokens=6,
     warmup_steps=1,
-)  # fmt: skip
+)
+TRAJECTORIES = StageSettings(
+    "trajectories",
+    steps=4,
+    draws=4,
+    rollouts=1,
+    levels=2,
+    losses=EVERY,
+    truncate=1,
+    shares={"mdcath": 0.25, "misato": 0.25, "static": 0.25, "exchange": 0.25},
+    jumps=((0, 1), (2, 3)),
+    lag_range_ps=(1.0, 4000.0),
+    freeze=("context_encoder",),
+    warmup_steps=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +54,12 @@ def samples(tmp_path_factory):
 
 def given(**changes):
     return settings(
-        stages=(STRUCTURES, TRAJECTORIES), atoms="heavy",
-        model=dataclasses.replace(TINY_CARTESIAN, dropout=0.1), runs=(), **changes,
-    )  # fmt: skip
+        stages=(STRUCTURES, TRAJECTORIES),
+        atoms="heavy",
+        model=dataclasses.replace(TINY_CARTESIAN, dropout=0.1),
+        runs=(),
+        **changes,
+    )
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -78,8 +96,9 @@ def test_activations_made_anew_change_no_bit(samples, tmp_path) -> None:
     """Dropout included, whose numbers have to be the same the second time."""
     losses = []
     for checkpointing in (False, True):
-        run = loop.Trainer(samples, tmp_path / str(checkpointing), given(
-            checkpointing=checkpointing))  # fmt: skip
+        run = loop.Trainer(
+            samples, tmp_path / str(checkpointing), given(checkpointing=checkpointing)
+        )
         losses.append([run.train_step() for _ in range(2)])
         blocks = [getattr(m, "checkpointing", None) for m in run.model.modules()]
         assert {b for b in blocks if b is not None} == {checkpointing}

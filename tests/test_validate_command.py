@@ -68,8 +68,9 @@ def test_csv_table_and_summary_are_written(files, tmp_path, capsys):
     assert len(rows) == 12 and verdicts[4] == verdicts[7] == "invalid"
     assert verdicts.count("valid") == 10
     assert [row["reason"] for row in rows if row["verdict"] == "invalid"] == [
-        "chirality", "nonfinite"
-    ]  # fmt: skip
+        "chirality",
+        "nonfinite",
+    ]
     numbers = json.loads(summary.read_text())
     assert numbers["verdicts"]["invalid"] == 2
     assert numbers["reference"]["num_energies"] == 100
@@ -132,9 +133,13 @@ def test_a_trajectory_file_of_the_package_needs_nothing_else(tmp_path):
     topology, system, _ = cases.peptide("A")
     path = tmp_path / "own.h5"
     write_trajectory_file(
-        path, "ala", topology, openmm.XmlSerializer.serialize(system), {},
+        path,
+        "ala",
+        topology,
+        openmm.XmlSerializer.serialize(system),
+        {},
         [TrajectoryData(cases.dynamics()[:5], np.arange(5.0), "dynamics", 300.0, "beta", 1)],
-    )  # fmt: skip
+    )
     out = tmp_path / "out.csv"
     assert cli.main(["validate", str(path), "--no-relax", "--strict", "--out", str(out)]) == 0
     assert len(out.read_text().splitlines()) == 6
@@ -180,8 +185,16 @@ def test_a_trajectory_of_something_else_is_explained(files, tmp_path, capsys):
     other = tmp_path / "other.dcd"
     mdtraj.Trajectory(minimum[None], mdtraj.Topology.from_openmm(topology)).save(str(other))
     out = tmp_path / "out.csv"
-    code = run(files, other, "--topology", files / "start.pdb", "--system",
-               files / "system.xml", "--out", out)  # fmt: skip
+    code = run(
+        files,
+        other,
+        "--topology",
+        files / "start.pdb",
+        "--system",
+        files / "system.xml",
+        "--out",
+        out,
+    )
     assert code == 1
     assert "32 atoms, the topology 22" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
@@ -190,8 +203,11 @@ def test_a_trajectory_of_something_else_is_explained(files, tmp_path, capsys):
 def test_the_example_runs(tmp_path):
     result = subprocess.run(
         [sys.executable, str(EXAMPLES / "energy_validation.py"), str(tmp_path / "verdicts.csv")],
-        capture_output=True, text=True, timeout=300, cwd=tmp_path,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
     assert result.returncode == 0, result.stderr
     assert "HarmonicBondForce" in result.stdout and "chirality" in result.stdout
     with (tmp_path / "verdicts.csv").open(newline="") as file:

@@ -34,9 +34,7 @@ def test_parts_agree_with_parmed(alanine):
         structure, system, platform="Reference", nrg=unit.kilojoule_per_mole
     )
     ours = decomposeEnergy(system, positions).energies_kj_per_mol
-    assert [name for name, _ in theirs] == [
-        type(force).__name__ for force in system.getForces()
-    ]
+    assert [name for name, _ in theirs] == [type(force).__name__ for force in system.getForces()]
     with_energy = [(name, value) for name, value in theirs if name in ours]
     assert len(with_energy) == len(ours) == 5
     for name, value in with_energy:

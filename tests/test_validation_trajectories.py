@@ -92,10 +92,16 @@ def test_the_package_own_layout_is_read(tmp_path, validator):
     hot = cases.dynamics()[:30] * 1.001
     path = tmp_path / "own.h5"
     write_trajectory_file(
-        path, "ala", topology, openmm.XmlSerializer.serialize(system), {},
-        [TrajectoryData(cases.dynamics()[:70], np.arange(70.0), "dynamics", 300.0, "beta", 1),
-         TrajectoryData(hot, np.arange(30.0), "exchange", 400.0, "beta", 1)],
-    )  # fmt: skip
+        path,
+        "ala",
+        topology,
+        openmm.XmlSerializer.serialize(system),
+        {},
+        [
+            TrajectoryData(cases.dynamics()[:70], np.arange(70.0), "dynamics", 300.0, "beta", 1),
+            TrajectoryData(hot, np.arange(30.0), "exchange", 400.0, "beta", 1),
+        ],
+    )
     report = validator.validateTrajectory(path, stride=10)
     assert [v.frame for v in report] == list(range(0, 100, 10))
     direct = validator.validate(cases.dynamics()[20])
@@ -215,8 +221,10 @@ def test_no_frame_is_dropped(tmp_path, validator):
     report = validator.validateTrajectory(path, csv=tmp_path / "out.csv")
     assert len(report) == 10 and [v.frame for v in report] == list(range(10))
     assert {v.frame: v.reason for v in report if not v.isValid} == {
-        3: "nonfinite", 5: "chirality", 7: "bonds"
-    }  # fmt: skip
+        3: "nonfinite",
+        5: "chirality",
+        7: "bonds",
+    }
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["frame"]) for row in rows] == list(range(10))
@@ -242,8 +250,11 @@ def test_the_summary_counts(validator):
     assert summary["verdicts"] == {"valid": 7, "valid after relaxation": 0, "invalid": 3}
     assert summary["fraction_valid"] == pytest.approx(0.7)
     assert summary["reasons"] == {
-        "invalid: bonds": 1, "invalid: chirality": 1, "invalid: nonfinite": 1, "valid: accepted": 7
-    }  # fmt: skip
+        "invalid: bonds": 1,
+        "invalid: chirality": 1,
+        "invalid: nonfinite": 1,
+        "valid: accepted": 7,
+    }
     # In the window: all but the frame without energy and the one with the broken bond.
     assert summary["fraction_in_window"] == summary["distance"]["fraction_in_window"] == 0.8
     valid = [v for v in report if v.verdict == "valid"]

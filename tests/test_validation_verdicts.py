@@ -248,9 +248,7 @@ def test_a_cis_bond_of_the_native_structure_is_expected(frame):
     topology, system, minimum = cases.peptide("A")
     c, n = cases.atom(topology, "ALA", "C"), cases.atom(topology, "NME", "N")
     native = cases.turned(topology, minimum, c, n, np.pi)
-    validator = EnergyValidator(
-        topology, system, relaxationIterations=0, nativePositions=native
-    )
+    validator = EnergyValidator(topology, system, relaxationIterations=0, nativePositions=native)
     assert validator.validate(native).flipped_torsions == ()
     assert validator.validate(frame).reason == "cis_trans"
     assert "expected cis" in validator.validate(frame).detail
@@ -377,9 +375,7 @@ def test_without_a_reference_a_hot_frame_is_told_from_a_thermal_one():
     )
     # Equipartition itself: the mean energy above the minimum, to 6 standard errors of ten frames
     # and the quarter that anharmonic torsions and the unfinished minimisation take or give.
-    above = [
-        v.energy_constrained_kj_per_mol - v.energy_relaxed_kj_per_mol for v in thermal
-    ]
+    above = [v.energy_constrained_kj_per_mol - v.energy_relaxed_kj_per_mol for v in thermal]
     expected = freedom / 2 * KT
     spread = 6 * KT * np.sqrt(freedom / 2 / len(above))
     assert abs(np.mean(above) - expected) < spread + 0.25 * expected
@@ -428,9 +424,7 @@ def test_quantities_are_accepted(raw_validator, frame):
     angstrom = raw_validator.validate(unit.Quantity((frame * 10).tolist(), unit.angstrom))
     assert angstrom.energy_raw_kj_per_mol == pytest.approx(bare.energy_raw_kj_per_mol, rel=1e-9)
     topology, system, _ = cases.peptide("A")
-    warm = EnergyValidator(
-        topology, system, temperature=600 * unit.kelvin, relaxationIterations=0
-    )
+    warm = EnergyValidator(topology, system, temperature=600 * unit.kelvin, relaxationIterations=0)
     assert warm.kT.unit == unit.kilojoule_per_mole
     # Widths grow with the square root of the temperature.
     assert warm.validate(frame).worst_bond_sigma == pytest.approx(

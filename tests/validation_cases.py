@@ -38,9 +38,7 @@ def dynamics(sequence: str = "A", frames: int = 200) -> np.ndarray:
     _, system, minimum = peptide(sequence)
     integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE_K, 5.0, 0.002)
     integrator.setRandomNumberSeed(7)
-    context = openmm.Context(
-        system, integrator, openmm.Platform.getPlatformByName("Reference")
-    )
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(minimum)
     context.setVelocitiesToTemperature(TEMPERATURE_K, 3)
     integrator.step(2500)
@@ -55,9 +53,7 @@ def dynamics(sequence: str = "A", frames: int = 200) -> np.ndarray:
 
 def atom(topology: Any, residue: str, name: str) -> int:
     """Index of the atom `name` in the first residue called `residue`."""
-    return next(
-        a.index for a in topology.atoms() if a.name == name and a.residue.name == residue
-    )
+    return next(a.index for a in topology.atoms() if a.name == name and a.residue.name == residue)
 
 
 def side(topology: Any, near: int, far: int) -> np.ndarray:

@@ -186,24 +186,41 @@ def adapt(
     for note in notes:
         report(note)
     kept = {
-        **asdict(settings), "lags_ps": list(judged), "without_memory": share,
-        "molecule": dynamics.name, "data_sha256": data_digest(dynamics),
-        "base": base.capabilities.name, "base_sha256": base.capabilities.weights_sha256,
+        **asdict(settings),
+        "lags_ps": list(judged),
+        "without_memory": share,
+        "molecule": dynamics.name,
+        "data_sha256": data_digest(dynamics),
+        "base": base.capabilities.name,
+        "base_sha256": base.capabilities.weights_sha256,
         "energies": dynamics.system is not None,
-    }  # fmt: skip
+    }
     with AdaptationFolder(folder, kept) as place:
         if place.resumed:
             report(f"Going on in {folder}.")
         plan = adapting_settings(
-            config, base.capabilities.atoms, lags, steps=settings.steps or FEWEST_STEPS,
-            learning_rate=settings.learning_rate, without_memory=share, seed=settings.seed,
-        )  # fmt: skip
+            config,
+            base.capabilities.atoms,
+            lags,
+            steps=settings.steps or FEWEST_STEPS,
+            learning_rate=settings.learning_rate,
+            without_memory=share,
+            seed=settings.seed,
+        )
         judge = Judge(
-            dynamics, split, JudgeSettings(judged, lags, settings.proposals,
-                                           settings.rollout_frames, settings.seed,
-                                           settings.platform),
-            base, plan.stages[0],
-        )  # fmt: skip
+            dynamics,
+            split,
+            JudgeSettings(
+                judged,
+                lags,
+                settings.proposals,
+                settings.rollout_frames,
+                settings.seed,
+                settings.platform,
+            ),
+            base,
+            plan.stages[0],
+        )
         notes += judge.notes
         seen = [*told, *judged]
         original = LoadedModel(
@@ -215,9 +232,14 @@ def adapt(
         samples = adapting_samples(dynamics, split, 0.0 < share)
         steps = _steps(place, settings, network, samples, plan, report)
         plan = adapting_settings(
-            config, base.capabilities.atoms, lags, steps=steps,
-            learning_rate=settings.learning_rate, without_memory=share, seed=settings.seed,
-        )  # fmt: skip
+            config,
+            base.capabilities.atoms,
+            lags,
+            steps=steps,
+            learning_rate=settings.learning_rate,
+            without_memory=share,
+            seed=settings.seed,
+        )
         tuned = fine_tune(network, samples, plan, folder / "training", report, running)
         if not tuned.finished:
             return None

@@ -112,9 +112,10 @@ def adapting_samples(
     ):
         found += dynamics.samples(split.runs, parts, name)
         timed = [
-            (k, p) for k, p in zip(split.runs, parts, strict=True)
+            (k, p)
+            for k, p in zip(split.runs, parts, strict=True)
             if dynamics.runs[k].kind == "dynamics"
-        ]  # fmt: skip
+        ]
         if without_memory and timed:
             runs, chosen = zip(*timed, strict=True)
             found += dynamics.samples(runs, chosen, name, without_time=True)

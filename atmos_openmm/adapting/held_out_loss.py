@@ -30,8 +30,11 @@ PIECES = 20
 ROLLOUTS = 8
 JUMPS = 2
 #: Terms of the loss that are reported, and what they are called.
-REPORTED = {"denoising": "loss", "first_estimate": "loss_first_estimate",
-            "distogram": "loss_distogram"}  # fmt: skip
+REPORTED = {
+    "denoising": "loss",
+    "first_estimate": "loss_first_estimate",
+    "distogram": "loss_distogram",
+}
 
 
 def held_out_batches(

@@ -127,10 +127,12 @@ class Judge:
         if len(cold) < len(runs):
             self.notes.append(f"Judged at {self.temperature_kelvin:g} K, the lowest temperature.")
         self._table = AtomTable.from_openmm(dynamics.topology)
-        self.held_out = self._ensemble("MD, held out", [runs[k] for k in cold],
-                                       [split.held_out[k] for k in cold])  # fmt: skip
-        self.training = self._ensemble("MD, training part", [runs[k] for k in cold],
-                                       [split.training[k] for k in cold])  # fmt: skip
+        self.held_out = self._ensemble(
+            "MD, held out", [runs[k] for k in cold], [split.held_out[k] for k in cold]
+        )
+        self.training = self._ensemble(
+            "MD, training part", [runs[k] for k in cold], [split.training[k] for k in cold]
+        )
         frames = self.held_out.positions_nm.astype(np.float64)
         count = min(settings.proposals, len(frames))
         self.starts_nm = frames[_spread(len(frames), count)]
@@ -148,17 +150,27 @@ class Judge:
         config = model.config
         features = dynamics.features(_atoms(model), config.caps)
         self._batches = held_out_batches(
-            [runs[k] for k in cold], [split.held_out[k] for k in cold], features, config,
-            settings.lag_range_ps, settings.seed,
-        )  # fmt: skip
+            [runs[k] for k in cold],
+            [split.held_out[k] for k in cold],
+            features,
+            config,
+            settings.lag_range_ps,
+            settings.seed,
+        )
         self._stage = replace(stage, context_noise_angstrom=0.0)
 
     def _ensemble(self, name: str, runs: Sequence[Any], parts: Sequence[Any]) -> Ensemble:
         pieces = [run.positions_nm[slice(*part)] for run, part in zip(runs, parts, strict=True)]
         ends = np.cumsum([len(piece) for piece in pieces])
         segments = tuple((int(e - len(p)), int(e)) for e, p in zip(ends, pieces, strict=True))
-        return Ensemble(name, self._table, np.concatenate(pieces), segments,
-                        runs[0].spacing_ps, self.dynamics.topology)  # fmt: skip
+        return Ensemble(
+            name,
+            self._table,
+            np.concatenate(pieces),
+            segments,
+            runs[0].spacing_ps,
+            self.dynamics.topology,
+        )
 
     def propagator(self, model: LoadedModel) -> AtmosPropagator:
         """The model bound to the molecule, with the screen that a run under the System has."""
@@ -166,18 +178,26 @@ class Judge:
 
         dynamics, settings = self.dynamics, self.settings
         found = AtmosPropagator(
-            model, dynamics.topology, positions=dynamics.reference_nm,
-            molecules=dynamics.molecules or None, lag=settings.lags_ps[-1],
-            temperature=self.temperature_kelvin, seed=settings.seed,
-        )  # fmt: skip
+            model,
+            dynamics.topology,
+            positions=dynamics.reference_nm,
+            molecules=dynamics.molecules or None,
+            lag=settings.lags_ps[-1],
+            temperature=self.temperature_kelvin,
+            seed=settings.seed,
+        )
         if dynamics.system is None:
             return found
         return AtmosPropagator(
-            model, dynamics.topology, positions=dynamics.reference_nm,
-            molecules=dynamics.molecules or None, lag=settings.lags_ps[-1],
-            temperature=self.temperature_kelvin, seed=settings.seed,
+            model,
+            dynamics.topology,
+            positions=dynamics.reference_nm,
+            molecules=dynamics.molecules or None,
+            lag=settings.lags_ps[-1],
+            temperature=self.temperature_kelvin,
+            seed=settings.seed,
             screen=found.getScreen(dynamics.system),
-        )  # fmt: skip
+        )
 
     def measure(
         self, model: LoadedModel, rollout_folder: Path, progress: Callable[[str], None]
@@ -198,21 +218,28 @@ class Judge:
         network = network_from_model(model)
         found = [
             held_out_loss(
-                network, self._batches, self._stage, settings.seed,
+                network,
+                self._batches,
+                self._stage,
+                settings.seed,
                 lambda k: progress(f"held-out loss: {k} of {total} pieces"),
             )
-        ]  # fmt: skip
+        ]
         propagator = self.propagator(model)
         for lag in settings.lags_ps:
             found.append(
                 judge_proposals(
-                    propagator, self.starts_nm, lag, self.temperature_kelvin, settings.seed,
+                    propagator,
+                    self.starts_nm,
+                    lag,
+                    self.temperature_kelvin,
+                    settings.seed,
                     self.window,
                     lambda k, lag=lag: progress(  # type: ignore[misc]
                         f"proposals, lag {lag:g} ps: {k} of {len(self.starts_nm)}"
                     ),
                 )
-            )  # fmt: skip
+            )
         found.append(self._rollout(propagator, rollout_folder, progress))
         return _merged(found)
 
@@ -227,10 +254,16 @@ class Judge:
         walkers = min(WALKERS, settings.rollout_frames, self.held_out.num_frames)
         starts = self.held_out.positions_nm[_spread(self.held_out.num_frames, walkers)]
         with Rollout(
-            self.dynamics.topology, starts.astype(np.float64), propagator, folder,
-            temperature=self.temperature_kelvin, lag=settings.lags_ps[-1], walkers=walkers,
-            seed=settings.seed, maxAttempts=ATTEMPTS,
-        ) as rollout:  # fmt: skip
+            self.dynamics.topology,
+            starts.astype(np.float64),
+            propagator,
+            folder,
+            temperature=self.temperature_kelvin,
+            lag=settings.lags_ps[-1],
+            walkers=walkers,
+            seed=settings.seed,
+            maxAttempts=ATTEMPTS,
+        ) as rollout:
             wanted = math.ceil(settings.rollout_frames / walkers)
             # Of one that was judged before, nothing more is drawn.
             summary = rollout.run(wanted, progress=lambda p: progress(f"rollout: {p.line()}"))

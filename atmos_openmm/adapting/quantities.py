@@ -106,6 +106,10 @@ def find_quantity(key: str) -> Quantity:
         return _OTHERS[base]
     name, goal, meaning = _OF_PROPOSALS[base]
     return Quantity(
-        key, f"{name}, lag {lag} ps", goal, meaning, base == "usable",  # type: ignore[arg-type]
+        key,
+        f"{name}, lag {lag} ps",
+        goal,
+        meaning,
+        base == "usable",  # type: ignore[arg-type]
         "median" if base == "energy_shift" else "mean",
-    )  # fmt: skip
+    )

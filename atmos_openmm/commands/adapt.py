@@ -156,14 +156,24 @@ def command(
     loaded = load_named_model(model)
     torch.set_num_threads(threads)
     dynamics = read_dynamics(
-        files, output, topology=topology, temperature=temperature, spacing_ps=spacing_ps,
-        ligands=ligands, forcefield=forcefield,
-    )  # fmt: skip
+        files,
+        output,
+        topology=topology,
+        temperature=temperature,
+        spacing_ps=spacing_ps,
+        ligands=ligands,
+        forcefield=forcefield,
+    )
     line = _Line()
     adaptation = adapt(
-        dynamics, loaded, output, settings, report=line.keep, progress=line.show,
+        dynamics,
+        loaded,
+        output,
+        settings,
+        report=line.keep,
+        progress=line.show,
         running=lambda trainer: stopping_on_signals(trainer, "this step"),
-    )  # fmt: skip
+    )
     if adaptation is None:
         return 130
     command_line = "atmos-openmm " + shlex.join(sys.argv[1:])
@@ -172,8 +182,10 @@ def command(
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     click.echo("")
     for row in rows:
-        told = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:-1], widths[1:-1],
-                                                                      strict=True))]  # fmt: skip
+        told = [
+            row[0].ljust(widths[0]),
+            *(c.rjust(w) for c, w in zip(row[1:-1], widths[1:-1], strict=True)),
+        ]
         click.echo("  ".join([*told, row[-1]]))
     click.echo("\n* decides. ± is a standard error on held-out frames.")
     for note in adaptation.notes:

@@ -18,18 +18,34 @@ def command() -> None:
 
 @command.command("check")
 @click.argument("files", nargs=-1, required=True, type=FILES)
-@click.option("--on-error", type=click.Choice(["skip", "stop"]), default="skip", show_default=True,
-              help="Go on after a file that cannot be used, or stop there.")
-@click.option("--quick", is_flag=True,
-              help="Look at the layout alone: no chemistry, no frames, no hashes of manifests.")
-@click.option("--pdb-folder", type=FILES,
-              help="PDB entries (11gs.pdb, 11gs.cif) to compare MISATO's complexes with.")
-@click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True,
-              help="Files checked at a time, in processes of their own; 0: all in this process, "
-                   "which a damaged file can crash.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default="skip",
+    show_default=True,
+    help="Go on after a file that cannot be used, or stop there.",
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Look at the layout alone: no chemistry, no frames, no hashes of manifests.",
+)
+@click.option(
+    "--pdb-folder",
+    type=FILES,
+    help="PDB entries (11gs.pdb, 11gs.cif) to compare MISATO's complexes with.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Files checked at a time, in processes of their own; 0: all in this process, "
+    "which a damaged file can crash.",
+)
 def check(
     files: tuple[Path, ...], on_error: str, quick: bool, pdb_folder: Path | None, workers: int
-) -> int:  # fmt: skip
+) -> int:
     """Say what is wrong with FILES, in plain words.
 
     Folders stand for the data files in them. A manifest (.json) stands for the files it lists,
@@ -76,8 +92,13 @@ def check(
 @command.command("manifest")
 @click.argument("files", nargs=-1, required=True, type=FILES)
 @click.option("--out", required=True, type=FILES, help="JSON file to write.")
-@click.option("--on-error", type=click.Choice(["skip", "stop"]), default="stop", show_default=True,
-              help="Leave out what cannot be used (it is listed with its faults), or stop.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default="stop",
+    show_default=True,
+    help="Leave out what cannot be used (it is listed with its faults), or stop.",
+)
 def manifest(files: tuple[Path, ...], out: Path, on_error: Any) -> None:
     """List FILES with their hashes, samples and faults in a manifest."""
     import warnings
@@ -103,27 +124,52 @@ def manifest(files: tuple[Path, ...], out: Path, on_error: Any) -> None:
 
 @command.command("import")
 @click.argument("trajectories", nargs=-1, required=True, type=FILES)
-@click.option("--structure", required=True, type=FILES,
-              help="PDB or mmCIF file, atoms in the order of the frames.")
+@click.option(
+    "--structure",
+    required=True,
+    type=FILES,
+    help="PDB or mmCIF file, atoms in the order of the frames.",
+)
 @click.option("--out", required=True, type=FILES, help="HDF5 file to write.")
 @click.option("--temperature", required=True, type=float, help="In kelvin.")
-@click.option("--spacing-ps", type=float,
-              help="Time between frames, where the files do not say or say it wrong.")
-@click.option("--stride", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Take every so many frames.")
-@click.option("--forcefield", multiple=True,
-              help="OpenMM force field file of the solute, to store its System; repeatable.")
+@click.option(
+    "--spacing-ps",
+    type=float,
+    help="Time between frames, where the files do not say or say it wrong.",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Take every so many frames.",
+)
+@click.option(
+    "--forcefield",
+    multiple=True,
+    help="OpenMM force field file of the solute, to store its System; repeatable.",
+)
 def import_command(
-    trajectories: tuple[Path, ...], structure: Path, out: Path, temperature: float,
-    spacing_ps: float | None, stride: int, forcefield: tuple[str, ...],
-) -> None:  # fmt: skip
+    trajectories: tuple[Path, ...],
+    structure: Path,
+    out: Path,
+    temperature: float,
+    spacing_ps: float | None,
+    stride: int,
+    forcefield: tuple[str, ...],
+) -> None:
     """Convert TRAJECTORIES of one molecule (XTC, DCD, NetCDF, ...) into a trajectory file."""
     from ..data.mdtraj_formats import import_trajectories
 
     notes = import_trajectories(
-        out, trajectories, structure, temperature_kelvin=temperature, spacing_ps=spacing_ps,
-        stride=stride, forcefield=forcefield,
-    )  # fmt: skip
+        out,
+        trajectories,
+        structure,
+        temperature_kelvin=temperature,
+        spacing_ps=spacing_ps,
+        stride=stride,
+        forcefield=forcefield,
+    )
     for note in notes:
         click.echo(note)
     click.echo(f"Wrote {out}.")
@@ -132,12 +178,26 @@ def import_command(
 @command.command("export")
 @click.argument("file", type=FILES)
 @click.option("--out", required=True, type=FILES, help="Folder to write into.")
-@click.option("--format", "suffix", default="xtc", show_default=True,
-              help="Suffix of a format that MDTraj writes; h5 for one trajectory file.")
-@click.option("--sample", "names", multiple=True,
-              help="Name of a sample, e.g. 2hbaA00/320/0; repeatable. All by default.")
-@click.option("--stride", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Take every so many frames.")
+@click.option(
+    "--format",
+    "suffix",
+    default="xtc",
+    show_default=True,
+    help="Suffix of a format that MDTraj writes; h5 for one trajectory file.",
+)
+@click.option(
+    "--sample",
+    "names",
+    multiple=True,
+    help="Name of a sample, e.g. 2hbaA00/320/0; repeatable. All by default.",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Take every so many frames.",
+)
 def export(file: Path, out: Path, suffix: str, names: tuple[str, ...], stride: int) -> None:
     """Write the samples of FILE as trajectories with a PDB file each, or as one h5 file."""
     from ..data.mdtraj_formats import export_sample, write_samples

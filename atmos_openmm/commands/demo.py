@@ -28,13 +28,24 @@ VALIDATOR_ITERATIONS = 100
 
 
 @click.command("demo")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("atmos-demo"),
-              show_default=True, help="Folder for page, plots and tables; must be new or empty.")
-@click.option("--minutes", type=click.FloatRange(0.1, 60), default=3.5, show_default=True,
-              help="Wall-clock time of everything, roughly.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("atmos-demo"),
+    show_default=True,
+    help="Folder for page, plots and tables; must be new or empty.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.1, 60),
+    default=3.5,
+    show_default=True,
+    help="Wall-clock time of everything, roughly.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of both runs.")
-@click.option("--model", default=MODEL, show_default=True,
-              help="Bundled model's name or .atmos file.")
+@click.option(
+    "--model", default=MODEL, show_default=True, help="Bundled model's name or .atmos file."
+)
 def command(output: Path, minutes: float, seed: int, model: str) -> None:
     """Sample alanine dipeptide with the bundled model, and plain MD for the same time beside it.
 
@@ -86,9 +97,19 @@ def run_demo(
     propagator = AtmosPropagator(model, topology, positions=positions_nm * unit.nanometer)
     output.mkdir(parents=True, exist_ok=True)
     with HybridSampler(
-        topology, system, positions_nm * unit.nanometer, propagator, output / "hybrid",
-        temperature=TEMPERATURE_K, stepSize=STEP_PS, jumpInterval=JUMP_INTERVAL,
-        reportInterval=FRAME_STEPS, relaxation=RELAXATION, seed=seed, platform="CPU", threads=1,
+        topology,
+        system,
+        positions_nm * unit.nanometer,
+        propagator,
+        output / "hybrid",
+        temperature=TEMPERATURE_K,
+        stepSize=STEP_PS,
+        jumpInterval=JUMP_INTERVAL,
+        reportInterval=FRAME_STEPS,
+        relaxation=RELAXATION,
+        seed=seed,
+        platform="CPU",
+        threads=1,
     ) as sampler:
         md = plain_md_context(sampler, seed=seed)
         run_seconds = RUN_SHARE * seconds
@@ -100,12 +121,20 @@ def run_demo(
                 done = "learning the energy window"
             say(f"  {clock:5.0f} of {run_seconds:.0f} s   {state.cycle} cycles   {done}", False)
 
-        turns = run_in_turns(sampler, md, seconds=run_seconds, frame_steps=FRAME_STEPS,
-                             progress=progress)
+        turns = run_in_turns(
+            sampler, md, seconds=run_seconds, frame_steps=FRAME_STEPS, progress=progress
+        )
         limit = sampler.walkers[0].energy_limit
     hybrid = read_hybrid_frames(output / "hybrid", turns, topology)
-    report = _validate(topology, system, hybrid.proposals, turns.md_energies_kj_per_mol,
-                       VALIDATION_SHARE * seconds, output, say)
+    report = _validate(
+        topology,
+        system,
+        hybrid.proposals,
+        turns.md_energies_kj_per_mol,
+        VALIDATION_SHARE * seconds,
+        output,
+        say,
+    )
     say("Drawing the plots and writing the page", True)
     page = _write(output, topology, propagator, hybrid, turns, report, limit, seed, model)
     say(f"Finished in {time.monotonic() - began:.0f} s.", True)
@@ -117,21 +146,34 @@ def _check_free(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file; give --output the name of a folder")
     if output.exists() and any(output.iterdir()):
-        raise ValueError(f"the folder {output} is not empty; give --output another name, or remove "
-                         "the folder if it holds an earlier demo")
+        raise ValueError(
+            f"the folder {output} is not empty; give --output another name, or remove "
+            "the folder if it holds an earlier demo"
+        )
 
 
-def _validate(topology: Any, system: Any, proposals: Mapping[str, Any], md_energies: Any,
-              seconds: float, output: Path, say: Callable[[str, bool], None]) -> list[Any]:
+def _validate(
+    topology: Any,
+    system: Any,
+    proposals: Mapping[str, Any],
+    md_energies: Any,
+    seconds: float,
+    output: Path,
+    say: Callable[[str, bool], None],
+) -> list[Any]:
     """Verdicts on the raw generated frames, in order, as many as the time allows."""
     from ..sampling.proposal import REASONS
     from ..validation import EnergyValidator
     from ..validation.reference import EnergyReference
 
     validator = EnergyValidator(
-        topology, system, temperature=TEMPERATURE_K, platform="CPU",
+        topology,
+        system,
+        temperature=TEMPERATURE_K,
+        platform="CPU",
         reference=EnergyReference(md_energies, "plain MD of the same run"),
-        relaxationIterations=VALIDATOR_ITERATIONS)
+        relaxationIterations=VALIDATOR_ITERATIONS,
+    )
     frames = proposals["positions_raw_nm"]
     say(f"Checking the {len(frames)} generated frames, raw, against the force field", True)
     verdicts: list[Any] = []
@@ -145,9 +187,11 @@ def _validate(topology: Any, system: Any, proposals: Mapping[str, Any], md_energ
                 break
             verdict = validator.validate(frame)
             verdicts.append(verdict)
-            row = {"attempt": int(proposals["attempt"][number]),
-                   "outcome_in_run": REASONS[proposals["reason"][number]],
-                   **verdict.row(validator.omegaLabels)}
+            row = {
+                "attempt": int(proposals["attempt"][number]),
+                "outcome_in_run": REASONS[proposals["reason"][number]],
+                **verdict.row(validator.omegaLabels),
+            }
             del row["frame"], row["time_ps"]
             if writer is None:
                 writer = csv.DictWriter(file, list(row))
@@ -159,8 +203,17 @@ def _validate(topology: Any, system: Any, proposals: Mapping[str, Any], md_energ
     return verdicts
 
 
-def _write(output: Path, topology: Any, propagator: Any, hybrid: Any, turns: Any,
-           verdicts: list[Any], limit: float, seed: int, model: str) -> Path:
+def _write(
+    output: Path,
+    topology: Any,
+    propagator: Any,
+    hybrid: Any,
+    turns: Any,
+    verdicts: list[Any],
+    limit: float,
+    seed: int,
+    model: str,
+) -> Path:
     """The page, the plots and the tables."""
     from ..evaluation.ramachandran import find_backbone_torsions
     from ..report import style
@@ -175,20 +228,24 @@ def _write(output: Path, topology: Any, propagator: Any, hybrid: Any, turns: Any
     proposals = hybrid.proposals
     reasons = Counter(REASONS[code] for code in proposals["reason"])
     cycles = len(turns.cycle_seconds)
-    cost_seconds = (turns.hybrid_seconds - cycles * JUMP_INTERVAL * turns.seconds_per_md_step)
+    cost_seconds = turns.hybrid_seconds - cycles * JUMP_INTERVAL * turns.seconds_per_md_step
     count = len(proposals["reason"])
-    _write_series(output / "torsions.csv",
-                  ("hybrid", hybrid.seconds, phi, psi), ("md", turns.md_frame_seconds, md_phi,
-                                                         md_psi))
+    _write_series(
+        output / "torsions.csv",
+        ("hybrid", hybrid.seconds, phi, psi),
+        ("md", turns.md_frame_seconds, md_phi, md_psi),
+    )
     comparison = Comparison(
         title="Alanine dipeptide: learned jumps and plain MD",
         lead="Hybrid sampling with the bundled model beside plain molecular dynamics of the same "
-             "wall-clock time, one thread each, in turns.",
+        "wall-clock time, one thread each, in turns.",
         residue=residue,
-        hybrid=TorsionSeries("Hybrid", phi, psi, hybrid.seconds, style.HYBRID_COLOR,
-                             hybrid.jump_seconds),
+        hybrid=TorsionSeries(
+            "Hybrid", phi, psi, hybrid.seconds, style.HYBRID_COLOR, hybrid.jump_seconds
+        ),
         md=TorsionSeries("Plain MD", md_phi, md_psi, turns.md_frame_seconds, style.MD_COLOR),
-        hybrid_seconds=turns.hybrid_seconds, md_seconds=turns.md_seconds,
+        hybrid_seconds=turns.hybrid_seconds,
+        md_seconds=turns.md_seconds,
         md_energies=turns.md_energies_kj_per_mol,
         raw_energies=proposals["energy_raw_kj_per_mol"],
         relaxed_energies=proposals["energy_after_kj_per_mol"],
@@ -217,25 +274,45 @@ def _verdict_table(proposals: Mapping[str, Any], verdicts: list[Any]) -> Any:
     from ..report.page import Table
     from ..sampling.proposal import REASONS
 
-    columns = ("proposal", "verdict", "in the run", "raw", "constrained", "relaxed", "max force",
-               "on atom", "RMSD", "why not valid as it is")
+    columns = (
+        "proposal",
+        "verdict",
+        "in the run",
+        "raw",
+        "constrained",
+        "relaxed",
+        "max force",
+        "on atom",
+        "RMSD",
+        "why not valid as it is",
+    )
     rows = []
     for number, verdict in enumerate(verdicts):
-        rows.append((
-            str(int(proposals["attempt"][number])), verdict.verdict,
-            REASONS[proposals["reason"][number]],
-            _number(verdict.energy_raw_kj_per_mol), _number(verdict.energy_constrained_kj_per_mol),
-            _number(verdict.energy_relaxed_kj_per_mol),
-            _number(verdict.largest_force_kj_per_mol_nm, 0), verdict.largest_force_atom,
-            _number(verdict.rmsd_all_nm, 4), verdict.detail))
-    return Table(columns, tuple(rows),
-                 frozenset(columns) - {"verdict", "in the run", "on atom", columns[-1]},
-                 tuple("good" if verdict.isValid else "bad" for verdict in verdicts),
-                 "Each generated frame as the network made it. Potential energies (kJ/mol) raw, "
-                 "after constraints, and after the validator's minimisation; the largest force "
-                 "(kJ/mol/nm) on the raw frame; the RMSD (nm) from raw to relaxed. All columns, "
-                 "energies by force among them, are in generated_frames.csv.",
-                 tall=True)
+        rows.append(
+            (
+                str(int(proposals["attempt"][number])),
+                verdict.verdict,
+                REASONS[proposals["reason"][number]],
+                _number(verdict.energy_raw_kj_per_mol),
+                _number(verdict.energy_constrained_kj_per_mol),
+                _number(verdict.energy_relaxed_kj_per_mol),
+                _number(verdict.largest_force_kj_per_mol_nm, 0),
+                verdict.largest_force_atom,
+                _number(verdict.rmsd_all_nm, 4),
+                verdict.detail,
+            )
+        )
+    return Table(
+        columns,
+        tuple(rows),
+        frozenset(columns) - {"verdict", "in the run", "on atom", columns[-1]},
+        tuple("good" if verdict.isValid else "bad" for verdict in verdicts),
+        "Each generated frame as the network made it. Potential energies (kJ/mol) raw, "
+        "after constraints, and after the validator's minimisation; the largest force "
+        "(kJ/mol/nm) on the raw frame; the RMSD (nm) from raw to relaxed. All columns, "
+        "energies by force among them, are in generated_frames.csv.",
+        tall=True,
+    )
 
 
 def _number(value: float, digits: int = 1) -> str:
@@ -245,15 +322,19 @@ def _number(value: float, digits: int = 1) -> str:
 
 
 def _verdict_note(done: int, count: int) -> str:
-    which = ("Every generated frame was validated, those that the run rejected included."
-             if done == count else
-             f"The first {done:,} of {count:,} generated frames were validated, those that the run "
-             "rejected included; the time did not suffice for more.")
-    return (f"{which} The validator works on the raw frame, apart from the run: energies by "
-            "force, largest force, overlaps, bonds, angles, handedness, peptide bonds, and a "
-            f"minimisation of at most {VALIDATOR_ITERATIONS} iterations. The "
-            "energy is compared with that of the plain MD. A broken bond or a wrong hand makes a "
-            "frame invalid whatever its energy.")
+    which = (
+        "Every generated frame was validated, those that the run rejected included."
+        if done == count
+        else f"The first {done:,} of {count:,} generated frames were validated, those that the run "
+        "rejected included; the time did not suffice for more."
+    )
+    return (
+        f"{which} The validator works on the raw frame, apart from the run: energies by "
+        "force, largest force, overlaps, bonds, angles, handedness, peptide bonds, and a "
+        f"minimisation of at most {VALIDATOR_ITERATIONS} iterations. The "
+        "energy is compared with that of the plain MD. A broken bond or a wrong hand makes a "
+        "frame invalid whatever its energy."
+    )
 
 
 def _settings(propagator: Any, model: str, seed: int, turns: Any) -> dict[str, str]:
@@ -261,7 +342,7 @@ def _settings(propagator: Any, model: str, seed: int, turns: Any) -> dict[str, s
     return {
         "molecule": SEQUENCE,
         "force field": "amber14-all with implicit/gbn2, no cutoff, bonds to hydrogen constrained, "
-                       "hydrogen mass 1.5 dalton",
+        "hydrogen mass 1.5 dalton",
         "dynamics": f"LangevinMiddle, {TEMPERATURE_K:.0f} K, 1/ps, {1000 * STEP_PS:.0f} fs",
         "platform": "CPU, one thread; torch, one thread",
         "model": model,
@@ -273,7 +354,7 @@ def _settings(propagator: Any, model: str, seed: int, turns: Any) -> dict[str, s
         "MD steps in the hybrid run": f"{len(turns.cycle_seconds) * JUMP_INTERVAL:,}",
         "MD steps in the plain run": f"{turns.md_steps:,}",
         "processor time of the two runs": f"{turns.hybrid_cpu_seconds:.0f} s and "
-                                          f"{turns.md_cpu_seconds:.0f} s",
+        f"{turns.md_cpu_seconds:.0f} s",
         "seed": str(seed),
     }
 

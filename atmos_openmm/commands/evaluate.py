@@ -188,10 +188,15 @@ def command(
         find_panel(name)
     reference = _load(references, "MD", topology, spacing_ps, temperature)
     oracles = [
-        _load([path], f"MD replica {k}" if len(oracle_files) > 1 else "MD replica", topology,
-              spacing_ps, temperature)
+        _load(
+            [path],
+            f"MD replica {k}" if len(oracle_files) > 1 else "MD replica",
+            topology,
+            spacing_ps,
+            temperature,
+        )
         for k, path in enumerate(oracle_files, start=1)
-    ]  # fmt: skip
+    ]
     rows = []
     if generated:
         own = generated_topology or topology
@@ -234,9 +239,12 @@ def command(
 
 
 def _load(
-    paths: Sequence[Path], name: str, topology: Path | None, spacing_ps: float | None,
+    paths: Sequence[Path],
+    name: str,
+    topology: Path | None,
+    spacing_ps: float | None,
     temperature: float | None,
-) -> Loaded:  # fmt: skip
+) -> Loaded:
     from ..evaluation.loading import read_ensemble
 
     return read_ensemble(

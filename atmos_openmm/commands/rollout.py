@@ -18,34 +18,78 @@ if TYPE_CHECKING:
 @click.command("rollout")
 @molecule_options
 @click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path, file_okay=False),
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
     help="Folder for everything that is written. If it holds a rollout with the same settings, "
     "that one goes on.",
 )
-@click.option("--frames", type=click.IntRange(0), default=1000, show_default=True,
-              help="Frames of each walker in total.")
-@click.option("--walkers", type=click.IntRange(1), default=1, show_default=True,
-              help="Trajectories from the same start; they go through the network together.")
+@click.option(
+    "--frames",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Frames of each walker in total.",
+)
+@click.option(
+    "--walkers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Trajectories from the same start; they go through the network together.",
+)
 @click.option("--lag", type=float, help="Time between frames, ps; the model's longest by default.")
-@click.option("--temperature", type=float, default=300.0, show_default=True,
-              help="Asked of the model, K.")
-@click.option("--on-invalid", type=click.Choice(["retry", "keep", "stop"]), default="retry",
-              show_default=True,
-              help="What becomes of a frame that fails the screen. retry: it is drawn again from "
-              "the last valid frame. keep: it is written and gone on from. stop: the rollout ends. "
-              "Each has a row in frames.csv, with the reason.")
-@click.option("--max-attempts", type=click.IntRange(1), default=20, show_default=True,
-              help="With retry: how often a frame is drawn before the rollout ends.")
-@click.option("--format", "trajectory_format", type=click.Choice(["dcd", "xtc"]), default="dcd",
-              show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Of the noise; 0 draws one (it is kept in run.json).")
-@click.option("--device", default="cpu", show_default=True,
-              help="Where the network runs: cpu, cuda, cuda:1.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True,
-              help="Threads of the network on the CPU; more than 1 pays for large molecules only.")
-@click.option("--commit", type=float, default=30.0, show_default=True,
-              help="Seconds between commits; work since the last one is repeated after a kill.")
+@click.option(
+    "--temperature", type=float, default=300.0, show_default=True, help="Asked of the model, K."
+)
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["retry", "keep", "stop"]),
+    default="retry",
+    show_default=True,
+    help="What becomes of a frame that fails the screen. retry: it is drawn again from "
+    "the last valid frame. keep: it is written and gone on from. stop: the rollout ends. "
+    "Each has a row in frames.csv, with the reason.",
+)
+@click.option(
+    "--max-attempts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="With retry: how often a frame is drawn before the rollout ends.",
+)
+@click.option(
+    "--format",
+    "trajectory_format",
+    type=click.Choice(["dcd", "xtc"]),
+    default="dcd",
+    show_default=True,
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the noise; 0 draws one (it is kept in run.json).",
+)
+@click.option(
+    "--device", default="cpu", show_default=True, help="Where the network runs: cpu, cuda, cuda:1."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Threads of the network on the CPU; more than 1 pays for large molecules only.",
+)
+@click.option(
+    "--commit",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Seconds between commits; work since the last one is repeated after a kill.",
+)
 def command(output: Path, **options: Any) -> None:
     """Let the model generate a trajectory of STRUCTURE (a PDB or mmCIF file) by itself.
 

@@ -18,56 +18,133 @@ if TYPE_CHECKING:
 @click.command("run")
 @molecule_options
 @click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path, file_okay=False),
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
     help="Folder for everything that is written. If it holds a run with the same settings, that "
     "run goes on.",
 )
-@click.option("--cycles", type=click.IntRange(0),
-              help="Cycles of each walker in total (1000 without --valid-frames).")
-@click.option("--valid-frames", type=click.IntRange(1),
-              help="Go on until there are this many valid generated frames in total.")
-@click.option("--max-cycles", type=click.IntRange(1), default=100_000, show_default=True,
-              help="With --valid-frames: the cycles after which to give up.")
+@click.option(
+    "--cycles",
+    type=click.IntRange(0),
+    help="Cycles of each walker in total (1000 without --valid-frames).",
+)
+@click.option(
+    "--valid-frames",
+    type=click.IntRange(1),
+    help="Go on until there are this many valid generated frames in total.",
+)
+@click.option(
+    "--max-cycles",
+    type=click.IntRange(1),
+    default=100_000,
+    show_default=True,
+    help="With --valid-frames: the cycles after which to give up.",
+)
 @click.option("--walkers", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--interval", type=click.IntRange(1), default=250, show_default=True,
-              help="MD steps between jumps.")
-@click.option("--report", type=click.IntRange(1),
-              help="MD steps between trajectory frames; the interval by default.")
-@click.option("--lag", type=float, help="Time that a jump skips, ps; the model's longest by "
-              "default.")
+@click.option(
+    "--interval",
+    type=click.IntRange(1),
+    default=250,
+    show_default=True,
+    help="MD steps between jumps.",
+)
+@click.option(
+    "--report",
+    type=click.IntRange(1),
+    help="MD steps between trajectory frames; the interval by default.",
+)
+@click.option(
+    "--lag", type=float, help="Time that a jump skips, ps; the model's longest by default."
+)
 @click.option("--temperature", type=float, default=300.0, show_default=True, help="K.")
 @click.option("--friction", type=float, default=1.0, show_default=True, help="1/ps.")
 @click.option("--timestep-fs", type=float, default=4.0, show_default=True)
-@click.option("--acceptance", type=click.Choice(["filter", "none"]), default="filter",
-              show_default=True,
-              help="filter: screened, and inside the energy window of the run's own MD. "
-              "none: screened.")
-@click.option("--window", type=float, default=6.0, show_default=True,
-              help="Width of the energy window, in standard deviations above the mean.")
-@click.option("--window-samples", type=click.IntRange(2), default=20, show_default=True,
-              help="MD energies that the window has to know before the first jump.")
-@click.option("--relax", type=Integers(), default="", metavar="N,N,...",
-              help="Minimiser iterations of each relaxation stage, e.g. 10,20. None by default.")
-@click.option("--forcefield", multiple=True,
-              default=("amber14-all.xml", "implicit/gbn2.xml"), show_default=True,
-              help="OpenMM force field file; give the option again for each.")
-@click.option("--hydrogen-mass", type=float, default=1.5, show_default=True,
-              help="Mass of hydrogens, dalton; 0 leaves the force field's.")
+@click.option(
+    "--acceptance",
+    type=click.Choice(["filter", "none"]),
+    default="filter",
+    show_default=True,
+    help="filter: screened, and inside the energy window of the run's own MD. none: screened.",
+)
+@click.option(
+    "--window",
+    type=float,
+    default=6.0,
+    show_default=True,
+    help="Width of the energy window, in standard deviations above the mean.",
+)
+@click.option(
+    "--window-samples",
+    type=click.IntRange(2),
+    default=20,
+    show_default=True,
+    help="MD energies that the window has to know before the first jump.",
+)
+@click.option(
+    "--relax",
+    type=Integers(),
+    default="",
+    metavar="N,N,...",
+    help="Minimiser iterations of each relaxation stage, e.g. 10,20. None by default.",
+)
+@click.option(
+    "--forcefield",
+    multiple=True,
+    default=("amber14-all.xml", "implicit/gbn2.xml"),
+    show_default=True,
+    help="OpenMM force field file; give the option again for each.",
+)
+@click.option(
+    "--hydrogen-mass",
+    type=float,
+    default=1.5,
+    show_default=True,
+    help="Mass of hydrogens, dalton; 0 leaves the force field's.",
+)
 @click.option("--platform", help="OpenMM platform; the fastest by default.")
-@click.option("--threads", type=click.IntRange(1),
-              help="Threads of the CPU platform; 1 by default for small systems.")
-@click.option("--format", "trajectory_format", type=click.Choice(["dcd", "xtc"]), default="dcd",
-              show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Of everything random; 0 draws one (it is kept in run.json).")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of the CPU platform; 1 by default for small systems.",
+)
+@click.option(
+    "--format",
+    "trajectory_format",
+    type=click.Choice(["dcd", "xtc"]),
+    default="dcd",
+    show_default=True,
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of everything random; 0 draws one (it is kept in run.json).",
+)
 @click.option("--no-minimize", is_flag=True, help="Start from the structure as it is.")
-@click.option("--equilibrate", type=click.IntRange(0), default=2500, show_default=True,
-              help="Steps of plain MD before the first cycle; they are not written.")
-@click.option("--positions/--no-positions", "store_positions", default=None,
-              help="Whether the record keeps the positions of each proposal (default: for solutes "
-              "of up to 500 atoms).")
-@click.option("--commit", type=float, default=30.0, show_default=True,
-              help="Seconds between commits; work since the last one is repeated after a kill.")
+@click.option(
+    "--equilibrate",
+    type=click.IntRange(0),
+    default=2500,
+    show_default=True,
+    help="Steps of plain MD before the first cycle; they are not written.",
+)
+@click.option(
+    "--positions/--no-positions",
+    "store_positions",
+    default=None,
+    help="Whether the record keeps the positions of each proposal (default: for solutes "
+    "of up to 500 atoms).",
+)
+@click.option(
+    "--commit",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Seconds between commits; work since the last one is repeated after a kill.",
+)
 def command(output: Path, **options: Any) -> None:
     """Sample STRUCTURE (a PDB or mmCIF file with hydrogens) by learned jumps and short MD in turn.
 

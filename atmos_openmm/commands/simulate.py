@@ -27,36 +27,86 @@ class _Numbers(click.ParamType):
 @click.command("simulate")
 @click.option("--sequence", help="ACE-ALA-NME, or one-letter codes such as GYDPETGTWG.")
 @click.option("--caps", is_flag=True, help="Add ACE and NME to the ends of --sequence.")
-@click.option("--pdb", type=click.Path(path_type=Path),
-              help="Start from this structure instead: one molecule with all hydrogens.")
+@click.option(
+    "--pdb",
+    type=click.Path(path_type=Path),
+    help="Start from this structure instead: one molecule with all hydrogens.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="HDF5 file to write.")
-@click.option("--mode", type=click.Choice(["dynamics", "exchange", "both"]), default="dynamics",
-              show_default=True, help="Plain dynamics, temperature replica exchange, or both.")
-@click.option("--temperatures", type=_Numbers(), default="300", show_default=True,
-              help="In kelvin, increasing, separated by commas.")
-@click.option("--copies", type=int, default=16, show_default=True,
-              help="Copies at each temperature; in replica exchange the number of ladders.")
-@click.option("--length-ps", type=float, default=100.0, show_default=True,
-              help="Stored length of each copy.")
-@click.option("--interval-ps", type=float, default=1.0, show_default=True,
-              help="Time between frames.")
-@click.option("--exchange-interval-ps", type=float, default=1.0, show_default=True,
-              help="Time between attempts to exchange.")
-@click.option("--burn-in-ps", type=float, default=5.0, show_default=True,
-              help="Run before the first frame is stored.")
-@click.option("--hot-ps", type=float, default=0.0, show_default=True,
-              help="Exchange: run all replicas at the highest temperature before the burn-in.")
-@click.option("--starts", default="beta,alphaR,alphaL,ppII", show_default=True,
-              help="Start basins, dealt out to the copies in turn; a name may come again to weigh "
-                   "more. as-given: the structure as it is.")
+@click.option(
+    "--mode",
+    type=click.Choice(["dynamics", "exchange", "both"]),
+    default="dynamics",
+    show_default=True,
+    help="Plain dynamics, temperature replica exchange, or both.",
+)
+@click.option(
+    "--temperatures",
+    type=_Numbers(),
+    default="300",
+    show_default=True,
+    help="In kelvin, increasing, separated by commas.",
+)
+@click.option(
+    "--copies",
+    type=int,
+    default=16,
+    show_default=True,
+    help="Copies at each temperature; in replica exchange the number of ladders.",
+)
+@click.option(
+    "--length-ps", type=float, default=100.0, show_default=True, help="Stored length of each copy."
+)
+@click.option(
+    "--interval-ps", type=float, default=1.0, show_default=True, help="Time between frames."
+)
+@click.option(
+    "--exchange-interval-ps",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Time between attempts to exchange.",
+)
+@click.option(
+    "--burn-in-ps",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="Run before the first frame is stored.",
+)
+@click.option(
+    "--hot-ps",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Exchange: run all replicas at the highest temperature before the burn-in.",
+)
+@click.option(
+    "--starts",
+    default="beta,alphaR,alphaL,ppII",
+    show_default=True,
+    help="Start basins, dealt out to the copies in turn; a name may come again to weigh "
+    "more. as-given: the structure as it is.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--forcefield", multiple=True, default=("amber14-all.xml", "implicit/gbn2.xml"),
-              show_default=True, help="OpenMM force field file; repeat for several.")
+@click.option(
+    "--forcefield",
+    multiple=True,
+    default=("amber14-all.xml", "implicit/gbn2.xml"),
+    show_default=True,
+    help="OpenMM force field file; repeat for several.",
+)
 @click.option("--timestep-fs", type=float, default=4.0, show_default=True)
-@click.option("--hot-timestep-fs", type=float, default=3.0, show_default=True,
-              help="Time step above 400 K.")
-@click.option("--chunk-ps", type=float, default=5.0, show_default=True,
-              help="How often the work is secured; a kill loses at most this much.")
+@click.option(
+    "--hot-timestep-fs", type=float, default=3.0, show_default=True, help="Time step above 400 K."
+)
+@click.option(
+    "--chunk-ps",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="How often the work is secured; a kill loses at most this much.",
+)
 @click.option("--platform", default="CPU", show_default=True, help="OpenMM platform.")
 @click.option("--threads", type=int, default=1, show_default=True, help="CPU threads.")
 def command(
@@ -94,8 +144,14 @@ def command(
         topology, positions, name = _read_pdb(pdb)
 
     simulate(
-        topology, positions, out, settings, name, threads=threads,
-        command_line="atmos-openmm " + shlex.join(sys.argv[1:]), progress=_show,
+        topology,
+        positions,
+        out,
+        settings,
+        name,
+        threads=threads,
+        command_line="atmos-openmm " + shlex.join(sys.argv[1:]),
+        progress=_show,
     )
 
 

@@ -18,39 +18,87 @@ LINE_INTERVAL_S = 30.0
 
 @click.command("validate")
 @click.argument("trajectory", type=click.Path(path_type=Path))
-@click.option("--topology", type=click.Path(path_type=Path),
-              help="PDB or mmCIF file of the same atoms in the same order, with hydrogens; or a "
-                   "trajectory file of this package. Not needed where TRAJECTORY is one.")
-@click.option("--system", "system_xml", type=click.Path(path_type=Path),
-              help="The System as OpenMM XML, instead of --forcefield.")
-@click.option("--forcefield", multiple=True, metavar="XML",
-              help="OpenMM force field file; repeat for several. Default: "
-                   f"{' and '.join(DEFAULT_FORCEFIELD)}, or the System inside a trajectory file "
-                   "of this package.")
-@click.option("--reference", type=click.Path(path_type=Path),
-              help="Molecular dynamics of the same System to compare energies with: a trajectory, "
-                   "or energies in a .csv, .npz or .npy file.")
-@click.option("--native", type=click.Path(path_type=Path),
-              help="Structure (PDB, mmCIF) that has the right handedness at every centre and the "
-                   "right class of every peptide bond. Default: L amino acids, trans.")
-@click.option("--temperature", type=float, default=300.0, show_default=True,
-              help="Temperature of the frames in kelvin.")
-@click.option("--window", type=float, default=6.0, show_default=True,
-              help="Width of the energy window above the reference's mean, in its standard "
-                   "deviations.")
-@click.option("--relax", "iterations", type=click.IntRange(min=1), default=100, show_default=True,
-              help="Iterations of the minimiser a frame, at most.")
+@click.option(
+    "--topology",
+    type=click.Path(path_type=Path),
+    help="PDB or mmCIF file of the same atoms in the same order, with hydrogens; or a "
+    "trajectory file of this package. Not needed where TRAJECTORY is one.",
+)
+@click.option(
+    "--system",
+    "system_xml",
+    type=click.Path(path_type=Path),
+    help="The System as OpenMM XML, instead of --forcefield.",
+)
+@click.option(
+    "--forcefield",
+    multiple=True,
+    metavar="XML",
+    help="OpenMM force field file; repeat for several. Default: "
+    f"{' and '.join(DEFAULT_FORCEFIELD)}, or the System inside a trajectory file "
+    "of this package.",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help="Molecular dynamics of the same System to compare energies with: a trajectory, "
+    "or energies in a .csv, .npz or .npy file.",
+)
+@click.option(
+    "--native",
+    type=click.Path(path_type=Path),
+    help="Structure (PDB, mmCIF) that has the right handedness at every centre and the "
+    "right class of every peptide bond. Default: L amino acids, trans.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=300.0,
+    show_default=True,
+    help="Temperature of the frames in kelvin.",
+)
+@click.option(
+    "--window",
+    type=float,
+    default=6.0,
+    show_default=True,
+    help="Width of the energy window above the reference's mean, in its standard deviations.",
+)
+@click.option(
+    "--relax",
+    "iterations",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Iterations of the minimiser a frame, at most.",
+)
 @click.option("--no-relax", is_flag=True, help="Leave the relaxation out.")
-@click.option("--frames", default=None, metavar="N | A:B",
-              help="Only the first N frames, or frames A up to but not including B.")
-@click.option("--stride", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Every so many frames.")
+@click.option(
+    "--frames",
+    default=None,
+    metavar="N | A:B",
+    help="Only the first N frames, or frames A up to but not including B.",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Every so many frames.",
+)
 @click.option("--platform", default="Reference", show_default=True, help="OpenMM platform.")
-@click.option("--out", type=click.Path(path_type=Path),
-              help="CSV file, a row a frame. Default: TRAJECTORY's name with .validation.csv, in "
-                   "the current folder.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path),
-              help="Write the summary to this file too.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="CSV file, a row a frame. Default: TRAJECTORY's name with .validation.csv, in "
+    "the current folder.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path),
+    help="Write the summary to this file too.",
+)
 @click.option("--strict", is_flag=True, help="Exit with status 1 when a frame is invalid.")
 def command(
     trajectory: Path,
@@ -104,7 +152,12 @@ def command(
     progress = _Progress()
     try:
         report = validator.validateTrajectory(
-            trajectory, start=start, stop=stop, stride=stride, csv=out, keepFrames=False,
+            trajectory,
+            start=start,
+            stop=stop,
+            stride=stride,
+            csv=out,
+            keepFrames=False,
             progress=progress,
         )
     except EnergySumError as error:

@@ -75,8 +75,13 @@ def import_npz(
         positions = _fitting(arrays["positions_nm"], (num_atoms, 3), 3, path)
         trajectories.append(
             TrajectoryData(
-                fix_names(topology, positions), arrays["time_ps"].astype(float), "dynamics",
-                temperature_kelvin, start, 0, {"source": path.name},
+                fix_names(topology, positions),
+                arrays["time_ps"].astype(float),
+                "dynamics",
+                temperature_kelvin,
+                start,
+                0,
+                {"source": path.name},
             )
         )
     statistics: dict[str, Any] = {}
@@ -92,8 +97,13 @@ def import_npz(
         for frames, temperature in zip(positions, arrays["temperatures_K"], strict=True):
             trajectories.append(
                 TrajectoryData(
-                    fix_names(topology, frames), time_ps, "exchange", float(temperature),
-                    "unknown", 0, {"source": path.name, "ladder": 0},
+                    fix_names(topology, frames),
+                    time_ps,
+                    "exchange",
+                    float(temperature),
+                    "unknown",
+                    0,
+                    {"source": path.name, "ladder": 0},
                 )
             )
         statistics = {"temperatures_K": arrays["temperatures_K"]}
@@ -108,8 +118,13 @@ def import_npz(
         **(settings or {}),
     }
     write_trajectory_file(
-        out, _name(topology), topology, XmlSerializer.serialize(system), described,
-        trajectories, statistics,
+        out,
+        _name(topology),
+        topology,
+        XmlSerializer.serialize(system),
+        described,
+        trajectories,
+        statistics,
     )
 
 
@@ -172,9 +187,7 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         return {name: archive[name] for name in archive.files}
 
 
-def _fitting(
-    positions: NDArray[Any], tail: tuple[int, ...], ndim: int, path: Path
-) -> NDArray[Any]:
+def _fitting(positions: NDArray[Any], tail: tuple[int, ...], ndim: int, path: Path) -> NDArray[Any]:
     if positions.ndim != ndim or positions.shape[-2:] != tail:
         raise ValueError(
             f"{path} holds positions of shape {positions.shape}; the topology has {tail[0]} atoms."

@@ -229,8 +229,13 @@ def crop_features(features: MoleculeFeatures, tokens: ArrayLike) -> MoleculeFeat
     for name in ("restype", "residue_index", "asym_id", "entity_id", "sym_id"):
         changed[name] = getattr(features, name)[chosen]
     for name in (
-        "atom_indices", "ref_pos", "ref_charge", "ref_mask", "ref_element", "ref_atom_name_chars",
-    ):  # fmt: skip
+        "atom_indices",
+        "ref_pos",
+        "ref_charge",
+        "ref_mask",
+        "ref_element",
+        "ref_atom_name_chars",
+    ):
         changed[name] = getattr(features, name)[atoms]
     missing = {f.name for f in fields(features)} - changed.keys()
     assert not missing, missing  # a new field needs a rule here

@@ -25,9 +25,16 @@ __all__ = [
 Policy = Literal["skip", "stop"]
 
 HDF5_ERRORS = (
-    OSError, KeyError, RuntimeError, ValueError, TypeError, IndexError, AttributeError,
-    OverflowError, MemoryError,
-)  # fmt: skip
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
 """What damaged HDF5 files make h5py and numpy raise: sizes, types and links may be anything."""
 
 

@@ -240,10 +240,15 @@ def import_trajectories(
         time = _times(loaded.time, spacing_ps, stride, path)
         data.append(
             TrajectoryData(
-                fix_names(topology, positions), time, "dynamics", temperature_kelvin,
-                "not recorded", 0, {"source": path.name},
+                fix_names(topology, positions),
+                time,
+                "dynamics",
+                temperature_kelvin,
+                "not recorded",
+                0,
+                {"source": path.name},
             )
-        )  # fmt: skip
+        )
     system_xml = ""
     if forcefield:
         system_xml = XmlSerializer.serialize(

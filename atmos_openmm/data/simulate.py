@@ -107,8 +107,14 @@ class SimulationSettings:
             refuse("Replica exchange needs at least two temperatures, e.g. 300,360,432,520.")
         if self.copies < 1:
             refuse(f"The number of copies must be at least 1; found {self.copies}.")
-        for name in ("length_ps", "interval_ps", "exchange_interval_ps", "chunk_ps",
-                     "timestep_fs", "hot_timestep_fs"):
+        for name in (
+            "length_ps",
+            "interval_ps",
+            "exchange_interval_ps",
+            "chunk_ps",
+            "timestep_fs",
+            "hot_timestep_fs",
+        ):
             if not getattr(self, name) > 0:
                 refuse(f"{name} must be above zero; found {getattr(self, name)}.")
         for name in ("burn_in_ps", "hot_ps"):
@@ -345,8 +351,18 @@ def simulate(
     store = ChunkStore(out.with_name(out.name + ".partial"), deciding)
     try:
         return _run(
-            store, topology, positions_nm, out, settings, deciding, name, threads, command_line,
-            progress, single, packed,
+            store,
+            topology,
+            positions_nm,
+            out,
+            settings,
+            deciding,
+            name,
+            threads,
+            command_line,
+            progress,
+            single,
+            packed,
         )
     finally:
         store.close()
@@ -390,8 +406,13 @@ def _run(
             assert state is not None
             try:
                 frames, after = _run_chunk(
-                    engine, state, stage, first_block, blocks,
-                    (block_ps, frame_blocks, exchange_blocks), rng,
+                    engine,
+                    state,
+                    stage,
+                    first_block,
+                    blocks,
+                    (block_ps, frame_blocks, exchange_blocks),
+                    rng,
                 )
                 break
             except _BlewUpError as error:
@@ -407,8 +428,18 @@ def _run(
 
     versions = {"openmm": Platform.getOpenMMVersion(), "python": sys.version.split()[0]}
     try:
-        _consolidate(out, store, plan, settings, deciding, topology,
-                     XmlSerializer.serialize(single), name, command_line, versions)
+        _consolidate(
+            out,
+            store,
+            plan,
+            settings,
+            deciding,
+            topology,
+            XmlSerializer.serialize(single),
+            name,
+            command_line,
+            versions,
+        )
     except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
         raise OSError(
             f"{out} could not be written ({error}). All frames are safe in {store.folder}: make "
@@ -475,15 +506,20 @@ def _start(
     distinct = list(dict.fromkeys(settings.starts))
     raw = np.stack(
         [
-            np.array(positions_nm) if s == "as-given"
+            np.array(positions_nm)
+            if s == "as-given"
             else set_backbone(topology, positions_nm, *BASINS[s])
             for s in distinct
         ]
     )
     minimised = engine.minimise(raw)
-    turned = [s for s, x in zip(distinct, minimised, strict=True)
-              if not np.array_equal(alpha_handedness(topology, x),
-                                    alpha_handedness(topology, np.array(positions_nm)))]
+    turned = [
+        s
+        for s, x in zip(distinct, minimised, strict=True)
+        if not np.array_equal(
+            alpha_handedness(topology, x), alpha_handedness(topology, np.array(positions_nm))
+        )
+    ]
     if turned:
         raise ValueError(
             f"Minimising the start {', '.join(turned)} inverted an alpha carbon: the structure "
@@ -501,9 +537,7 @@ def _start(
     for t, temperature in enumerate(settings.temperatures):
         engine.load(t, positions[t], np.zeros_like(positions[t]))
         engine.contexts[t].applyConstraints(1e-6)
-        engine.contexts[t].setVelocitiesToTemperature(
-            temperature, int(rng.integers(1, 2**31 - 1))
-        )
+        engine.contexts[t].setVelocitiesToTemperature(temperature, int(rng.integers(1, 2**31 - 1)))
         positions[t], velocities[t] = engine.read(t)
     pairs = max(0, num_temperatures - 1)
     walkers = np.repeat(np.arange(num_temperatures)[:, None], settings.copies, axis=1)
@@ -566,8 +600,9 @@ def _run_chunk(
                 raise _BlewUpError(f"{temperatures[t]:g}")
         if stage.name == "stored" and block % frame_blocks == 0:
             frames.positions.append(state.positions_nm.astype(np.float32))
-            frames.time_ps.append(np.array([block * n * dt for n, dt in zip(steps, step_ps,
-                                                                            strict=True)]))
+            frames.time_ps.append(
+                np.array([block * n * dt for n, dt in zip(steps, step_ps, strict=True)])
+            )
         if stage.mode == "exchange" and not hot and block % exchange_blocks == 0:
             _exchange(engine, state, (block // exchange_blocks) % 2, rng)
         # Back to the sites: copies diffuse, and must not come near each other.
@@ -652,8 +687,12 @@ def _consolidate(
             for m, start in enumerate(settings.starts_of(mode, t)):
                 trajectories.append(
                     TrajectoryData(
-                        positions[:, t, m], time_ps[:, t], mode, temperature,
-                        start, settings.seed,
+                        positions[:, t, m],
+                        time_ps[:, t],
+                        mode,
+                        temperature,
+                        start,
+                        settings.seed,
                         {"ladder" if mode == "exchange" else "copy": m},
                     )
                 )
@@ -715,4 +754,3 @@ class _Progress:
     def finished(self, out: Path) -> None:
         if self.sink is not None:
             self.sink(f"{self.name}: wrote {out}", True)
-

@@ -117,8 +117,11 @@ def inspect_file(path: str | os.PathLike[str], options: Options | None = None) -
     except DataFileError as error:
         return [Entry(None, (error.fault,))]
     module = {
-        "mdcath": mdcath, "misato": misato, "structure": structures, "atmos-openmm": trajectories,
-    }[name]  # fmt: skip
+        "mdcath": mdcath,
+        "misato": misato,
+        "structure": structures,
+        "atmos-openmm": trajectories,
+    }[name]
     arguments = dict((options or {}).get(name, {}))
     return module.inspect(path, **arguments)  # type: ignore[no-any-return, attr-defined]
 

@@ -36,9 +36,13 @@ __all__ = ["StructureFrames", "StructureMolecule", "inspect", "is_structure", "l
 PDB_SUFFIXES = (".pdb", ".ent")
 CIF_SUFFIXES = (".cif", ".mmcif", ".pdbx")
 CATEGORIES = (
-    "atom_site", "chem_comp_atom", "chem_comp_bond", "pdbx_poly_seq_scheme",
-    "pdbx_struct_assembly_gen", "pdbx_struct_oper_list",
-)  # fmt: skip
+    "atom_site",
+    "chem_comp_atom",
+    "chem_comp_bond",
+    "pdbx_poly_seq_scheme",
+    "pdbx_struct_assembly_gen",
+    "pdbx_struct_oper_list",
+)
 MOST_ATOMS = 100_000
 """Heavy atoms of an assembly; a virus is no training sample."""
 

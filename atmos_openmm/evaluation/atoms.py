@@ -92,9 +92,13 @@ class AtomTable:
     def alpha_carbons(self) -> Indices:
         """Atoms named CA that are carbons (calcium ions are not), one a residue."""
         return np.array(
-            [i for i, name in enumerate(self.names)
-             if name == "CA" and self.elements[i] == _CARBON], int
-        )  # fmt: skip
+            [
+                i
+                for i, name in enumerate(self.names)
+                if name == "CA" and self.elements[i] == _CARBON
+            ],
+            int,
+        )
 
     @cached_property
     def protein_residues(self) -> Indices:
@@ -106,9 +110,13 @@ class AtomTable:
         """Atoms N, CA, C and O of the residues with an alpha carbon, as far as they are there."""
         wanted = set(self.protein_residues.tolist())
         return np.array(
-            [i for i, name in enumerate(self.names) if self.residue[i] in wanted
-             and (name in BACKBONE_NAMES or name in _OXYGEN_NAMES)], int
-        )  # fmt: skip
+            [
+                i
+                for i, name in enumerate(self.names)
+                if self.residue[i] in wanted and (name in BACKBONE_NAMES or name in _OXYGEN_NAMES)
+            ],
+            int,
+        )
 
     @cached_property
     def heavy(self) -> Indices:
@@ -176,10 +184,13 @@ class AtomTable:
             chosen = [r for r, name in enumerate(self.residue_names) if name == residue_name]
         else:
             chosen = [
-                r for r, name in enumerate(self.residue_names)
-                if r not in protein and name not in SOLVENT and counts[r] >= SMALLEST_LIGAND
+                r
+                for r, name in enumerate(self.residue_names)
+                if r not in protein
+                and name not in SOLVENT
+                and counts[r] >= SMALLEST_LIGAND
                 and find_template(name) is None
-            ]  # fmt: skip
+            ]
         if not chosen:
             wanted = "of a ligand" if residue_name is None else f"named {residue_name}"
             raise ValueError(
@@ -201,8 +212,9 @@ class AtomTable:
         for name, element, residue in zip(self.names, self.elements, self.residue, strict=True):
             symbol = (
                 mdtraj.element.Element.getByAtomicNumber(int(element))
-                if element else mdtraj.element.virtual
-            )  # fmt: skip
+                if element
+                else mdtraj.element.virtual
+            )
             atoms.append(topology.add_atom(name, symbol, residues[residue]))
         for i, j in self.bonds:
             topology.add_bond(atoms[i], atoms[j])

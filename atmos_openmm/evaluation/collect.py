@@ -98,8 +98,9 @@ def _named(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return named
 
 
-def _numbers(rows: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-             keys: Sequence[str]) -> dict[str, float]:  # fmt: skip
+def _numbers(
+    rows: Sequence[tuple[dict[str, Any], dict[str, Any]]], keys: Sequence[str]
+) -> dict[str, float]:
     numbers = {f"median {key}": _median([_value(own, key) for own, _ in rows]) for key in keys}
     if "pairwise_rmsd" in keys:
         numbers["pairwise_rmsd r over targets"] = pearson(

@@ -33,8 +33,9 @@ def raw_autocorrelation(trajectories: Trajectories, lags: int) -> Floats:
         pairs[:count] += len(x) - np.arange(count)
     if total is None:
         raise ValueError("an autocorrelation needs a trajectory")
-    return np.divide(total, pairs[:, None], out=np.full_like(total, np.nan),
-                     where=pairs[:, None] > 0)  # fmt: skip
+    return np.divide(
+        total, pairs[:, None], out=np.full_like(total, np.nan), where=pairs[:, None] > 0
+    )
 
 
 def torsion_autocorrelation(angles: Trajectories, lags: int) -> Floats:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 BINS = 50
 
 
-def torsion_histogram(phi: NDArray[Any], psi: NDArray[Any],
-                      bins: int = BINS) -> NDArray[np.float64]:
+def torsion_histogram(
+    phi: NDArray[Any], psi: NDArray[Any], bins: int = BINS
+) -> NDArray[np.float64]:
     """Counts of (phi, psi) on a grid over [-pi, pi) squared.
 
     Parameters
@@ -36,8 +37,10 @@ def torsion_histogram(phi: NDArray[Any], psi: NDArray[Any],
     # Folded into [-pi, pi), so that no frame is dropped for a value of exactly pi.
     phi, psi = ((np.asarray(x, dtype=np.float64) + np.pi) % (2 * np.pi) - np.pi for x in (phi, psi))
     if not (np.isfinite(phi).all() and np.isfinite(psi).all()):
-        raise ValueError("torsions contain values that are not finite; look for frames with NaN "
-                         "or coincident atoms")
+        raise ValueError(
+            "torsions contain values that are not finite; look for frames with NaN "
+            "or coincident atoms"
+        )
     edges = np.linspace(-np.pi, np.pi, bins + 1)
     return np.histogram2d(phi.ravel(), psi.ravel(), bins=[edges, edges])[0]
 
@@ -74,8 +77,9 @@ def jensen_shannon_distance(p: NDArray[Any], q: NDArray[Any]) -> float:
     return float(np.sqrt(jensen_shannon_divergence(p, q)))
 
 
-def resampled_divergence(histogram: NDArray[Any], samples: int, repeats: int = 20,
-                         seed: int = 1) -> float:
+def resampled_divergence(
+    histogram: NDArray[Any], samples: int, repeats: int = 20, seed: int = 1
+) -> float:
     """Mean divergence in nats from a histogram of so many independent samples drawn from it.
 
     What a perfect sampler of the same distribution would show with this number of independent
@@ -85,8 +89,14 @@ def resampled_divergence(histogram: NDArray[Any], samples: int, repeats: int = 2
     counts = np.asarray(histogram, dtype=np.float64)
     shares = counts.ravel() / counts.sum()
     random = np.random.default_rng(seed)
-    return float(np.mean([jensen_shannon_divergence(random.multinomial(samples, shares), shares)
-                          for _ in range(repeats)]))
+    return float(
+        np.mean(
+            [
+                jensen_shannon_divergence(random.multinomial(samples, shares), shares)
+                for _ in range(repeats)
+            ]
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -121,11 +131,13 @@ def halves_error(phi: NDArray[Any], psi: NDArray[Any], bins: int = BINS) -> Samp
     return replicas_error([(phi[:middle], psi[:middle]), (phi[middle:], psi[middle:])], bins)
 
 
-def replicas_error(replicas: Sequence[tuple[NDArray[Any], NDArray[Any]]],
-                   bins: int = BINS) -> SamplingError:
+def replicas_error(
+    replicas: Sequence[tuple[NDArray[Any], NDArray[Any]]], bins: int = BINS
+) -> SamplingError:
     """Divergences between all pairs of replicas, each a pair (phi [F], psi [F]) in radians."""
     if len(replicas) < 2:
         raise ValueError("the error between replicas needs at least two of them")
     histograms = [torsion_histogram(phi, psi, bins) for phi, psi in replicas]
-    return SamplingError(tuple(jensen_shannon_divergence(a, b)
-                               for a, b in combinations(histograms, 2)))
+    return SamplingError(
+        tuple(jensen_shannon_divergence(a, b) for a, b in combinations(histograms, 2))
+    )

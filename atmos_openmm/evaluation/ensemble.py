@@ -113,17 +113,37 @@ class Ensemble:
     def with_segments(self, segments: Sequence[Segment], name: str | None = None) -> Ensemble:
         """A view of some stretches; what was computed of the frames is shared."""
         return Ensemble(
-            self.name if name is None else name, self.atoms, self.positions_nm, tuple(segments),
-            self.spacing_ps, self.topology, self.clock, self._cache,
-        )  # fmt: skip
+            self.name if name is None else name,
+            self.atoms,
+            self.positions_nm,
+            tuple(segments),
+            self.spacing_ps,
+            self.topology,
+            self.clock,
+            self._cache,
+        )
 
     def restricted(self, atoms: NDArray[np.int64], table: AtomTable) -> Ensemble:
         """A copy with some atoms, called as in `table`."""
         if len(atoms) == len(self.atoms) and np.array_equal(atoms, np.arange(len(atoms))):
-            return Ensemble(self.name, table, self.positions_nm, self.segments, self.spacing_ps,
-                            self.topology, self.clock)  # fmt: skip
-        return Ensemble(self.name, table, self.positions_nm[:, atoms], self.segments,
-                        self.spacing_ps, None, self.clock)  # fmt: skip
+            return Ensemble(
+                self.name,
+                table,
+                self.positions_nm,
+                self.segments,
+                self.spacing_ps,
+                self.topology,
+                self.clock,
+            )
+        return Ensemble(
+            self.name,
+            table,
+            self.positions_nm[:, atoms],
+            self.segments,
+            self.spacing_ps,
+            None,
+            self.clock,
+        )
 
     def first(self, frames: int) -> Ensemble:
         """The first so many frames, segment by segment."""
@@ -190,8 +210,14 @@ class Ensemble:
         lengths = [stop - start for start, stop in self.segments]
         ends = np.cumsum(lengths)
         segments = tuple((int(e - n), int(e)) for e, n in zip(ends, lengths, strict=True))
-        return Ensemble(self.name, self.atoms, self.positions_nm[self.frames], segments,
-                        self.spacing_ps, self.topology)  # fmt: skip
+        return Ensemble(
+            self.name,
+            self.atoms,
+            self.positions_nm[self.frames],
+            segments,
+            self.spacing_ps,
+            self.topology,
+        )
 
     def extended(self, frames: int) -> Ensemble:
         """Exactly so many frames: cut, or repeated from the start (TEMPO's periodic extension).

@@ -42,9 +42,13 @@ def mutual_information(exposed: NDArray[np.bool_]) -> NDArray[np.float64]:
         [both, share[:, None] - both, share[None] - both, 1 - share[:, None] - share[None] + both]
     )
     alone = np.stack(
-        [share[:, None] * share[None], share[:, None] * (1 - share[None]),
-         (1 - share[:, None]) * share[None], (1 - share[:, None]) * (1 - share[None])]
-    )  # fmt: skip
+        [
+            share[:, None] * share[None],
+            share[:, None] * (1 - share[None]),
+            (1 - share[:, None]) * share[None],
+            (1 - share[:, None]) * (1 - share[None]),
+        ]
+    )
     # Rounding leaves 1e-17 where nothing was counted.
     seen = joint > 0.5 / frames
     terms = np.zeros_like(joint)

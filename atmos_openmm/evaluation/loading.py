@@ -178,13 +178,18 @@ def _read_own(path: Path, temperature: float | None) -> _Pieces:
         taken = [t for t in file.trajectories if t.temperature_kelvin == chosen]
         spacings = {
             round(float(np.median(np.diff(t.time_ps))), 6)
-            for t in taken if t.kind == "dynamics" and len(t) > 1
-        }  # fmt: skip
+            for t in taken
+            if t.kind == "dynamics" and len(t) > 1
+        }
         timed = all(t.kind == "dynamics" for t in taken) and len(spacings) == 1
         return _Pieces(
-            file.topology, [t.positions() for t in taken], spacings.pop() if timed else None,
-            None, file.system, (f"{path.name}: {len(taken)} trajectories at {chosen:g} K.",),
-        )  # fmt: skip
+            file.topology,
+            [t.positions() for t in taken],
+            spacings.pop() if timed else None,
+            None,
+            file.system,
+            (f"{path.name}: {len(taken)} trajectories at {chosen:g} K.",),
+        )
 
 
 def _read_samples(path: Path, entry: str, temperature: float | None) -> _Pieces:
@@ -194,10 +199,12 @@ def _read_samples(path: Path, entry: str, temperature: float | None) -> _Pieces:
     entries = inspect_file(path)
     left_out = [str(fault) for e in entries if e.sample is None for fault in e.faults]
     samples = [
-        e.sample for e in entries
-        if e.sample is not None and e.sample.kind != "static"
+        e.sample
+        for e in entries
+        if e.sample is not None
+        and e.sample.kind != "static"
         and (not entry or e.sample.name == entry or e.sample.name.startswith(entry + "/"))
-    ]  # fmt: skip
+    ]
     if not samples:
         which = f" of {entry}" if entry else ""
         raise ValueError(f"{path} holds no trajectory{which}. {' '.join(left_out)}".strip())
@@ -214,10 +221,13 @@ def _read_samples(path: Path, entry: str, temperature: float | None) -> _Pieces:
     timed = all(s.kind == "dynamics" for s in taken)
     notes = [f"{path.name}: {', '.join(s.name for s in taken)}.", *left_out]
     return _Pieces(
-        molecule.topology, [s.positions_nm() for s in taken],
+        molecule.topology,
+        [s.positions_nm() for s in taken],
         taken[0].spacing_ps if timed else None,
-        np.asarray(molecule.positions_nm, np.float64), None, tuple(notes),
-    )  # fmt: skip
+        np.asarray(molecule.positions_nm, np.float64),
+        None,
+        tuple(notes),
+    )
 
 
 def _read_folder(path: Path) -> _Pieces:
@@ -243,9 +253,13 @@ def _read_folder(path: Path) -> _Pieces:
     steps = np.diff(rows["learned_time_ps"][own])
     even = len(steps) and np.allclose(steps, steps[0])
     return _Pieces(
-        pieces.topology, frames, float(steps[0]) if even else None, pieces.native_nm, None,
+        pieces.topology,
+        frames,
+        float(steps[0]) if even else None,
+        pieces.native_nm,
+        None,
         (f"{path.name}: a rollout of {len(files)} walker(s).",),
-    )  # fmt: skip
+    )
 
 
 def _read_structure(path: Path) -> _Pieces:
@@ -338,9 +352,10 @@ def _without_solvent(topology: Any) -> tuple[NDArray[np.int64], AtomTable, Any]:
     from ..systems.residues import SOLVENT
 
     unwanted = [
-        residue for residue in topology.residues()
+        residue
+        for residue in topology.residues()
         if residue.name in SOLVENT or sum(1 for _ in residue.atoms()) == 1
-    ]  # fmt: skip
+    ]
     dropped = {atom.index for residue in unwanted for atom in residue.atoms()}
     kept = np.array([i for i in range(topology.getNumAtoms()) if i not in dropped], int)
     if not len(kept):

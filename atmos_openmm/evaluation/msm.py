@@ -92,22 +92,26 @@ def estimate_markov_model(
 
     counts = np.asarray(counts, np.float64)
     if counts.sum() <= 0:
-        raise ValueError("a Markov model needs transitions; all trajectories are shorter than "
-                         "its lag")  # fmt: skip
+        raise ValueError(
+            "a Markov model needs transitions; all trajectories are shorter than its lag"
+        )
     _, label = connected_components(counts > 0, directed=True, connection="strong")
     inside = label[:, None] == label[None]
     weights = np.bincount(label, np.where(inside, counts, 0).sum(axis=1))
     if not weights.any():
-        raise ValueError("a Markov model needs a state that is come back to; these trajectories "
-                         "leave every state for good")  # fmt: skip
+        raise ValueError(
+            "a Markov model needs a state that is come back to; these trajectories "
+            "leave every state for good"
+        )
     active = np.flatnonzero(label == int(np.argmax(weights)))
     c = counts[np.ix_(active, active)]
     both, rows = c + c.T, c.sum(axis=1)
     x = both.copy()
     for _ in range(iterations):
         ratio = rows / x.sum(axis=1)
-        updated = np.divide(both, ratio[:, None] + ratio[None], out=np.zeros_like(x),
-                            where=both > 0)  # fmt: skip
+        updated = np.divide(
+            both, ratio[:, None] + ratio[None], out=np.zeros_like(x), where=both > 0
+        )
         updated /= updated.sum()
         change = np.abs(updated.sum(axis=1) - x.sum(axis=1) / x.sum()).max()
         x = updated

@@ -121,12 +121,18 @@ class AtlasPanel(Panel):
         size = np.sqrt(len(self._alpha))
         rmsf = fluctuations(heavy)
         reference_sets = contact_sets(self._native_contacts, self._contacts(drawn))
-        own = self.per_frame(ensemble, "CA contacts on crystal", lambda x: contacts(
-            self._superposed(ensemble.with_segments([(0, len(x))]))[1]))  # fmt: skip
+        own = self.per_frame(
+            ensemble,
+            "CA contacts on crystal",
+            lambda x: contacts(self._superposed(ensemble.with_segments([(0, len(x))]))[1]),
+        )
         sets = contact_sets(self._native_contacts, own.mean(axis=0))
         same = ensemble is self.reference
-        distance = pairwise_distance(drawn, self._all_alpha[second]) if same else (
-            pairwise_distance(alpha, alpha))  # fmt: skip
+        distance = (
+            pairwise_distance(drawn, self._all_alpha[second])
+            if same
+            else (pairwise_distance(alpha, alpha))
+        )
         return {
             "pairwise_rmsd": ANGSTROM * float(distance.mean()),
             "rmsf": ANGSTROM * float(np.median(rmsf)),
@@ -134,25 +140,29 @@ class AtlasPanel(Panel):
             "rmwd": ANGSTROM * gap.total,
             "rmwd_translation": ANGSTROM * gap.translation,
             "rmwd_variance": ANGSTROM * gap.variance,
-            "pca_w2": ANGSTROM / size * cloud_w2(
-                self._components.project(drawn), self._components.project(alpha)),
+            "pca_w2": ANGSTROM
+            / size
+            * cloud_w2(self._components.project(drawn), self._components.project(alpha)),
             "joint_pca_w2": ANGSTROM / size * cloud_w2(both.project(drawn), both.project(alpha)),
             "pc_similarity": similarity(self._components, fit_components(alpha)),
             "weak_j": jaccard(reference_sets.weak, sets.weak),
             "transient_j": jaccard(reference_sets.transient, sets.transient),
             **self._exposure(ensemble, thousand),
-        }  # fmt: skip
+        }
 
     def _contacts(self, alpha: NDArray[Any]) -> NDArray[np.float64]:
         return contacts(alpha).mean(axis=0)
 
     def _exposed(self, ensemble: Ensemble) -> NDArray[np.bool_]:
         """Which side chains are exposed, [frames, residues]; each frame is computed once."""
-        return self.per_frame(ensemble, "exposed side chains",
-            lambda x: self._side_chains(
-                self._superposed(ensemble.with_segments([(0, len(x))]))[0]
-            ) > EXPOSED_NM2,
-        )  # fmt: skip
+        return self.per_frame(
+            ensemble,
+            "exposed side chains",
+            lambda x: (
+                self._side_chains(self._superposed(ensemble.with_segments([(0, len(x))]))[0])
+                > EXPOSED_NM2
+            ),
+        )
 
     def _drawn_exposed(self, drawn: NDArray[Any]) -> NDArray[np.bool_]:
         """The same of frames of the reference; only those that are drawn are computed."""
@@ -180,8 +190,9 @@ class AtlasPanel(Panel):
                 self._buried & (own.mean(axis=0) > 0.1),
             ),
             "exposed_mi_rho": float(spearmanr(mine.ravel(), theirs.ravel()).statistic)
-            if varies else float("nan"),
-        }  # fmt: skip
+            if varies
+            else float("nan"),
+        }
 
     def arrays(self, ensemble: Ensemble) -> dict[str, NDArray[Any]]:
         heavy, _ = self._superposed(ensemble)

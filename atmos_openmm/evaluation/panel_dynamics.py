@@ -65,8 +65,9 @@ class DynamicsPanel(Panel):
         if self._longest < 8:
             raise NotApplicable(f"the longest trajectory has {self._longest} frames; 8 are needed")
         lag, _ = lag_in_frames(settings.lag_ps, self._spacing, self._longest)
-        self._tica = fit_tica([sines_and_cosines(p) for p in pieces], lag,
-                              most=most_directions(reference.num_frames))  # fmt: skip
+        self._tica = fit_tica(
+            [sines_and_cosines(p) for p in pieces], lag, most=most_directions(reference.num_frames)
+        )
         self._lags = max(2, int(_LONGEST_SHARE * self._longest))
         self._curves = self._torsion_curves(reference, self._lags)
         forgotten = self._curves[1:].mean(axis=1) < FORGOTTEN
@@ -132,8 +133,9 @@ class DynamicsPanel(Panel):
             "autocorrelation_error": self._curve_error(curves, ensemble.spacing_ps),
             "step": ANGSTROM * float(steps.mean()) if steps.size else float("nan"),
             "step_w1": ANGSTROM * float(wasserstein_distance(steps, self._steps))
-            if steps.size else float("nan"),
-        }  # fmt: skip
+            if steps.size
+            else float("nan"),
+        }
 
     def _tell_too_coarse(self, ensemble: Ensemble) -> None:
         note = (

@@ -152,9 +152,9 @@ class LigandPanel(Panel):
             "path_recall": 100 * recall,
             "path_f1": f1,
             "unbound": 100 * float((~mine["touching"].any(axis=(1, 2))).mean()),
-            "centre_w1": ANGSTROM * float(
-                wasserstein_distance(mine["displacement"], theirs["displacement"])),
-        }  # fmt: skip
+            "centre_w1": ANGSTROM
+            * float(wasserstein_distance(mine["displacement"], theirs["displacement"])),
+        }
 
     def _paired(self, ensemble: Ensemble, pairs: NDArray[np.float64]) -> tuple[float, float]:
         """Stability and matching against the frames of the reference of the same time."""

@@ -144,14 +144,14 @@ class MdcathPanel(Panel):
             "rmsf": ANGSTROM * float(np.median(profile)),
             "rmsf_r": pearson(profile, self._rmsf),
             "rmwd": ANGSTROM * gap.total,
-            "pca_w2": ANGSTROM * plane_w2(self._cloud, self._components.project(alpha),
-                                          len(self._alpha)),
+            "pca_w2": ANGSTROM
+            * plane_w2(self._cloud, self._components.project(alpha), len(self._alpha)),
             "pc_similarity": similarity(self._components, components),
             "weak_j": jaccard(self._sets.weak, sets.weak),
             "transient_j": jaccard(self._sets.transient, sets.transient),
             "rmsd_error": ANGSTROM * self._rmsd_error(ensemble),
             "clash": 100 * float(np.isfinite(closest).mean()),
-        }  # fmt: skip
+        }
 
     def _whole(self, ensemble: Ensemble) -> NDArray[np.float32]:
         whole = ensemble.with_segments([(0, len(ensemble.positions_nm))])
@@ -161,10 +161,11 @@ class MdcathPanel(Panel):
         return {
             "rmsf_angstrom": ANGSTROM * self.profile(ensemble),
             "contact_share": self._shares(ensemble),
-            "pca_angstrom": ANGSTROM / np.sqrt(len(self._alpha)) * self._components.project(
-                self._backbone(ensemble)[:, self._alpha]),
+            "pca_angstrom": ANGSTROM
+            / np.sqrt(len(self._alpha))
+            * self._components.project(self._backbone(ensemble)[:, self._alpha]),
             "rmsd_angstrom": ANGSTROM * self._rmsd(ensemble),
-        }  # fmt: skip
+        }
 
     def axes(self) -> dict[str, NDArray[Any]]:
         atoms = self.reference.atoms

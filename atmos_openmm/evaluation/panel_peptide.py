@@ -137,9 +137,16 @@ class PeptidePanel(Panel):
             )
         }
         nothing = dict.fromkeys(
-            ("jsd_msm", "flux_rho", "transition_error", "path_valid", "path_probability",
-             "path_jsd"), float("nan"),
-        )  # fmt: skip
+            (
+                "jsd_msm",
+                "flux_rho",
+                "transition_error",
+                "path_valid",
+                "path_probability",
+                "path_jsd",
+            ),
+            float("nan"),
+        )
         lag = self._own_lag(ensemble)
         pieces = ensemble.split(states)
         if lag is None and ensemble.spacing_ps is not None:

@@ -59,8 +59,9 @@ class ValidityPanel(Panel):
         # A hair above the largest, as published: the reference itself has no break.
         self._longest = float(gaps.max()) + 1e-7 if gaps.size else np.inf
         self._hand = np.sign(chirality(settings.native_nm[None], reference.atoms)[0])
-        self.notes.append(f"Largest neighbouring CA distance of the reference: "
-                          f"{10 * self._longest:.3f} A.")  # fmt: skip
+        self.notes.append(
+            f"Largest neighbouring CA distance of the reference: {10 * self._longest:.3f} A."
+        )
 
     def _gaps(self, ensemble: Ensemble) -> NDArray[np.float64]:
         return self.per_frame(ensemble, "CA gaps", lambda x: alpha_gaps(x, ensemble.atoms))
@@ -73,14 +74,20 @@ class ValidityPanel(Panel):
         )
         gaps = self._gaps(ensemble)
         bonds = self.per_frame(ensemble, "peptide bonds", lambda x: peptide_gaps(x, atoms))
-        atom = self.per_frame(ensemble, "closest heavy atoms",
-            lambda x: residue_minimum(x, atoms.protein_heavy, atoms.residue, 3,
-                                      RULES["atom_clash"].threshold_nm),
-        )  # fmt: skip
-        backbone = self.per_frame(ensemble, "closest backbone atoms",
-            lambda x: residue_minimum(x, atoms.backbone, atoms.residue, 1,
-                                      RULES["backbone_clash"].threshold_nm),
-        )  # fmt: skip
+        atom = self.per_frame(
+            ensemble,
+            "closest heavy atoms",
+            lambda x: residue_minimum(
+                x, atoms.protein_heavy, atoms.residue, 3, RULES["atom_clash"].threshold_nm
+            ),
+        )
+        backbone = self.per_frame(
+            ensemble,
+            "closest backbone atoms",
+            lambda x: residue_minimum(
+                x, atoms.backbone, atoms.residue, 1, RULES["backbone_clash"].threshold_nm
+            ),
+        )
         hand = self.per_frame(ensemble, "handedness", lambda x: chirality(x, atoms))
         absent = np.full(len(closest), np.nan)
 
@@ -94,14 +101,16 @@ class ValidityPanel(Panel):
             "ca_break_reference": below(gaps, self._longest),
             "ca_break": below(gaps, RULES["ca_break"].threshold_nm),
             "peptide_bond": (bonds <= RULES["peptide_bond"].threshold_nm).mean(axis=1)
-            if bonds.shape[1] else absent,
+            if bonds.shape[1]
+            else absent,
             "atom_clash": np.isinf(atom) * 1.0,
             "loose_ca_break": below(gaps, RULES["loose_ca_break"].threshold_nm),
             "loose_peptide_bond": below(bonds, RULES["loose_peptide_bond"].threshold_nm),
             "backbone_clash": np.isinf(backbone) * 1.0,
             "handedness": (np.sign(hand) == self._hand).all(axis=1) * 1.0
-            if hand.shape[1] else absent,
-        }  # fmt: skip
+            if hand.shape[1]
+            else absent,
+        }
         rules["ca_valid"] = rules["ca_clash"] * rules["ca_break"]
         rules["physical"] = (
             rules["atom_clash"] * rules["loose_ca_break"] * rules["loose_peptide_bond"]

@@ -27,8 +27,7 @@ class BackboneTorsions:
     psi: NDArray[np.int64]
     labels: tuple[str, ...]
 
-    def angles(self, positions_nm: NDArray[Any]) -> tuple[NDArray[np.float64],
-                                                          NDArray[np.float64]]:
+    def angles(self, positions_nm: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Angles of positions [F, A, 3]: phi [F, R] and psi [F, R] in radians, in [-pi, pi)."""
         return (dihedral_angles(positions_nm, self.phi), dihedral_angles(positions_nm, self.psi))
 
@@ -54,8 +53,11 @@ def find_backbone_torsions(topology: Any) -> BackboneTorsions:
     for bond in topology.bonds():
         first, second = bond[0], bond[1]
         for carbon, nitrogen in ((first, second), (second, first)):
-            if (carbon.name == "C" and nitrogen.name == "N"
-                    and carbon.residue.index != nitrogen.residue.index):
+            if (
+                carbon.name == "C"
+                and nitrogen.name == "N"
+                and carbon.residue.index != nitrogen.residue.index
+            ):
                 residue_before[nitrogen.residue.index] = carbon.residue
                 residue_after[carbon.residue.index] = nitrogen.residue
     phi, psi, labels = [], [], []
@@ -73,13 +75,16 @@ def find_backbone_torsions(topology: Any) -> BackboneTorsions:
         raise ValueError(
             f"no phi/psi pair was found among the {topology.getNumResidues()} residues of the "
             "topology; a residue needs atoms N, CA, C and peptide bonds to both neighbours (caps "
-            "count). If the file lists no bonds, call topology.createStandardBonds()")
-    return BackboneTorsions(np.array(phi, dtype=np.int64), np.array(psi, dtype=np.int64),
-                            tuple(labels))
+            "count). If the file lists no bonds, call topology.createStandardBonds()"
+        )
+    return BackboneTorsions(
+        np.array(phi, dtype=np.int64), np.array(psi, dtype=np.int64), tuple(labels)
+    )
 
 
-def dihedral_angles(positions_nm: NDArray[Any],
-                    quadruples: NDArray[np.int64]) -> NDArray[np.float64]:
+def dihedral_angles(
+    positions_nm: NDArray[Any], quadruples: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Dihedral angles with the IUPAC sign (clockwise from the front is positive).
 
     Parameters

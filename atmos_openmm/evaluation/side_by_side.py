@@ -156,8 +156,13 @@ def run_in_turns(
         cycle_seconds[-1] = time.perf_counter() - began - away
     plain.run(max(cycle_seconds[-1] if cycle_seconds else seconds, md_seconds or 0.0))
     return Turns(
-        np.array(cycle_seconds), hybrid_cpu, np.array(plain.positions, dtype=np.float32),
-        np.array(plain.energies), np.array(plain.times), plain.cpu_seconds, plain.steps,
+        np.array(cycle_seconds),
+        hybrid_cpu,
+        np.array(plain.positions, dtype=np.float32),
+        np.array(plain.energies),
+        np.array(plain.times),
+        plain.cpu_seconds,
+        plain.steps,
     )
 
 
@@ -225,7 +230,8 @@ def read_hybrid_frames(folder: str | Path, turns: Turns, topology: Any) -> Hybri
     frames, segments, proposals = rows.frames, rows.segments, rows.proposals
     steps_at_end = np.cumsum(segments["steps"])
     seconds = np.interp(
-        frames["step"], np.concatenate([[0], steps_at_end]),
+        frames["step"],
+        np.concatenate([[0], steps_at_end]),
         np.concatenate([[0.0], turns.cycle_seconds]),
     )
     accepted = proposals["reason"] == REASONS.index("accepted")

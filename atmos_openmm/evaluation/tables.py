@@ -108,8 +108,14 @@ def json_text(evaluation: Evaluation) -> str:
                 "seconds": round(result.seconds, 3),
                 "notes": list(result.notes),
                 "metrics": [
-                    {"key": m.key, "name": m.name, "unit": m.unit, "goal": m.goal,
-                     "meaning": m.meaning, "catches": sorted(m.catches)}
+                    {
+                        "key": m.key,
+                        "name": m.name,
+                        "unit": m.unit,
+                        "goal": m.goal,
+                        "meaning": m.meaning,
+                        "catches": sorted(m.catches),
+                    }
                     for m in result.panel.metrics
                 ],
                 "axes": {key: _json(value) for key, value in result.axes.items()},
@@ -122,15 +128,15 @@ def json_text(evaluation: Evaluation) -> str:
                         "spacing_ps": row.spacing_ps,
                         "values": {key: _json(value) for key, value in row.values.items()},
                         "errors": {key: _json(value) for key, value in row.errors.items()},
-                        "verdicts": {
-                            m.key: result.verdict(row, m) for m in result.panel.metrics
-                        } if row.role == GENERATOR else {},
+                        "verdicts": {m.key: result.verdict(row, m) for m in result.panel.metrics}
+                        if row.role == GENERATOR
+                        else {},
                         "arrays": {key: _json(value) for key, value in row.arrays.items()},
                     }
                     for row in result.rows
                 ],
             }
-        )  # fmt: skip
+        )
     document = {
         "format": "atmos-openmm-evaluation",
         "version": 1,

@@ -81,9 +81,10 @@ def find_torsions(atoms: AtomTable) -> TorsionSet:
     for i, j in atoms.bonds:
         for c, n in ((i, j), (j, i)):
             if (
-                atoms.names[c] == "C" and atoms.names[n] == "N"
+                atoms.names[c] == "C"
+                and atoms.names[n] == "N"
                 and atoms.residue[c] != atoms.residue[n]
-            ):  # fmt: skip
+            ):
                 before[int(atoms.residue[n])] = int(c)
                 after[int(atoms.residue[c])] = int(n)
     inside: dict[int, dict[str, int]] = {}

@@ -94,8 +94,9 @@ class TransitionCount:
         return int(self.counts.sum())
 
 
-def count_transitions(trajectories: Iterable[NDArray[Any]],
-                      cores: Sequence[Core] = PHI_CORES) -> TransitionCount:
+def count_transitions(
+    trajectories: Iterable[NDArray[Any]], cores: Sequence[Core] = PHI_CORES
+) -> TransitionCount:
     """Count transitions in trajectories [F] of one torsion in radians; none across two of them."""
     counts = np.zeros((len(cores), len(cores)), dtype=np.int64)
     frames = np.zeros(len(cores), dtype=np.float64)
@@ -106,8 +107,9 @@ def count_transitions(trajectories: Iterable[NDArray[Any]],
         changed = states[1:] != states[:-1]
         np.add.at(counts, (states[:-1][changed], states[1:][changed]), 1)
     total = frames.sum()
-    return TransitionCount(counts, frames / total if total else frames,
-                           tuple(core.name for core in cores))
+    return TransitionCount(
+        counts, frames / total if total else frames, tuple(core.name for core in cores)
+    )
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,13 @@ def event_rate(events: int, seconds: float) -> Rate:
         If the time is not positive or the number negative.
     """
     if not seconds > 0 or events < 0:
-        raise ValueError(f"found {events} events in {seconds} s; expected at least 0 events in a "
-                         "positive time")
+        raise ValueError(
+            f"found {events} events in {seconds} s; expected at least 0 events in a positive time"
+        )
     if events == 0:
         return Rate(0, seconds, 0.0, 0.0, float(-np.log(0.05)) / seconds)
     from scipy.stats import chi2
+
     low = chi2.ppf(0.025, 2 * events) / 2
     high = chi2.ppf(0.975, 2 * events + 2) / 2
     return Rate(events, seconds, events / seconds, float(low) / seconds, float(high) / seconds)
@@ -173,6 +177,7 @@ def rate_ratio(first: Rate, second: Rate) -> RateRatio:
     lower bound of the ratio.
     """
     from scipy.stats import beta
+
     n, m = first.events, second.events
 
     def ratio(probability: float) -> float:

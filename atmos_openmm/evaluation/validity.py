@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 from .atoms import AtomTable
 
-__all__ = ["RULES", "Rule", "alpha_gaps", "alpha_minimum", "chirality", "closest_pair",
-           "peptide_gaps", "residue_minimum"]  # fmt: skip
+__all__ = [
+    "RULES",
+    "Rule",
+    "alpha_gaps",
+    "alpha_minimum",
+    "chirality",
+    "closest_pair",
+    "peptide_gaps",
+    "residue_minimum",
+]
 
 Floats = NDArray[np.float64]
 

@@ -28,8 +28,11 @@ FORMAT, VERSION = "atmos-openmm-adaptation", 1
 MOST_TORSIONS = 12
 BINS = 36
 ARROWS = {"low": "↓", "high": "↑", "zero": "→ 0"}
-COLORS = {"MD, held out": style.MD_COLOR, "before": style.NEUTRAL_COLOR,
-          "after": style.HYBRID_COLOR}  # fmt: skip
+COLORS = {
+    "MD, held out": style.MD_COLOR,
+    "before": style.NEUTRAL_COLOR,
+    "after": style.HYBRID_COLOR,
+}
 PLOT = "torsions.png"
 
 
@@ -107,9 +110,15 @@ def torsion_histograms(angles: Mapping[str, NDArray[Any]], names: Sequence[str])
             for name, values in angles.items():
                 folded = (np.degrees(values[:, k]) + 180) % 360 - 180
                 share = 100 * np.histogram(folded, edges)[0] / len(folded)
-                ax.stairs(share, edges, color=COLORS.get(name, style.ACCEPTED_COLOR),
-                          linewidth=1.5, fill=name == "MD, held out",
-                          alpha=0.45 if name == "MD, held out" else 1.0, label=name)  # fmt: skip
+                ax.stairs(
+                    share,
+                    edges,
+                    color=COLORS.get(name, style.ACCEPTED_COLOR),
+                    linewidth=1.5,
+                    fill=name == "MD, held out",
+                    alpha=0.45 if name == "MD, held out" else 1.0,
+                    label=name,
+                )
             ax.set(title=names[k], xlim=(-180, 180), xticks=[-180, -90, 0, 90, 180])
             ax.xaxis.set_major_formatter("{x:.0f}°")
             ax.grid(True, axis="y")
@@ -125,21 +134,31 @@ def _page(adaptation: Adaptation, pictures: Sequence[Picture], command: str) -> 
     head, *rows = adaptation_table(numbers)
     flags = tuple({BETTER: "good", WORSE: "bad"}.get(n.verdict, "") for n in numbers)
     table = Table(
-        head, tuple(rows), frozenset(head[1:4]), flags,
+        head,
+        tuple(rows),
+        frozenset(head[1:4]),
+        flags,
         "* decides. ± is a standard error (block bootstrap over held-out time). MD itself: the "
         "training part of the molecular dynamics in the place of a model, the best that can be "
         "expected. Before and after have the same starts and noise; differences within two "
         "standard errors of the difference are none.",
-    )  # fmt: skip
+    )
     facts = [
-        Fact("Verdict", "It helped" if adaptation.helped else "It did not help",
-             adaptation.sentence),
-        Fact("Trained", f"{tuned.steps} steps, {tuned.seconds:.0f} s",
-             f"the weights of step {tuned.step} were best on the validation part"),
-        Fact("Frames", f"{split.count('training')} trained on, {split.count('held_out')} held out",
-             f"{split.count('validation')} for early stopping; {sum(split.gaps)} between the "
-             "parts are not used"),
-    ]  # fmt: skip
+        Fact(
+            "Verdict", "It helped" if adaptation.helped else "It did not help", adaptation.sentence
+        ),
+        Fact(
+            "Trained",
+            f"{tuned.steps} steps, {tuned.seconds:.0f} s",
+            f"the weights of step {tuned.step} were best on the validation part",
+        ),
+        Fact(
+            "Frames",
+            f"{split.count('training')} trained on, {split.count('held_out')} held out",
+            f"{split.count('validation')} for early stopping; {sum(split.gaps)} between the "
+            "parts are not used",
+        ),
+    ]
     meanings = Table(
         ("Number", "What it is"),
         tuple((n.quantity.name, n.quantity.meaning) for n in numbers),

@@ -85,28 +85,48 @@ class Comparison:
         accepted = self.reasons.get("accepted", 0)
         divergence = jensen_shannon_divergence(
             torsion_histogram(self.hybrid.phi, self.hybrid.psi, SHORT_RUN_BINS),
-            torsion_histogram(self.md.phi, self.md.psi, SHORT_RUN_BINS))
+            torsion_histogram(self.md.phi, self.md.psi, SHORT_RUN_BINS),
+        )
         valid = sum(flag == "good" for flag in self.verdicts.flags)
         ratio = f"ratio of the rates {rate_ratio(hybrid_rate, md_rate)} (95 %)"
         if hybrid.total == md.total == 0:
             ratio = "no crossing in either"
         return [
-            Fact("Crossings between φ < 0 and φ > 0", f"{hybrid.total:,} hybrid, {md.total:,} MD",
-                 f"in {self.hybrid_seconds:.0f} s and {self.md_seconds:.0f} s of wall clock; "
-                 f"{ratio}"),
-            Fact("Frames with φ > 0, hybrid and MD",
-                 f"{_percent(hybrid.fractions[1])} and {_percent(md.fractions[1])}",
-                 "populations of a filtered run are biased; see below"),
-            Fact("Proposals accepted", f"{accepted:,} of {proposed:,}" if proposed else "none",
-                 f"{_percent(accepted / proposed)}; {accepted / self.hybrid_seconds:.2f} accepted "
-                 "jumps a second" if proposed else "nothing was proposed"),
-            Fact("Generated frames valid", f"{valid:,} of {len(self.verdicts.rows):,}",
-                 "of those validated; the table below says why"),
-            Fact("Cost of one proposal", f"{self.jump_cost_steps:.0f} MD steps",
-                 "network, screening, relaxation and energies, accepted or not"),
-            Fact("Divergence of the two maps", f"{divergence:.3f} nats",
-                 f"Jensen-Shannon, {SHORT_RUN_BINS} × {SHORT_RUN_BINS} bins; 0 equal, 0.693 "
-                 "disjoint. MD of this length is no reference"),
+            Fact(
+                "Crossings between φ < 0 and φ > 0",
+                f"{hybrid.total:,} hybrid, {md.total:,} MD",
+                f"in {self.hybrid_seconds:.0f} s and {self.md_seconds:.0f} s of wall clock; "
+                f"{ratio}",
+            ),
+            Fact(
+                "Frames with φ > 0, hybrid and MD",
+                f"{_percent(hybrid.fractions[1])} and {_percent(md.fractions[1])}",
+                "populations of a filtered run are biased; see below",
+            ),
+            Fact(
+                "Proposals accepted",
+                f"{accepted:,} of {proposed:,}" if proposed else "none",
+                f"{_percent(accepted / proposed)}; {accepted / self.hybrid_seconds:.2f} accepted "
+                "jumps a second"
+                if proposed
+                else "nothing was proposed",
+            ),
+            Fact(
+                "Generated frames valid",
+                f"{valid:,} of {len(self.verdicts.rows):,}",
+                "of those validated; the table below says why",
+            ),
+            Fact(
+                "Cost of one proposal",
+                f"{self.jump_cost_steps:.0f} MD steps",
+                "network, screening, relaxation and energies, accepted or not",
+            ),
+            Fact(
+                "Divergence of the two maps",
+                f"{divergence:.3f} nats",
+                f"Jensen-Shannon, {SHORT_RUN_BINS} × {SHORT_RUN_BINS} bins; 0 equal, 0.693 "
+                "disjoint. MD of this length is no reference",
+            ),
         ]
 
     def pictures(self) -> dict[str, tuple[bytes, str, str]]:
@@ -117,75 +137,109 @@ class Comparison:
                 plots.ramachandran_maps(runs, self.residue),
                 "Two maps of phi and psi side by side, hybrid run and plain MD.",
                 "φ and ψ of every saved frame. Left the hybrid run, right plain MD of the same "
-                "wall-clock time. The dashed line is φ = 0, the ridge that MD seldom crosses."),
+                "wall-clock time. The dashed line is φ = 0, the ridge that MD seldom crosses.",
+            ),
             "phi_series.png": (
                 plots.torsion_series(runs, self.residue),
                 "phi against wall-clock time for both runs.",
                 "φ against wall-clock time. Green ticks at the top: accepted jumps. Grey "
                 "band: the core of the basin φ > 0; a crossing counts when a run goes from one "
-                "core to the other, not when it only touches the ridge between them."),
+                "core to the other, not when it only touches the ridge between them.",
+            ),
             "energies.png": (
-                plots.proposal_energies(self.md_energies, self.raw_energies,
-                                        self.relaxed_energies, self.window),
+                plots.proposal_energies(
+                    self.md_energies, self.raw_energies, self.relaxed_energies, self.window
+                ),
                 "Histograms of the potential energies of MD frames and of proposals.",
                 "Potential energy of proposals after constraints alone (raw) and at the end of "
                 "their relaxation, over the energies of plain MD at the same temperature. "
                 "Proposals above the window after the last relaxation stage are rejected. "
                 "Relaxation removes thermal energy. Proposals below MD, raw or relaxed, are colder "
                 "than the ensemble: the window is one-sided and takes them, and the MD that "
-                "follows warms them."),
+                "follows warms them.",
+            ),
             "outcomes.png": (
                 plots.outcome_bars(self.reasons),
                 "Bars of the number of proposals by outcome.",
-                "Every proposal ends in one of these outcomes; the first test that fails names "
-                "it."),
+                "Every proposal ends in one of these outcomes; the first test that fails names it.",
+            ),
             "relaxation_rmsd.png": (
                 plots.relaxation_rmsd(self.rmsd_nm),
                 "Histogram of the RMSD between raw and relaxed frames.",
                 "How far the validator's relaxation moved the generated frames. Small values mean "
-                "that the model, not the minimiser, placed the atoms."),
+                "that the model, not the minimiser, placed the atoms.",
+            ),
         }
-        return {name: (style.png_bytes(figure), alternative, caption)
-                for name, (figure, alternative, caption) in drawn.items()}
+        return {
+            name: (style.png_bytes(figure), alternative, caption)
+            for name, (figure, alternative, caption) in drawn.items()
+        }
 
     def page(self, pictures: Mapping[str, tuple[bytes, str, str]]) -> str:
         """The HTML page with the pictures of `pictures()` embedded."""
+
         def picture(name: str) -> Picture:
             return Picture(*pictures[name])
 
         sections = [
-            Section("Where the runs went", [picture("ramachandran.png"),
-                                            picture("phi_series.png")]),
-            Section("How good the proposals are", [picture("energies.png"),
-                                                   picture("outcomes.png")]),
-            Section("Validation of generated frames", [Text((self.verdict_note,)),
-                                                       picture("relaxation_rmsd.png"),
-                                                       self.verdicts]),
-            Section("How to read this page", [
-                Text(("The hybrid run alternates short molecular dynamics with jumps proposed by a "
-                      "neural network. Each proposal is screened (bonds, chirality, cis/trans, "
-                      "rings, clashes), its constraints are applied, it is relaxed by a few "
-                      "minimiser steps where the settings say so, and its energy is compared with "
-                      "a window learned from the run's own MD. A rejected proposal leaves the "
-                      "simulation as it was, bit for bit.",)),
-                Text(("The wall clock of the hybrid run holds everything: network, screening, "
-                      "relaxation, rejected proposals, MD and the writing of its files. Both runs "
-                      "used one thread and one System, and took turns of a few seconds, each on "
-                      "its own clock. Training the network is not in it.",),
-                     strong="What is timed."),
-                Text(("The energy window is a filter, not a Metropolis test: the hybrid run's "
-                      "populations are the model's, bent by the window and by the MD that follows "
-                      "each jump. Free energies must not be read off its map. The run shows which "
-                      "states exist and gives starting points for unbiased MD. Plain MD is "
-                      "unbiased but, at this length, far from converged: that it misses a basin "
-                      "does not mean that the basin is empty.",), strong="What is biased."),
-            ]),
+            Section(
+                "Where the runs went", [picture("ramachandran.png"), picture("phi_series.png")]
+            ),
+            Section(
+                "How good the proposals are", [picture("energies.png"), picture("outcomes.png")]
+            ),
+            Section(
+                "Validation of generated frames",
+                [Text((self.verdict_note,)), picture("relaxation_rmsd.png"), self.verdicts],
+            ),
+            Section(
+                "How to read this page",
+                [
+                    Text(
+                        (
+                            "The hybrid run alternates short molecular dynamics with jumps "
+                            "proposed by a neural network. Each proposal is screened (bonds, "
+                            "chirality, cis/trans, rings, clashes), its constraints are applied, "
+                            "it is relaxed by a few minimiser steps where the settings say so, "
+                            "and its energy is compared with a window learned from the run's own "
+                            "MD. A rejected proposal leaves the simulation as it was, bit for bit.",
+                        )
+                    ),
+                    Text(
+                        (
+                            "The wall clock of the hybrid run holds everything: network, "
+                            "screening, relaxation, rejected proposals, MD and the writing of its "
+                            "files. Both runs used one thread and one System, and took turns of a "
+                            "few seconds, each on its own clock. Training the network is not in "
+                            "it.",
+                        ),
+                        strong="What is timed.",
+                    ),
+                    Text(
+                        (
+                            "The energy window is a filter, not a Metropolis test: the hybrid "
+                            "run's populations are the model's, bent by the window and by the MD "
+                            "that follows each jump. Free energies must not be read off its map. "
+                            "The run shows which states exist and gives starting points for "
+                            "unbiased MD. Plain MD is unbiased but, at this length, far from "
+                            "converged: that it misses a basin does not mean that the basin is "
+                            "empty.",
+                        ),
+                        strong="What is biased.",
+                    ),
+                ],
+            ),
             Section("Settings", [_pairs(self.settings)]),
             Section("Versions", [_pairs(self.versions)]),
         ]
-        return render_page(self.title, self.lead, self.facts(), sections,
-                           "Made by atmos-openmm. This file holds everything it shows and loads "
-                           "nothing from the network.")
+        return render_page(
+            self.title,
+            self.lead,
+            self.facts(),
+            sections,
+            "Made by atmos-openmm. This file holds everything it shows and loads "
+            "nothing from the network.",
+        )
 
 
 def write_comparison(folder: str | os.PathLike[str], comparison: Comparison) -> Path:

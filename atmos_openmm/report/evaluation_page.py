@@ -84,9 +84,12 @@ def _facts(evaluation: Evaluation) -> list[Fact]:
     for name, told in counts.items():
         worse, known = told.get("worse than MD", 0), sum(n for v, n in told.items() if v)
         facts.append(
-            Fact(name, f"{known - worse} of {known} metrics",
-                 "no worse than the MD oracle within two combined standard errors")
-        )  # fmt: skip
+            Fact(
+                name,
+                f"{known - worse} of {known} metrics",
+                "no worse than the MD oracle within two combined standard errors",
+            )
+        )
     return facts
 
 
@@ -108,9 +111,7 @@ def _table(result: PanelResult) -> Table:
     lines, flags = [], []
     for metric in result.panel.metrics:
         told = [result.verdict(row, metric) or "-" for row in generators]
-        lines.append(
-            (metric_name(metric), *(cell(row, metric) for row in result.rows), *told)
-        )  # fmt: skip
+        lines.append((metric_name(metric), *(cell(row, metric) for row in result.rows), *told))
         flags.append("bad" if "worse than MD" in told else "")
     return Table(
         (*heads, *verdicts),
@@ -157,20 +158,30 @@ def _drawings(result: PanelResult) -> list[Drawing]:
         chosen = every[: plots.MOST_MAPS]
         if chosen:
             found.append(
-                (key, f"Maps of {names[0]} and {names[1]}, one a row.",
-                 caption + _not_drawn(every, chosen),
-                 partial(plots.point_maps, _styles(result, chosen), _arrays(chosen, key), names))
-            )  # fmt: skip
+                (
+                    key,
+                    f"Maps of {names[0]} and {names[1]}, one a row.",
+                    caption + _not_drawn(every, chosen),
+                    partial(plots.point_maps, _styles(result, chosen), _arrays(chosen, key), names),
+                )
+            )
     every = _having(rows, "contact_share")
     chosen = every[: plots.MOST_MAPS + 1]
     if chosen:
         found.append(
-            ("contacts", "Contact maps, the reference above the diagonal.",
-             "Share of frames in which alpha carbons are nearer than 8 Å; above the diagonal the "
-             "reference, below it the row." + _not_drawn(every, chosen),
-             partial(plots.contact_maps, _styles(result, chosen), _arrays(chosen, "contact_share"),
-                     axes["residues"].tolist()))
-        )  # fmt: skip
+            (
+                "contacts",
+                "Contact maps, the reference above the diagonal.",
+                "Share of frames in which alpha carbons are nearer than 8 Å; above the diagonal "
+                "the reference, below it the row." + _not_drawn(every, chosen),
+                partial(
+                    plots.contact_maps,
+                    _styles(result, chosen),
+                    _arrays(chosen, "contact_share"),
+                    axes["residues"].tolist(),
+                ),
+            )
+        )
     found += _more_drawings(result, rows)
     return found
 
@@ -182,23 +193,38 @@ def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
     touching = every[: plots.MOST_MAPS]
     if touching:
         found.append(
-            ("ligand_contacts", "Maps of contacts between residues and ligand atoms.",
-             "Share of frames in which heavy atoms are nearer than 4.5 Å."
-             + _not_drawn(every, touching),
-             partial(plots.ligand_maps, _styles(result, touching),
-                     _arrays(touching, "ligand_contact_share"),
-                     axes["ligand_residues"].tolist(), axes["ligand_atoms"].tolist()))
-        )  # fmt: skip
+            (
+                "ligand_contacts",
+                "Maps of contacts between residues and ligand atoms.",
+                "Share of frames in which heavy atoms are nearer than 4.5 Å."
+                + _not_drawn(every, touching),
+                partial(
+                    plots.ligand_maps,
+                    _styles(result, touching),
+                    _arrays(touching, "ligand_contact_share"),
+                    axes["ligand_residues"].tolist(),
+                    axes["ligand_atoms"].tolist(),
+                ),
+            )
+        )
     timed = _having(rows, "autocorrelation_backbone")
     if timed:
         found.append(
-            ("decorrelation", "Autocorrelation of backbone torsions against time.",
-             "Mean over phi and psi of the normalised autocorrelation.",
-             partial(plots.time_curves, _styles(result, timed),
-                     [row.arrays["lag_ps"][1:] for row in timed],
-                     [[row.arrays["autocorrelation_backbone"][1:] for row in timed]],
-                     ("Autocorrelation of backbone torsions",), "time (ps)", logarithmic=True))
-        )  # fmt: skip
+            (
+                "decorrelation",
+                "Autocorrelation of backbone torsions against time.",
+                "Mean over phi and psi of the normalised autocorrelation.",
+                partial(
+                    plots.time_curves,
+                    _styles(result, timed),
+                    [row.arrays["lag_ps"][1:] for row in timed],
+                    [[row.arrays["autocorrelation_backbone"][1:] for row in timed]],
+                    ("Autocorrelation of backbone torsions",),
+                    "time (ps)",
+                    logarithmic=True,
+                ),
+            )
+        )
     long = _having(rows, "rollout_frame")
     if long:
         drawn = {
@@ -216,16 +242,27 @@ def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
         )  # fmt: skip
     for key, xlabel, caption in (
         ("energy_kj_per_mol", "potential energy (kJ/mol)", "Energies of the frames as they are."),
-        ("displacement_angstrom", "distance of the ligand's centroid from its native place (Å)",
-         "How far the ligand goes."),
-    ):  # fmt: skip
+        (
+            "displacement_angstrom",
+            "distance of the ligand's centroid from its native place (Å)",
+            "How far the ligand goes.",
+        ),
+    ):
         chosen = _having(rows, key)
         if chosen and np.ptp(chosen[0].arrays[key]) > 0:
             found.append(
-                (key, f"Distributions of the {xlabel}.", caption,
-                 partial(plots.value_histograms, _styles(result, chosen), _arrays(chosen, key),
-                         xlabel))
-            )  # fmt: skip
+                (
+                    key,
+                    f"Distributions of the {xlabel}.",
+                    caption,
+                    partial(
+                        plots.value_histograms,
+                        _styles(result, chosen),
+                        _arrays(chosen, key),
+                        xlabel,
+                    ),
+                )
+            )
     return found
 
 

@@ -66,8 +66,15 @@ def profile_curves(
         ax = figure.subplots()
         places = np.arange(len(labels))
         for curve, profile in zip(curves, values, strict=True):
-            ax.plot(places, profile, color=curve.color, linestyle=curve.dashes, label=curve.name,
-                    zorder=curve.layer, clip_on=False)  # fmt: skip
+            ax.plot(
+                places,
+                profile,
+                color=curve.color,
+                linestyle=curve.dashes,
+                label=curve.name,
+                zorder=curve.layer,
+                clip_on=False,
+            )
         step = max(1, int(np.ceil(len(labels) / 14)))
         ax.set_xticks(places[::step], list(labels)[::step], rotation=35, ha="right")
         ax.set(ylabel=ylabel, xlim=(-0.5, len(labels) - 0.5), ylim=(0, None))
@@ -100,9 +107,12 @@ def point_maps(
         axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
         for ax, curve, share, beyond in zip(axes, curves, shares, outside, strict=True):
             mesh = ax.pcolormesh(
-                *edges, np.ma.masked_equal(share.T, 0), cmap=_map_colors(), norm=norm,
+                *edges,
+                np.ma.masked_equal(share.T, 0),
+                cmap=_map_colors(),
+                norm=norm,
                 rasterized=True,
-            )  # fmt: skip
+            )
             note = f" ({beyond:.0f} % outside)" if beyond >= 0.5 else ""
             ax.set_title(f"{curve.name}{note}", color=curve.color)
             ax.set(xlabel=names[0])
@@ -131,9 +141,13 @@ def contact_maps(
             image[upper] = shares[0]
             image.T[upper] = shares[k]
             drawn = ax.imshow(
-                np.ma.masked_less(np.nan_to_num(image), 0.005), cmap=_map_colors(), vmin=0, vmax=1,
-                origin="upper", interpolation="nearest",
-            )  # fmt: skip
+                np.ma.masked_less(np.nan_to_num(image), 0.005),
+                cmap=_map_colors(),
+                vmin=0,
+                vmax=1,
+                origin="upper",
+                interpolation="nearest",
+            )
             ax.plot([0, count - 1], [0, count - 1], color=style.NEUTRAL_COLOR, linewidth=0.6)
             ax.set_title(curves[k].name, color=curves[k].color)
             step = max(1, int(np.ceil(count / 6)))
@@ -163,9 +177,13 @@ def ligand_maps(
         axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
         for ax, curve, share in zip(axes, curves, shares, strict=True):
             drawn = ax.imshow(
-                np.ma.masked_less(share[touched], 0.005), cmap=_map_colors(), vmin=0, vmax=1,
-                aspect="auto", interpolation="nearest",
-            )  # fmt: skip
+                np.ma.masked_less(share[touched], 0.005),
+                cmap=_map_colors(),
+                vmin=0,
+                vmax=1,
+                aspect="auto",
+                interpolation="nearest",
+            )
             ax.set_title(curve.name, color=curve.color)
             step = max(1, len(atoms) // 6)
             ax.set_xticks(range(0, len(atoms), step), list(atoms)[::step], rotation=60)
@@ -192,9 +210,16 @@ def time_curves(
         axes = figure.subplots(rows, int(np.ceil(len(names) / rows)), squeeze=False).ravel()
         for ax, name, quantity in zip(axes, names, values, strict=False):
             for curve, x, y in zip(curves, times, quantity, strict=True):
-                ax.plot(x, y, color=curve.color, linestyle=curve.dashes, label=curve.name,
-                        marker="o" if len(x) < 20 else None, markersize=3,
-                        zorder=curve.layer)  # fmt: skip
+                ax.plot(
+                    x,
+                    y,
+                    color=curve.color,
+                    linestyle=curve.dashes,
+                    label=curve.name,
+                    marker="o" if len(x) < 20 else None,
+                    markersize=3,
+                    zorder=curve.layer,
+                )
             ax.set(title=name, xlabel=xlabel)
             if logarithmic:
                 ax.set_xscale("log")
@@ -219,9 +244,15 @@ def value_histograms(
             inside = np.histogram(sample[np.isfinite(sample)], edges)[0]
             beyond = len(sample) - int(inside.sum())
             note = f" ({beyond:,} of {len(sample):,} outside)" if beyond else ""
-            ax.stairs(100 * inside / len(sample), edges, color=curve.color,
-                      linestyle=curve.dashes, linewidth=1.5, label=curve.name + note,
-                      zorder=curve.layer)  # fmt: skip
+            ax.stairs(
+                100 * inside / len(sample),
+                edges,
+                color=curve.color,
+                linestyle=curve.dashes,
+                linewidth=1.5,
+                label=curve.name + note,
+                zorder=curve.layer,
+            )
         ax.set(xlabel=xlabel, ylabel="share (%)")
         ax.grid(True, axis="y")
         _legend(figure, ax)

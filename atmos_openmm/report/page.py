@@ -133,12 +133,18 @@ footer { margin-top: 3rem; padding-top: .9rem; border-top: 1px solid var(--line)
 """
 
 
-def render_page(title: str, lead: str, facts: Sequence[Fact], sections: Sequence[Section],
-                footer: str = "") -> str:
+def render_page(
+    title: str, lead: str, facts: Sequence[Fact], sections: Sequence[Section], footer: str = ""
+) -> str:
     """The page as text; write it with encoding UTF-8."""
     return _PAGE.substitute(
-        title=escape(title), lead=escape(lead), style=_STYLE, footer=escape(footer),
-        facts=_facts(facts), sections="\n".join(_section(section) for section in sections))
+        title=escape(title),
+        lead=escape(lead),
+        style=_STYLE,
+        footer=escape(footer),
+        facts=_facts(facts),
+        sections="\n".join(_section(section) for section in sections),
+    )
 
 
 def _facts(facts: Sequence[Fact]) -> str:
@@ -147,7 +153,9 @@ def _facts(facts: Sequence[Fact]) -> str:
     items = "\n".join(
         f'<li><span class="name">{escape(fact.name)}</span>'
         f'<span class="value">{escape(fact.value)}</span>'
-        f'<span class="note">{escape(fact.note)}</span></li>' for fact in facts)
+        f'<span class="note">{escape(fact.note)}</span></li>'
+        for fact in facts
+    )
     return f'<ul class="facts">\n{items}\n</ul>'
 
 
@@ -160,14 +168,18 @@ def _part(part: Text | Picture | Table) -> str:
     if isinstance(part, Text):
         texts = [escape(paragraph) for paragraph in part.paragraphs]
         if part.strong:
-            texts = [f"<strong>{escape(part.strong)}</strong> {texts[0] if texts else ''}",
-                     *texts[1:]]
+            texts = [
+                f"<strong>{escape(part.strong)}</strong> {texts[0] if texts else ''}",
+                *texts[1:],
+            ]
         return "\n".join(f"<p>{text}</p>" for text in texts)
     if isinstance(part, Picture):
         data = base64.b64encode(part.png).decode("ascii")
         caption = f"<figcaption>{escape(part.caption)}</figcaption>" if part.caption else ""
-        return (f'<figure><img src="data:image/png;base64,{data}" '
-                f'alt="{escape(part.alternative)}">{caption}</figure>')
+        return (
+            f'<figure><img src="data:image/png;base64,{data}" '
+            f'alt="{escape(part.alternative)}">{caption}</figure>'
+        )
     return _table(part)
 
 
@@ -185,13 +197,19 @@ def _table(table: Table) -> str:
     rows = []
     for row, flag in zip(table.rows, flags, strict=True):
         if len(row) != len(table.columns):
-            raise ValueError(f"a table row has {len(row)} cells, its columns are "
-                             f"{len(table.columns)}: {row!r}")
-        rows.append("<tr>" + "".join(cell("td", k, text, flag if k == 0 else "")
-                                     for k, text in enumerate(row)) + "</tr>")
+            raise ValueError(
+                f"a table row has {len(row)} cells, its columns are {len(table.columns)}: {row!r}"
+            )
+        rows.append(
+            "<tr>"
+            + "".join(cell("td", k, text, flag if k == 0 else "") for k, text in enumerate(row))
+            + "</tr>"
+        )
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     # A box that scrolls can be reached by keyboard.
     box = 'class="box tall" tabindex="0"' if table.tall else 'class="box"'
     body = "\n".join(rows)
-    return (f"<div {box}><table>{caption}<thead><tr>{head}</tr></thead>\n"
-            f"<tbody>{body}</tbody></table></div>")
+    return (
+        f"<div {box}><table>{caption}<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -51,6 +51,7 @@ def _degree_axis(axis: Any) -> None:
 
 def _ticks() -> Any:
     from matplotlib.ticker import FixedLocator
+
     return FixedLocator([-180, -90, 0, 90, 180])
 
 
@@ -59,6 +60,7 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
     with style.plot_style() as figures:
         from matplotlib.colors import LogNorm
         from matplotlib.ticker import LogLocator, NullLocator
+
         edges = np.linspace(-180, 180, RAMACHANDRAN_BINS + 1)
         shares = []
         for run in runs:
@@ -69,11 +71,22 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.42 * style.WIDTH_INCHES + 0.35))
         axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
         for ax, run, share in zip(axes, runs, shares, strict=True):
-            mesh = ax.pcolormesh(edges, edges, np.ma.masked_equal(share.T, 0), cmap=_map_colors(),
-                                 norm=LogNorm(low, max(high, low * 1.01)), rasterized=True)
+            mesh = ax.pcolormesh(
+                edges,
+                edges,
+                np.ma.masked_equal(share.T, 0),
+                cmap=_map_colors(),
+                norm=LogNorm(low, max(high, low * 1.01)),
+                rasterized=True,
+            )
             ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
-            ax.set(title=f"{run.name}: {len(run.phi):,} frames", xlabel=f"φ {residue}".strip(),
-                   xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
+            ax.set(
+                title=f"{run.name}: {len(run.phi):,} frames",
+                xlabel=f"φ {residue}".strip(),
+                xlim=(-180, 180),
+                ylim=(-180, 180),
+                aspect="equal",
+            )
             ax.grid(True)
             _degree_axis(ax.xaxis)
             _degree_axis(ax.yaxis)
@@ -91,6 +104,7 @@ def _map_colors() -> Any:
     """Viridis from green to dark: its yellow end is lost on white paper."""
     import matplotlib
     from matplotlib.colors import ListedColormap
+
     return ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.14, 1, 256)))
 
 
@@ -101,11 +115,25 @@ def torsion_series(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
         axes = figure.subplots(len(runs), 1, sharex=True, squeeze=False)[:, 0]
         for ax, run in zip(axes, runs, strict=True):
             ax.axhspan(30, 100, color=style.GRID_COLOR, alpha=0.6, linewidth=0)
-            ax.plot(run.wall_seconds, np.degrees(run.phi), linestyle="none", marker=".",
-                    markersize=2.2, color=run.color, markeredgewidth=0)
+            ax.plot(
+                run.wall_seconds,
+                np.degrees(run.phi),
+                linestyle="none",
+                marker=".",
+                markersize=2.2,
+                color=run.color,
+                markeredgewidth=0,
+            )
             if run.jump_seconds is not None and len(run.jump_seconds):
-                ax.plot(run.jump_seconds, np.full(len(run.jump_seconds), 199.0), marker="|",
-                        linestyle="none", color=style.ACCEPTED_COLOR, markersize=5, alpha=0.6)
+                ax.plot(
+                    run.jump_seconds,
+                    np.full(len(run.jump_seconds), 199.0),
+                    marker="|",
+                    linestyle="none",
+                    color=style.ACCEPTED_COLOR,
+                    markersize=5,
+                    alpha=0.6,
+                )
             ax.set(title=run.name, ylabel=f"φ {residue}".strip(), ylim=(-180, 216))
             ax.grid(True, axis="y")
             _degree_axis(ax.yaxis)
@@ -114,8 +142,9 @@ def torsion_series(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
     return figure
 
 
-def proposal_energies(md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any],
-                      window: float | None) -> Figure:
+def proposal_energies(
+    md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any], window: float | None
+) -> Figure:
     """Energies of proposals before and after relaxation over those of MD, in kJ/mol.
 
     Parameters
@@ -156,23 +185,50 @@ def proposal_energies(md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any]
             return f"{name} ({len(values):,}{note})"
 
         if md.size:
-            ax.stairs(shares(md), edges, fill=True, color=style.MD_COLOR, alpha=0.35, linewidth=0,
-                      label=label("MD frames", md))
+            ax.stairs(
+                shares(md),
+                edges,
+                fill=True,
+                color=style.MD_COLOR,
+                alpha=0.35,
+                linewidth=0,
+                label=label("MD frames", md),
+            )
         if raw.size:
-            ax.stairs(shares(raw), edges, color=style.INK_COLOR, linewidth=1.2,
-                      linestyle=(0, (3, 1.5)), label=label("proposals, raw", raw), zorder=3)
+            ax.stairs(
+                shares(raw),
+                edges,
+                color=style.INK_COLOR,
+                linewidth=1.2,
+                linestyle=(0, (3, 1.5)),
+                label=label("proposals, raw", raw),
+                zorder=3,
+            )
         if relaxed.size:
-            ax.stairs(shares(relaxed), edges, color=style.RELAXED_COLOR, linewidth=1.8,
-                      label=label("proposals, relaxed", relaxed))
+            ax.stairs(
+                shares(relaxed),
+                edges,
+                color=style.RELAXED_COLOR,
+                linewidth=1.8,
+                label=label("proposals, relaxed", relaxed),
+            )
         if window is not None:
             ax.axvline(window, color=style.ACCEPTED_COLOR, linewidth=1.4)
-            ax.annotate("edge of the window", (window, 1), xycoords=("data", "axes fraction"),
-                        xytext=(4, -4), textcoords="offset points", va="top", fontsize=8.5,
-                        color=style.ACCEPTED_COLOR)
+            ax.annotate(
+                "edge of the window",
+                (window, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, -4),
+                textcoords="offset points",
+                va="top",
+                fontsize=8.5,
+                color=style.ACCEPTED_COLOR,
+            )
         ax.set(xlabel="potential energy (kJ/mol)", ylabel="share (%)", xlim=(bottom, top))
         ax.grid(True, axis="y")
-        ax.legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=3, borderaxespad=0,
-                  handlelength=1.6)
+        ax.legend(
+            loc="upper left", bbox_to_anchor=(0, 1.16), ncols=3, borderaxespad=0, handlelength=1.6
+        )
     return figure
 
 
@@ -182,8 +238,10 @@ def outcome_bars(counts: Mapping[str, int]) -> Figure:
         total = sum(counts.values())
         if total == 0:
             return _empty(figures, "Nothing was proposed.")
-        rejected = sorted(((name, n) for name, n in counts.items() if name != "accepted" and n),
-                          key=lambda item: -item[1])
+        rejected = sorted(
+            ((name, n) for name, n in counts.items() if name != "accepted" and n),
+            key=lambda item: -item[1],
+        )
         rows = [("accepted", counts.get("accepted", 0)), *rejected]
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.32 * len(rows) + 0.75))
         ax = figure.subplots()
@@ -192,8 +250,14 @@ def outcome_bars(counts: Mapping[str, int]) -> Figure:
         colors = [style.ACCEPTED_COLOR] + [style.REJECTED_COLOR] * len(rejected)
         ax.barh(names, numbers, color=colors, height=0.62)
         for row, n in enumerate(numbers):
-            ax.annotate(f"{n:,} ({100 * n / total:.1f} %)", (n, row), xytext=(5, 0),
-                        textcoords="offset points", va="center", fontsize=8.5)
+            ax.annotate(
+                f"{n:,} ({100 * n / total:.1f} %)",
+                (n, row),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
         ax.invert_yaxis()
         ax.set(xlabel=f"proposals (of {total:,})", xlim=(0, 1.18 * max(numbers)))
         ax.tick_params(axis="y", length=0)
@@ -215,8 +279,12 @@ def relaxation_rmsd(rmsd_nm: NDArray[Any]) -> Figure:
         ax.hist(values, edges, color=style.RELAXED_COLOR, alpha=0.85)
         median = float(np.median(values))
         ax.axvline(median, color=style.INK_COLOR, linewidth=1.2, linestyle=(0, (4, 3)))
-        ax.set(xlabel="RMSD raw to relaxed (nm), all atoms", ylabel="frames", xlim=(0, edges[-1]),
-               title=f"median {median:.4f} nm")
+        ax.set(
+            xlabel="RMSD raw to relaxed (nm), all atoms",
+            ylabel="frames",
+            xlim=(0, edges[-1]),
+            title=f"median {median:.4f} nm",
+        )
         ax.grid(True, axis="y")
     return figure
 

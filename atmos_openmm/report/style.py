@@ -41,8 +41,9 @@ def plot_style() -> Iterator[Any]:
         import matplotlib
         import matplotlib.figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib, which was not found; install it with "
-                          "'pip install matplotlib'") from error
+        raise ImportError(
+            "plots need matplotlib, which was not found; install it with 'pip install matplotlib'"
+        ) from error
     settings: dict[Any, Any] = {
         "figure.dpi": DPI,
         "figure.facecolor": "white",
@@ -81,6 +82,7 @@ def plot_style() -> Iterator[Any]:
 def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG file's bytes."""
     import io
+
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -63,8 +63,9 @@ def backbone_quads(topology: Topology) -> list[dict[str, tuple[int, int, int, in
         n, ca, c = here["N"], here["CA"], here["C"]
         # Bonded neighbours along the chain: a gap or a chain's end has none.
         before = index[k - 1] if k > 0 and index[k - 1].get("C") in neighbours[n] else None
-        after = index[k + 1] if k + 1 < len(index) and index[k + 1].get("N") in neighbours[c] \
-            else None
+        after = (
+            index[k + 1] if k + 1 < len(index) and index[k + 1].get("N") in neighbours[c] else None
+        )
         quad: dict[str, tuple[int, int, int, int] | None] = dict.fromkeys(("phi", "psi", "omega"))
         if before is not None:
             quad["phi"] = (before["C"], n, ca, c)

@@ -28,8 +28,9 @@ class BuiltResidue:
         self.fit = fit
         number = {a: k for k, a in enumerate(fit.atoms)}
         self.partner_atoms = [there for _, there in graph.partners]
-        partners = tuple((number[here], graph.partner_elements[there])
-                         for here, there in graph.partners)  # fmt: skip
+        partners = tuple(
+            (number[here], graph.partner_elements[there]) for here, there in graph.partners
+        )
         self.arguments = (fit.skeleton, fit.hydrogens, fit.charges, partners, fit.outer)
         self.chemistry = self._build(frozenset())
         # -1 stands for a hydrogen that the Topology does not have.

@@ -213,8 +213,10 @@ def _double_bonds(mol: Any) -> list[tuple[int, int, int, int, bool]]:
             continue
         bond = mol.GetBondWithIdx(info.centeredOn)
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-        sides = [[n.GetIdx() for n in mol.GetAtomWithIdx(k).GetNeighbors() if n.GetIdx() != other]
-                 for k, other in ((i, j), (j, i))]  # fmt: skip
+        sides = [
+            [n.GetIdx() for n in mol.GetAtomWithIdx(k).GetNeighbors() if n.GetIdx() != other]
+            for k, other in ((i, j), (j, i))
+        ]
         if bond.IsInRing() or not all(sides):
             continue
         told = info.specified == Chem.StereoSpecified.Specified
@@ -231,8 +233,9 @@ def _resonant_ends(mol: Any) -> list[list[int]]:
     for atom in mol.GetAtoms():
         if atom.GetAtomicNum() != 15:
             continue
-        ends = [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 8
-                and n.GetDegree() == 1]  # fmt: skip
+        ends = [
+            n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 8 and n.GetDegree() == 1
+        ]
         if len(ends) > 1:
             groups.append(ends)
     return groups
@@ -298,8 +301,12 @@ def build_chemistry(
         mol, includeUnassigned=True, includeCIP=False, useLegacyImplementation=False
     )
     resonant = _resonant_ends(mol)
-    found = [(i, code) for i, code in found if mol.GetAtomWithIdx(i).GetAtomicNum() != 15
-             or not any(mol.GetBondBetweenAtoms(i, g[0]) for g in resonant)]  # fmt: skip
+    found = [
+        (i, code)
+        for i, code in found
+        if mol.GetAtomWithIdx(i).GetAtomicNum() != 15
+        or not any(mol.GetBondBetweenAtoms(i, g[0]) for g in resonant)
+    ]
     undefined = tuple(sorted(i for i, code in found if i in heavy and code == "?"))
     positions = _embed(mol)
     quartets = _double_bonds(mol)

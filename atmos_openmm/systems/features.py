@@ -196,8 +196,11 @@ def features_from_topology(
         if not np.isfinite(coordinates).all():
             bad = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
             atoms_there = list(topology.atoms())
-            named = ", ".join(f"{i} ({atoms_there[i].name} of {atoms_there[i].residue.name} "
-                              f"{atoms_there[i].residue.id})" for i in bad[:10])  # fmt: skip
+            named = ", ".join(
+                f"{i} ({atoms_there[i].name} of {atoms_there[i].residue.name} "
+                f"{atoms_there[i].residue.id})"
+                for i in bad[:10]
+            )
             raise FeatureError(
                 f"positions hold values that are not finite, at {len(bad)} atoms: {named}"
                 f"{', ...' if len(bad) > 10 else ''}. Give another frame."
@@ -245,8 +248,9 @@ def _assemble(
     residues: list[BuiltResidue], with_hydrogens: bool, whole_caps: bool
 ) -> MoleculeFeatures:
     """Put the residues' pieces together in Topology order."""
-    whole = [(t := r.fit.template) is not None and (whole_caps or t.is_amino_acid)
-             for r in residues]  # fmt: skip
+    whole = [
+        (t := r.fit.template) is not None and (whole_caps or t.is_amino_acid) for r in residues
+    ]
     model = sorted(
         i
         for r in residues

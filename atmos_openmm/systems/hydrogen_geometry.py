@@ -22,22 +22,40 @@ METHYLENE_HALF_ANGLE = math.radians(54.0)
 """Half of H-C-H in a methylene: its C-C-C is wider than tetrahedral, its H-C-H 108 degrees."""
 
 _LENGTHS_NM = {
-    (6, "tetrahedral"): 0.1090, (6, "planar"): 0.1080, (6, "linear"): 0.1056, 7: 0.1010,
-    8: 0.0960, 16: 0.1336, 15: 0.1400, 14: 0.1480, 5: 0.1190, 34: 0.1460,
-}  # fmt: skip
+    (6, "tetrahedral"): 0.1090,
+    (6, "planar"): 0.1080,
+    (6, "linear"): 0.1056,
+    7: 0.1010,
+    8: 0.0960,
+    16: 0.1336,
+    15: 0.1400,
+    14: 0.1480,
+    5: 0.1190,
+    34: 0.1460,
+}
 
 # X-A-H of a hydrogen on an atom with one heavy neighbour, degrees: A's element and shape.
 _BENDS = {
-    (8, "bent"): 108.5, (8, "conjugated"): 113.0, (16, "bent"): 96.0, (16, "conjugated"): 96.0,
-    (34, "bent"): 94.0, (34, "conjugated"): 94.0,
-}  # fmt: skip
+    (8, "bent"): 108.5,
+    (8, "conjugated"): 113.0,
+    (16, "bent"): 96.0,
+    (16, "conjugated"): 96.0,
+    (34, "bent"): 94.0,
+    (34, "conjugated"): 94.0,
+}
 
 # Half of the smallest well distance (nm) and depth (kJ/mol).
 _CONTACTS = {
-    6: (0.1908, 0.360), 7: (0.1824, 0.711), 8: (0.1661, 0.879), 9: (0.1750, 0.255),
-    15: (0.2100, 0.837), 16: (0.2000, 1.046), 17: (0.1948, 1.109), 35: (0.2220, 1.339),
+    6: (0.1908, 0.360),
+    7: (0.1824, 0.711),
+    8: (0.1661, 0.879),
+    9: (0.1750, 0.255),
+    15: (0.2100, 0.837),
+    16: (0.2000, 1.046),
+    17: (0.1948, 1.109),
+    35: (0.2220, 1.339),
     53: (0.2350, 1.674),
-}  # fmt: skip
+}
 _CONTACT_HYDROGEN = (0.1450, 0.0657)
 _CONTACT_POLAR_HYDROGEN = (0.0600, 0.0657)
 _CONTACT_OTHER = (0.2000, 0.400)

@@ -145,16 +145,15 @@ def plan_hydrogens(features: MoleculeFeatures, system: Any = None) -> HydrogenPl
         neighbours=np.array(
             [(group.neighbours + [group.parent] * 3)[:3] for group in groups], np.int64
         ),
-        neighbour_count=np.array(
-            [min(len(group.neighbours), 3) for group in groups], np.int64
-        ),
+        neighbour_count=np.array([min(len(group.neighbours), 3) for group in groups], np.int64),
         reference=np.array([group.reference for group in groups], np.int64),
         kind=np.array([KINDS.index(group.kind) for group in groups], np.int64),
         free=np.array(free, np.int64),
         free_motion=np.array([FREE_KINDS.index(groups[g].kind) for g in free], np.int64),
         free_bond=np.array(
             [
-                (groups[g].neighbours[0], groups[g].parent) if groups[g].kind == "rotor"
+                (groups[g].neighbours[0], groups[g].parent)
+                if groups[g].kind == "rotor"
                 else (-1, -1)
                 for g in free
             ],
@@ -165,7 +164,7 @@ def plan_hydrogens(features: MoleculeFeatures, system: Any = None) -> HydrogenPl
         radius_nm=contacts[:, 0],
         depth_kj_per_mol=contacts[:, 1],
         charge=contacts[:, 2],
-    )  # fmt: skip
+    )
 
 
 def bonded_hydrogens(topology: Any, atoms: Iterable[int]) -> list[int]:

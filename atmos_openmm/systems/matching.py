@@ -197,8 +197,13 @@ def _valence_faults(
             q for q, n in zip(charges, template.names, strict=True) if n in ("NE", "NH1", "NH2")
         )
     ):
-        faults.append(("NH1, NH2", sum(len(graph.hydrogens[atoms[template.names.index(n)]])
-                                       for n in ("NH1", "NH2")), 4))  # fmt: skip
+        faults.append(
+            (
+                "NH1, NH2",
+                sum(len(graph.hydrogens[atoms[template.names.index(n)]]) for n in ("NH1", "NH2")),
+                4,
+            )
+        )
     return charges, faults
 
 

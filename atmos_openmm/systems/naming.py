@@ -90,9 +90,7 @@ def planar_groups(
         for names in _PLANAR.get(residue.name, []):
             if all(name in index for name in names):
                 a, b, c, one, two = (index[name] for name in names)
-                groups.append(
-                    ((a, b, c), _branch(neighbours, one, c), _branch(neighbours, two, c))
-                )
+                groups.append(((a, b, c), _branch(neighbours, one, c), _branch(neighbours, two, c)))
     return groups
 
 

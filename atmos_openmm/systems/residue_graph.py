@@ -101,9 +101,15 @@ def residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
                 f"residue {residue.name} {residue.id} has hydrogens only; it cannot be modelled."
             )
         graphs[residue.index] = ResidueGraph(
-            residue, heavy, names, {a.index: a.element.atomic_number for a in inside},
-            {i: [] for i in heavy}, {}, [], {},
-        )  # fmt: skip
+            residue,
+            heavy,
+            names,
+            {a.index: a.element.atomic_number for a in inside},
+            {i: [] for i in heavy},
+            {},
+            [],
+            {},
+        )
     seen: set[tuple[int, int]] = set()
     owners: dict[int, int] = {}
     for bond in topology.bonds():

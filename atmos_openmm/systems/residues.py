@@ -193,6 +193,9 @@ def default_charge(residue_name: str, atom_name: str, has_partner: bool) -> int:
     if name in DOUBLE_NAMES and atom_name == "ND1":
         return 1
     charges = {
-        ("ASP", "OD2"): -1, ("GLU", "OE2"): -1, ("LYS", "NZ"): 1, ("ARG", "NH2"): 1,
-    }  # fmt: skip
+        ("ASP", "OD2"): -1,
+        ("GLU", "OE2"): -1,
+        ("LYS", "NZ"): 1,
+        ("ARG", "NH2"): 1,
+    }
     return charges.get((canonical, atom_name), 0)

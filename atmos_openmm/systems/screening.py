@@ -148,9 +148,7 @@ class ScreenSpec:
     @cached_property
     def _bonds_apart(self) -> tuple[npt.NDArray[np.bool_], ...]:
         """For each ring, which bonds share no atom with it: [M] of bool."""
-        return tuple(
-            np.asarray(~np.isin(self.bonds, ring).any(axis=1)) for ring in self.rings
-        )
+        return tuple(np.asarray(~np.isin(self.bonds, ring).any(axis=1)) for ring in self.rings)
 
 
 @dataclass(frozen=True)
@@ -205,9 +203,7 @@ class ScreenVerdict:
                 f"{angle:.0f} degrees{more}"
             )
         if self.reason == "rings":
-            return (
-                f"bond {labels[-2]} - {labels[-1]} passes through the ring of {labels[0]}{more}"
-            )
+            return f"bond {labels[-2]} - {labels[-1]} passes through the ring of {labels[0]}{more}"
         if self.reason == "clash":
             return (
                 f"{labels[0]} and {labels[1]} are {self.value:.4f} nm apart, at least "
@@ -516,9 +512,12 @@ def _check_bonds(spec: ScreenSpec, frame: FloatArray) -> ScreenVerdict:
         return ACCEPTED
     count = int((excess > spec.bond_tolerance_nm).sum())
     return ScreenVerdict(
-        "bonds", tuple(spec.bonds[k].tolist()), float(lengths[k]),
-        float(spec.bond_lengths_nm[k]), count,
-    )  # fmt: skip
+        "bonds",
+        tuple(spec.bonds[k].tolist()),
+        float(lengths[k]),
+        float(spec.bond_lengths_nm[k]),
+        count,
+    )
 
 
 def _check_chirality(spec: ScreenSpec, frame: FloatArray) -> ScreenVerdict:
@@ -545,10 +544,12 @@ def _check_cis_trans(spec: ScreenSpec, frame: FloatArray, before: FloatArray) ->
         return ACCEPTED
     torsion = spec.cis_trans[changed[:1]]
     return ScreenVerdict(
-        "cis_trans", tuple(torsion[0].tolist()),
+        "cis_trans",
+        tuple(torsion[0].tolist()),
         float(geometry.torsion_angles(frame, torsion)[0, 0]),
-        float(geometry.torsion_angles(before, torsion)[0, 0]), len(changed),
-    )  # fmt: skip
+        float(geometry.torsion_angles(before, torsion)[0, 0]),
+        len(changed),
+    )
 
 
 def _check_rings(spec: ScreenSpec, frame: FloatArray) -> ScreenVerdict:

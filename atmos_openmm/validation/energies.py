@@ -173,9 +173,7 @@ class EnergyDecomposer:
         eps = float(np.finfo(np.float32).eps)
         return 4 * max(1, len(energies)) * eps * (magnitude + per_particle)
 
-    def decompose(
-        self, positions: Any, box_nm: np.ndarray | None = None
-    ) -> EnergyDecomposition:
+    def decompose(self, positions: Any, box_nm: np.ndarray | None = None) -> EnergyDecomposition:
         """Split the energy of one frame.
 
         Parameters

@@ -52,9 +52,7 @@ def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:
     LargestForce
     """
     state = context.getState(forces=True)
-    forces = state.getForces(asNumpy=True).value_in_unit(
-        unit.kilojoule_per_mole / unit.nanometer
-    )
+    forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
     magnitude = np.sqrt(np.einsum("pd,pd->p", forces, forces))
     magnitude[~np.isfinite(magnitude)] = np.inf
     magnitude = np.where(movable, magnitude, -1.0)

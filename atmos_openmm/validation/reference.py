@@ -313,9 +313,7 @@ def _read_csv(path: Path) -> np.ndarray:
     heading = [name.strip().lstrip("#").strip().strip('"') for name in rows[0]]
     column = next((heading.index(name) for name in _COLUMNS if name in heading), None)
     if column is None:
-        raise ValueError(
-            f"{path} has the columns {heading}; one of {list(_COLUMNS)} was expected"
-        )
+        raise ValueError(f"{path} has the columns {heading}; one of {list(_COLUMNS)} was expected")
     try:
         return np.array([float(row[column]) for row in rows[1:] if row], dtype=np.float64)
     except (ValueError, IndexError) as error:

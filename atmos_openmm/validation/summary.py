@@ -201,8 +201,7 @@ class ValidationReport:
                 for (verdict, reason), count in sorted(self.reasons.items())
             },
             "fraction_valid": valid / max(1, self.num_frames),
-            "fraction_valid_or_relaxed": (valid + self.verdicts[RELAXED])
-            / max(1, self.num_frames),
+            "fraction_valid_or_relaxed": (valid + self.verdicts[RELAXED]) / max(1, self.num_frames),
             "fraction_in_window": self._num_in_window / max(1, self.num_frames),
             "frames_with": {name.removeprefix("with "): n for name, n in self._counts.items()},
             "energy_kj_per_mol": {

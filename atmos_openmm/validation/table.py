@@ -57,9 +57,7 @@ def _energies(report: ValidationReport, summary: dict[str, Any]) -> list[str]:
     if reference is not None:
         energies = sorted(reference.energies_kj_per_mol)
         middle = energies[len(energies) // 2]
-        rows.append(
-            ["reference", _number(middle), _number(energies[0]), _number(energies[-1])]
-        )
+        rows.append(["reference", _number(middle), _number(energies[0]), _number(energies[-1])])
     return _columns(rows)
 
 

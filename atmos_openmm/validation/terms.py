@@ -32,9 +32,7 @@ CONSTRAINT_SIGMA_NM = 0.003
 
 def thermal_energy(temperature_K: float) -> float:
     """The thermal energy kT (kJ/mol)."""
-    gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(
-        unit.kilojoule_per_mole / unit.kelvin
-    )
+    gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
     return float(gas_constant) * temperature_K
 
 

@@ -75,9 +75,7 @@ def omega_torsions(topology: Any) -> OmegaTorsions:
             continue
         rows.append((before.index, c.index, n.index, after.index))
         chain = c.residue.chain.id.strip() or str(c.residue.chain.index + 1)
-        labels.append(
-            f"{chain}/{c.residue.name}{c.residue.id}-{n.residue.name}{n.residue.id}"
-        )
+        labels.append(f"{chain}/{c.residue.name}{c.residue.id}-{n.residue.name}{n.residue.id}")
         tertiary.append(len(carbons(n, c)) > 1)
     return OmegaTorsions(
         np.array(rows, dtype=np.int64).reshape(-1, 4), tuple(labels), np.array(tertiary, dtype=bool)
