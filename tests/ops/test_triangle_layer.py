@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+import triangle_layer
 from triangle_layer import (
     make,
     pairs_with,
@@ -294,7 +295,13 @@ def test_narrower_instruction_sets_agree(name):
     if library_info()["cpu_instruction_set"] == "generic":
         pytest.skip("this machine or build has the generic code alone")
     done = subprocess.run(
-        [sys.executable, "-c", NARROW_SETS, str(library_path()), os.path.dirname(__file__)],
+        [
+            sys.executable,
+            "-c",
+            NARROW_SETS,
+            str(library_path()),
+            os.path.dirname(triangle_layer.__file__),
+        ],
         env={**os.environ, "ATMOS_CPU_INSTRUCTION_SET": name},
         capture_output=True,
         text=True,

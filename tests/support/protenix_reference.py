@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 VERSION = "2.0.0"
-DEFAULT_FOLDER = Path(__file__).resolve().parents[1] / "build" / "protenix_reference"
+DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "build" / "protenix_reference"
 
 Module = TypeVar("Module", bound=nn.Module)
 

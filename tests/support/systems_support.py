@@ -12,7 +12,7 @@ import openmm.unit as unit
 from atmos_openmm.systems.peptides import build_peptide
 
 SHARED = Path(
-    os.environ.get("ATMOS_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    os.environ.get("ATMOS_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
 )
 """Real structures, where they are there."""
 

@@ -14,7 +14,7 @@ from atmos_openmm.data.fluctuations import gyration_radius, rmsf
 from atmos_openmm.systems.peptides import build_peptide
 
 SHARED = Path(
-    os.environ.get("ATMOS_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    os.environ.get("ATMOS_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
 )
 MDCATH_TEMPERATURES = (320, 450)
 MDCATH_REPLICAS = (0, 1)

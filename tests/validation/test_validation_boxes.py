@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
+import validation_cases as cases
 from openmm import app, unit
 
 from atmos_openmm.validation import EnergyValidator
 from atmos_openmm.validation.boxes import close_pairs, make_whole, reduced_box, spanning_tree
-
-_spec = importlib.util.spec_from_file_location(
-    "validation_cases", Path(__file__).with_name("validation_cases.py")
-)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 CUBE = np.diag([2.0, 2.0, 2.0])
 #: A rhombic dodecahedron, and a skewed box.

@@ -375,7 +375,7 @@ def test_a_real_file_passes():
     assert report.usable and report.faults == () and len(report.samples) == 1
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -18,7 +18,7 @@ from atmos_openmm.cli import main
 from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.model.export import load_model
 
-PAGE = Path(__file__).parents[1] / "docs" / "adapting.md"
+PAGE = Path(__file__).parents[2] / "docs" / "adapting.md"
 SHORTER = {
     "--copies 4 --length-ps 500": "--copies 2 --length-ps 44 --burn-in-ps 1",
     # A tiny network in the place of the bundled one, which takes a minute for this.

@@ -15,7 +15,7 @@ from atmos_openmm.data.layout import TrajectoryFile
 from atmos_openmm.systems.naming import fix_names, prochiral_groups
 from atmos_openmm.systems.peptides import alpha_handedness, build_peptide
 
-SHARED = Path(__file__).parents[1] / ".." / "shared" / "data" / "md"
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data" / "md"
 
 
 @pytest.fixture

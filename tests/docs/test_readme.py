@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/using-in-a-script.md", "docs/molecules.md", "docs/training.md")
 INSTALLATION = ("pip install . && atmos-openmm demo", 'pip install ".[test]" && pytest')
 SHORTER = {

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import openmm
 import pytest
+import validation_cases as cases
 
 from atmos_openmm.validation import EnergyValidator, TrajectoryMismatchError
 from atmos_openmm.validation.frames import CHUNK_FRAMES, open_frames
 
 mdtraj = pytest.importorskip("mdtraj")
-
-_spec = importlib.util.spec_from_file_location(
-    "validation_cases", Path(__file__).with_name("validation_cases.py")
-)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 
 @pytest.fixture(scope="module")

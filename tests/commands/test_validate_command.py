@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,19 +11,14 @@ from pathlib import Path
 import numpy as np
 import openmm
 import pytest
+import validation_cases as cases
 from openmm import app
 
 from atmos_openmm import cli
 
 mdtraj = pytest.importorskip("mdtraj")
 
-_spec = importlib.util.spec_from_file_location(
-    "validation_cases", Path(__file__).with_name("validation_cases.py")
-)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")

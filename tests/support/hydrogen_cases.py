@@ -16,7 +16,7 @@ from atmos_openmm.systems.hydrogens import KINDS, HydrogenPlan, plan_hydrogens
 from atmos_openmm.systems.peptides import build_peptide
 
 SHARED = Path(
-    os.environ.get("ATMOS_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+    os.environ.get("ATMOS_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
 )
 
 PEPTIDES = (

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+import triangle_layer
 from triangle_layer import (
     make,
     pairs_with,
@@ -222,7 +223,7 @@ def test_compute_sanitizer(tool):
         [
             *("compute-sanitizer", "--tool", tool, "--error-exitcode", "9"),
             *(sys.executable, "-c", SANITIZED),
-            os.path.dirname(__file__),
+            os.path.dirname(triangle_layer.__file__),
         ],
         capture_output=True,
         text=True,

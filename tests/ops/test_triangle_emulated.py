@@ -23,8 +23,8 @@ from triangle_layer import (
     without_nodes,
 )
 
-HERE = Path(__file__).parent
-CSRC = HERE.parent / "csrc"
+TESTS = Path(__file__).parents[1]
+CSRC = TESTS.parent / "csrc"
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler"),
@@ -40,7 +40,7 @@ def emulated(tmp_path_factory):
     """``torch.ops.atmos_emulated``, compiled once."""
     folder = Path(torch.__file__).parent
     library = tmp_path_factory.mktemp("emulated") / "libemulated.so"
-    includes = [CSRC, CSRC / "kernels", HERE / "cuda_emulation"]
+    includes = [CSRC, CSRC / "kernels", TESTS / "cuda_emulation"]
     subprocess.run(
         [
             *("c++", "-std=c++20", "-O1", "-shared", "-fPIC", "-DATMOS_EMULATE_CUDA"),
@@ -48,7 +48,7 @@ def emulated(tmp_path_factory):
             *(f"-I{path}" for path in includes),
             *("-isystem", f"{folder}/include"),
             *("-isystem", f"{folder}/include/torch/csrc/api/include"),
-            *("-x", "c++", str(HERE / "cuda_emulation" / "emulated_ops.cpp")),
+            *("-x", "c++", str(TESTS / "cuda_emulation" / "emulated_ops.cpp")),
             *(f"-L{folder}/lib", "-ltorch_cpu", "-lc10", "-o", str(library)),
         ],
         check=True,

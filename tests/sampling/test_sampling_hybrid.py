@@ -24,7 +24,7 @@ from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.sampling.tables import ORIGINS, TABLES
 from atmos_openmm.systems.screening import ScreenSpec
 
-CASES = Path(__file__).with_name("sampling_cases.py")
+CASES = Path(cases.__file__)
 
 CYCLES = 14
 ACCEPTED = REASONS.index("accepted")

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import openmm
 import pytest
+import validation_cases as cases
 from openmm import app, unit
 
 from atmos_openmm.systems import ScreenSpec
 from atmos_openmm.systems.peptides import set_backbone
 from atmos_openmm.validation import EnergyValidator
-
-_spec = importlib.util.spec_from_file_location(
-    "validation_cases", Path(__file__).with_name("validation_cases.py")
-)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 KT = 0.00831446261815324 * cases.TEMPERATURE_K
 

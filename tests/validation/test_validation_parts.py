@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import openmm
 import pytest
+import validation_cases as cases
 from openmm import unit
 
 from atmos_openmm.validation import EnergyReference
@@ -23,12 +21,6 @@ from atmos_openmm.validation.reference import (
 from atmos_openmm.validation.relaxation import RelaxationError, relax_frame, superposed_rmsd
 from atmos_openmm.validation.terms import angle_deviations, angle_terms, thermal_energy
 from atmos_openmm.validation.verdict import Fault, decide
-
-_spec = importlib.util.spec_from_file_location(
-    "validation_cases", Path(__file__).with_name("validation_cases.py")
-)
-cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cases)
 
 
 def spring_system(masses=(12.0, 12.0, 12.0)):

@@ -116,7 +116,7 @@ def test_faulty_files_stop_or_are_left_out_and_named(data, config, tmp_path, cap
 
 
 def test_the_documentation_names_every_setting_and_its_default() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| (?:`\[\w+\]` )?`(\w+)` \|\s*([^|]*?)\s*\|", text, re.MULTILINE))
     parts = (
         module.TrainingSettings,

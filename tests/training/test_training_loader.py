@@ -11,6 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import data_cases
 import numpy as np
 import pytest
 import torch
@@ -242,7 +243,7 @@ def test_an_interrupt_ends_the_workers(tmp_path) -> None:
     path = own_file(tmp_path / "ala.h5", [("dynamics", 300.0, 8)])
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
-    folders = [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parent)]
+    folders = [os.environ.get("PYTHONPATH", ""), str(Path(data_cases.__file__).parent)]
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", str(script), str(path)],
         stdout=subprocess.PIPE,

@@ -9,6 +9,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import model_support
 import pytest
 import torch
 from model_support import TINY, TINY_CARTESIAN
@@ -162,7 +163,7 @@ import ctypes, gc, json, sys
 from contextlib import nullcontext
 from pathlib import Path
 import torch
-sys.path.append(sys.argv[1])
+sys.path += sys.argv[1].split(":")
 from test_training_meter import MEASURED, MEASURED_TOKENS, STAGE
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.training.optimization import FlatGradients
@@ -198,10 +199,11 @@ def test_a_process_needs_what_was_counted() -> None:
     batch = typical_batch(MEASURED, MEASURED_TOKENS, 2 * MEASURED_TOKENS, STAGE.rollouts, 1)
     there = sum(t.nbytes for t in (*batch.features, *batch[2:]))
     counted, measured = [], []
+    folders = f"{Path(__file__).parent}:{Path(model_support.__file__).parent}"
     for checkpointing in (False, True):
         cost = fake.trace(batch, STAGE, checkpointing)
         counted.append(cost.peak - cost.weights - cost.gradients - there)
-        arguments = [sys.executable, "-c", WORKER, str(Path(__file__).parent), str(checkpointing)]
+        arguments = [sys.executable, "-c", WORKER, folders, str(checkpointing)]
         run = subprocess.run(
             arguments, env=environment, capture_output=True, text=True, check=True, timeout=300
         )

@@ -12,7 +12,7 @@ from openmm import app, unit
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.validation import EnergyDecomposer, EnergySumError, decomposeEnergy
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from atmos_openmm.systems.screening import (
     screen_frames,
 )
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def molecule(sequence):
