@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .sampling.module_call import call_module, module_digest, module_sizes, without_jit_warnings
-from .sampling.noise import fresh_seed, proposal_noise
-from .sampling.quantities import plain
-from .sampling.superposition import centroid, superpose
+from .core.geometry import centroid, superpose
+from .core.units import plain
+from .jump.module_call import call_module, module_digest, module_sizes, without_jit_warnings
+from .jump.noise import fresh_seed, proposal_noise
 
 if TYPE_CHECKING:
     import openmm

@@ -180,8 +180,8 @@ def run_trial(
         read_hybrid_frames,
         run_in_turns,
     )
+    from atmos_openmm.jump.proposal import REASONS
     from atmos_openmm.sampling.hybrid import HybridSampler
-    from atmos_openmm.sampling.proposal import REASONS
     from atmos_openmm.sampling.storage import read_run
     from atmos_openmm.systems.peptides import build_peptide
 

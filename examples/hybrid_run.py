@@ -11,8 +11,8 @@ import numpy as np
 from openmm import app, unit
 
 from atmos_openmm import AtmosPropagator
+from atmos_openmm.jump.proposal import REASONS
 from atmos_openmm.sampling import HybridSampler
-from atmos_openmm.sampling.proposal import REASONS
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.systems.peptides import build_peptide
 

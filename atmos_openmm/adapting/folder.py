@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..sampling.files import FolderLock, check_writable, write_atomically
+from ..core.files import check_writable, write_atomically
+from ..core.locks import FolderLock
+from ..core.settings import check_same_settings
 from .verdict import Measurement
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class AdaptationFolder:
 
     Raises
     ------
-    ValueError
+    SettingsMismatchError
         The folder holds an adaptation with other settings or data; the message lists them.
     StorageError
         It cannot be written, or another process works in it.
@@ -53,17 +55,13 @@ class AdaptationFolder:
         if stored is None:
             self._write(SETTINGS, self._settings)
             return
-        differing = [
-            f"{name} ({stored.get(name)} there, {self._settings.get(name)} now)"
-            for name in dict.fromkeys([*stored, *self._settings])
-            if name != "planned_steps" and stored.get(name) != self._settings.get(name)
-        ]
-        if differing:
-            self.close()
-            raise ValueError(
-                f"{self.path} holds an adaptation with other settings: {'; '.join(differing)}. "
-                "Use another folder (--output), or the same settings."
+        try:
+            check_same_settings(
+                stored, self._settings, self.path, "an adaptation", ignore=["planned_steps"]
             )
+        except ValueError:
+            self.close()
+            raise
         self._settings = stored
 
     @property
@@ -117,7 +115,7 @@ class AdaptationFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(
-                f"{path} is no JSON ({error}); the folder was altered. Use another one (--output)."
+                f"{path} is no JSON ({error}); the folder was altered. Use another one."
             ) from error
 
     def _write(self, name: str, values: Any) -> None:

@@ -108,8 +108,8 @@ def find_quantity(key: str) -> Quantity:
     return Quantity(
         key,
         f"{name}, lag {lag} ps",
-        goal,
+        goal,  # type: ignore[arg-type]
         meaning,
-        base == "usable",  # type: ignore[arg-type]
+        base == "usable",
         "median" if base == "energy_shift" else "mean",
     )

@@ -1,10 +1,8 @@
-"""What commands that run for long share: lists of numbers, a progress line, stopping on signals."""
+"""What commands that run for long share: lists of numbers, stopping on signals."""
 
 from __future__ import annotations
 
 import signal
-import sys
-import time
 from typing import Any, Protocol
 
 import click
@@ -31,14 +29,6 @@ class Integers(click.ParamType):
         return tuple(numbers)
 
 
-class HasLine(Protocol):
-    """Progress of any run."""
-
-    def line(self) -> str:
-        """One line for the terminal."""
-        ...
-
-
 class Stoppable(Protocol):
     """A run that can be asked to stop."""
 
@@ -50,28 +40,6 @@ class Stoppable(Protocol):
     def stop(self) -> None:
         """Ask it."""
         ...
-
-
-class ProgressLine:
-    """Shows progress on stderr: in place on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._interval_s = 0.5 if self._terminal else 30.0
-        self._last = 0.0
-
-    def __call__(self, progress: HasLine) -> None:
-        now = time.monotonic()
-        if now - self._last < self._interval_s:
-            return
-        self._last = now
-        line = progress.line()
-        click.echo(f"\r\033[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
-
-    def finish(self) -> None:
-        """Leave the line."""
-        if self._terminal:
-            click.echo("", err=True)
 
 
 class stopping_on_signals:

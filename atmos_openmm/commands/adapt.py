@@ -141,7 +141,7 @@ def command(
     atmos-openmm adapt run.xtc --topology run.pdb --temperature 300 -o mine --minutes 10
     atmos-openmm run --sequence ACE-CYS-NME --model mine/adapted.atmos -o hybrid
     """
-    from ..sampling.files import check_writable
+    from ..core.files import check_writable
 
     check_writable(output)
     import torch

@@ -162,7 +162,7 @@ def _validate(
     say: Callable[[str, bool], None],
 ) -> list[Any]:
     """Verdicts on the raw generated frames, in order, as many as the time allows."""
-    from ..sampling.proposal import REASONS
+    from ..jump.proposal import REASONS
     from ..validation import EnergyValidator
     from ..validation.reference import EnergyReference
 
@@ -216,10 +216,10 @@ def _write(
 ) -> Path:
     """The page, the plots and the tables."""
     from ..evaluation.ramachandran import find_backbone_torsions
+    from ..jump.proposal import REASONS
     from ..report import style
     from ..report.comparison import Comparison, write_comparison
     from ..report.plots import TorsionSeries
-    from ..sampling.proposal import REASONS
 
     torsions = find_backbone_torsions(topology)
     residue = torsions.labels[0]
@@ -271,8 +271,8 @@ def _write_series(path: Path, *runs: tuple[str, Any, Any, Any]) -> None:
 
 
 def _verdict_table(proposals: Mapping[str, Any], verdicts: list[Any]) -> Any:
+    from ..jump.proposal import REASONS
     from ..report.page import Table
-    from ..sampling.proposal import REASONS
 
     columns = (
         "proposal",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.progress import ProgressLine
 from ._molecule import bind, molecule_options, read_molecule
-from ._terminal import ProgressLine, stopping_on_signals
+from ._terminal import stopping_on_signals
 
 if TYPE_CHECKING:
     from ..sampling.rollout import Rollout
@@ -129,7 +130,7 @@ def command(output: Path, **options: Any) -> None:
 def _create_rollout(output: Path, options: dict[str, Any]) -> Rollout:
     """Everything from the input file to the rollout."""
     # Before anything slow: an unwritable folder should not cost the user a minute.
-    from ..sampling.files import check_writable
+    from ..core.files import check_writable
 
     check_writable(output)
     from ..sampling.rollout import Rollout

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.progress import ProgressLine
 from ._molecule import bind, molecule_options, read_molecule
-from ._terminal import Integers, ProgressLine, stopping_on_signals
+from ._terminal import Integers, stopping_on_signals
 
 if TYPE_CHECKING:
     from ..sampling.hybrid import HybridSampler
@@ -191,7 +192,7 @@ def command(output: Path, **options: Any) -> None:
 def _create_sampler(output: Path, options: dict[str, Any]) -> HybridSampler:
     """Everything from the input file to the sampler."""
     # Before anything slow: an unwritable folder should not cost the user a minute.
-    from ..sampling.files import check_writable
+    from ..core.files import check_writable
 
     check_writable(output)
     from ..sampling.hybrid import HybridSampler

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-DEFAULT_FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
+from ..core.progress import CountedProgress
 
-#: Without a terminal, progress is a line every so many seconds.
-LINE_INTERVAL_S = 30.0
+DEFAULT_FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
 
 
 @click.command("validate")
@@ -149,7 +146,7 @@ def command(
         platform=platform,
         nativePositions=None if native is None else _read_structure(native)[1],
     )
-    progress = _Progress()
+    progress = CountedProgress("frame")
     try:
         report = validator.validateTrajectory(
             trajectory,
@@ -258,34 +255,3 @@ def _create_system(topology: Any, names: tuple[str, ...]) -> Any:
             f"{error} The force field is {' '.join(names)}; choose another with --forcefield, or "
             "give the System with --system."
         ) from error
-
-
-class _Progress:
-    """A line on stderr with the frames done and the time left."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._shown = self._start
-        self._terminal = sys.stderr.isatty()
-
-    def __call__(self, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if now - self._shown < (0.2 if self._terminal else LINE_INTERVAL_S):
-            return
-        self._shown = now
-        rate = done / max(now - self._start, 1e-9)
-        line = f"frame {done}" if total is None else f"frame {done}/{total}"
-        line += f"  {rate:.3g} frames/s"
-        if total is not None:
-            line += f"  ETA {_clock((total - done) / rate)}"
-        click.echo(f"\r\033[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
-
-    def finish(self) -> None:
-        """Clear the line."""
-        if self._terminal:
-            click.echo("\r\033[K", nl=False, err=True)
-
-
-def _clock(seconds: float) -> str:
-    whole = int(round(seconds))
-    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"

@@ -7,9 +7,7 @@ another name, forced to the disk and renamed, so that it is there whole or not a
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -19,13 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import _sync
+from ..core.files import StorageError, check_writable, replaced_atomically, write_atomically
+from ..core.locks import FolderLock
+from ..core.settings import check_same_settings
 
-__all__ = ["ChunkStore", "SettingsMismatchError"]
-
-
-class SettingsMismatchError(ValueError):
-    """The output belongs to a run with other settings."""
+__all__ = ["ChunkStore"]
 
 
 class ChunkStore:
@@ -42,46 +38,25 @@ class ChunkStore:
     ------
     SettingsMismatchError
         The folder holds a run with other settings; the message names those that differ.
-    OSError
-        The folder cannot be written.
+    StorageError
+        The folder cannot be written, or another process works in it.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".probe"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise OSError(
-                f"The folder {folder.parent} cannot be written ({error.strerror}). Choose another "
-                "--out, or make the folder writable."
-            ) from error
+        check_writable(folder)
         # Held as long as the process lives, however it ends; never left behind by a kill.
-        self._lock = open(folder / ".lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise OSError(
-                f"Another process is at work in {folder}. Wait for it, or choose another --out."
-            ) from error
+        self._lock = FolderLock(folder)
         path = folder / "settings.json"
-        if path.exists():
-            try:
-                compare_settings(json.loads(path.read_text()), settings, folder)
-            except SettingsMismatchError:
-                self.close()
-                raise
-        else:
-            self._commit(path, json.dumps(dict(settings), indent=1, sort_keys=True).encode())
-
-    def _commit(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(path.name + ".writing")
-        temporary.write_bytes(content)
-        _sync(temporary)
-        os.replace(temporary, path)
+        try:
+            if path.exists():
+                check_same_settings(json.loads(path.read_text()), settings, folder)
+            else:
+                text = json.dumps(dict(settings), indent=1, sort_keys=True)
+                write_atomically(path, text.encode())
+        except BaseException:
+            self.close()
+            raise
 
     def paths(self) -> list[Path]:
         """Committed chunks in order, without a gap."""
@@ -98,23 +73,18 @@ class ChunkStore:
 
         Raises
         ------
-        OSError
+        StorageError
             The disk is full, or the folder went away. What was committed before stays.
         """
-        path = self._path(number)
-        temporary = path.with_name(path.name + ".writing")
         try:
-            with open(temporary, "wb") as file:
+            with replaced_atomically(self._path(number)) as file:
                 np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(
+            raise StorageError(
+                error.errno,
                 f"Chunk {number} could not be written to {self.folder} ({error.strerror}). The "
                 f"{number} chunks before it are safe: make room, then run the same command again "
-                "to go on."
+                "to go on.",
             ) from error
 
     def load(self, number: int) -> dict[str, NDArray[Any]]:
@@ -137,30 +107,8 @@ class ChunkStore:
 
     def close(self) -> None:
         """Give up the lock; the folder stays."""
-        self._lock.close()
+        self._lock.release()
 
     def remove(self) -> None:
         """Delete the folder, after its content went into the final file."""
         shutil.rmtree(self.folder)
-
-
-def compare_settings(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
-    """Refuse to mix two runs.
-
-    Raises
-    ------
-    SettingsMismatchError
-        Naming each setting that differs, found and wanted.
-    """
-    keys = sorted(set(found) | set(wanted))
-    # Through JSON, so that tuples and lists of the same values are the same.
-    wanted = json.loads(json.dumps(dict(wanted)))
-    differing = [key for key in keys if found.get(key) != wanted.get(key)]
-    if differing:
-        details = "; ".join(
-            f"{k}: {found.get(k)!r} there, {wanted.get(k)!r} here" for k in differing
-        )
-        raise SettingsMismatchError(
-            f"{where} was made with other settings ({details}). Repeat the command that made it, "
-            "choose another --out, or delete it."
-        )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["gyration_radius", "rmsf", "superpose"]
+from ..core.geometry import superpose
+
+__all__ = ["gyration_radius", "rmsf"]
 
 FloatArray = NDArray[np.float64]
 
@@ -25,34 +27,6 @@ def gyration_radius(positions: ArrayLike) -> FloatArray:
     x = np.asarray(positions, np.float64)
     x = x - x.mean(axis=1, keepdims=True)
     return np.sqrt((x * x).sum(axis=-1).mean(axis=-1))
-
-
-def superpose(
-    positions: ArrayLike, reference: ArrayLike, atoms: ArrayLike | None = None
-) -> FloatArray:
-    """Rotate and move each frame onto a reference, by least squares.
-
-    Proper rotations only (Kabsch, Acta Cryst. A32, 922, 1976).
-
-    Parameters
-    ----------
-    positions: array, shape (F, A, 3)
-    reference: array, shape (A, 3)
-    atoms: array of int, optional
-        Those that are fitted; all atoms move with them. All by default.
-
-    Returns
-    -------
-    ndarray, shape (F, A, 3)
-    """
-    x = np.asarray(positions, np.float64)
-    target = np.asarray(reference, np.float64)
-    fitted = slice(None) if atoms is None else np.asarray(atoms)
-    x = x - x[:, fitted].mean(axis=1, keepdims=True)
-    centre = target[fitted].mean(axis=0)
-    u, _, vt = np.linalg.svd(np.einsum("fai,aj->fij", x[:, fitted], target[fitted] - centre))
-    u[:, :, -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
-    return x @ (u @ vt) + centre
 
 
 def rmsf(

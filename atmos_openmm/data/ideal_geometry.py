@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .fluctuations import superpose
+from ..core.geometry import superpose
 
 __all__ = ["ideal_residue", "place_missing", "terminal_oxygen"]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.files import replacement
 from .faults import HDF5_ERRORS, first_line
 
 if TYPE_CHECKING:
@@ -307,38 +308,31 @@ def write_trajectory_file(
     import h5py
 
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
     num_atoms = topology.getNumAtoms()
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            file.attrs["name"] = name
-            file.attrs["settings"] = json.dumps(dict(settings), indent=1, sort_keys=True)
-            file["topology_pdb"] = topology_to_pdb_text(topology)
-            file["system_xml"] = system_xml
-            root = file.create_group("trajectories")
-            for number, data in enumerate(trajectories):
-                positions, time = _checked(data, number, num_atoms)
-                group = root.create_group(f"{number:04d}")
-                chunk = (min(len(positions), max(1, 2**16 // (12 * num_atoms))), num_atoms, 3)
-                group.create_dataset("positions", data=positions, chunks=chunk, fletcher32=True)
-                group.create_dataset("time_ps", data=time)
-                group.attrs["kind"] = data.kind
-                group.attrs["temperature_K"] = float(data.temperature_kelvin)
-                group.attrs["start"] = data.start
-                group.attrs["seed"] = int(data.seed)
-                for key, value in (data.extra or {}).items():
-                    group.attrs[key] = value
-            if exchange:
-                statistics = file.create_group("exchange")
-                for key, array in exchange.items():
-                    statistics[key] = np.asarray(array)
-        _sync(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacement(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["name"] = name
+        file.attrs["settings"] = json.dumps(dict(settings), indent=1, sort_keys=True)
+        file["topology_pdb"] = topology_to_pdb_text(topology)
+        file["system_xml"] = system_xml
+        root = file.create_group("trajectories")
+        for number, data in enumerate(trajectories):
+            positions, time = _checked(data, number, num_atoms)
+            group = root.create_group(f"{number:04d}")
+            chunk = (min(len(positions), max(1, 2**16 // (12 * num_atoms))), num_atoms, 3)
+            group.create_dataset("positions", data=positions, chunks=chunk, fletcher32=True)
+            group.create_dataset("time_ps", data=time)
+            group.attrs["kind"] = data.kind
+            group.attrs["temperature_K"] = float(data.temperature_kelvin)
+            group.attrs["start"] = data.start
+            group.attrs["seed"] = int(data.seed)
+            for key, value in (data.extra or {}).items():
+                group.attrs[key] = value
+        if exchange:
+            statistics = file.create_group("exchange")
+            for key, array in exchange.items():
+                statistics[key] = np.asarray(array)
 
 
 def _checked(
@@ -389,12 +383,3 @@ def topology_from_pdb_text(text: str) -> Topology:
 def _text(dataset: Any) -> str:
     value = dataset[()]
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _sync(path: Path) -> None:
-    """Force a file's content to the disk before it is renamed over another."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

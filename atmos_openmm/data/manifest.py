@@ -6,13 +6,13 @@ for each file its path relative to the manifest, size, SHA-256, layout, samples 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..core.files import sha256_of_file, write_atomically
 from .faults import DataFileError, Fault, FaultLog
 from .sample import Sample
 
@@ -23,7 +23,6 @@ __all__ = [
     "expand",
     "listed_files",
     "read_manifest",
-    "sha256",
     "verify_manifest",
     "write_manifest",
 ]
@@ -62,7 +61,7 @@ def build_manifest(
         described: dict[str, Any] = {
             "path": os.path.relpath(path, folder),
             "bytes": os.path.getsize(path) if os.path.exists(path) else None,
-            "sha256": sha256(path) if os.path.exists(path) else None,
+            "sha256": sha256_of_file(path) if os.path.exists(path) else None,
             "dataset": next((e.sample.provenance.dataset for e in entries if e.sample), None),
             "samples": [_described(e.sample) for e in entries if e.sample is not None],
             "faults": [
@@ -86,21 +85,10 @@ def _described(sample: Sample) -> dict[str, Any]:
     }
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def write_manifest(manifest: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write a manifest: whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+    write_atomically(Path(path), text.encode())
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -153,7 +141,7 @@ def verify_manifest(path: str | os.PathLike[str], hashes: bool = True) -> list[F
                 "off, or another version."
             )
             faults.append(Fault(str(file), "", "changed", message))
-        elif hashes and sha256(file) != described["sha256"]:
+        elif hashes and sha256_of_file(file) != described["sha256"]:
             message = f"its content is not what {path} says (SHA-256). Get it again."
             faults.append(Fault(str(file), "", "changed", message))
     return faults

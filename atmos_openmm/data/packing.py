@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.constants import HYDROGEN_MASS_DALTON
+
 if TYPE_CHECKING:
     from openmm import System
     from openmm.app import ForceField, Topology
 
-__all__ = ["HYDROGEN_MASS_DALTON", "PackedSystem", "create_single_system", "pack", "reach_nm"]
+__all__ = ["PackedSystem", "create_single_system", "pack", "reach_nm"]
 
-HYDROGEN_MASS_DALTON = 1.5
 LONGEST_BOND_NM = 0.19  # C-S is 0.181; an upper bound for the reach of a chain of bonds
 MARGIN_NM = 1.5  # how far two copies may drift towards each other between recentrings
 

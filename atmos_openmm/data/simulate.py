@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunks import ChunkStore, compare_settings
+from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K, HYDROGEN_MASS_DALTON
+from ..core.settings import check_same_settings
+from .chunks import ChunkStore
 from .layout import TrajectoryData, TrajectoryFile, write_trajectory_file
-from .packing import HYDROGEN_MASS_DALTON, PackedSystem, create_single_system, pack
+from .packing import PackedSystem, create_single_system, pack
 
 if TYPE_CHECKING:
     from openmm import Context, System
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["MODES", "SimulationSettings", "SimulationUnstableError", "simulate"]
 
 MODES = ("dynamics", "exchange", "both")
-GAS_CONSTANT_KJ_PER_MOL_K = 8.31446261815324e-3
 FRICTION_PER_PS = 1.0
 HOT_KELVIN = 400.0  # above it the shorter time step is used
 # In 1 ps a molecule of 100 dalton at 520 K diffuses by 0.3 nm along an axis (kT / (m friction)),
@@ -340,7 +341,7 @@ def simulate(
     deciding = {**asdict(settings), "name": name}
     if out.exists():
         with TrajectoryFile(out) as existing:
-            compare_settings(existing.settings.get("simulation", {}), deciding, out)
+            check_same_settings(existing.settings.get("simulation", {}), deciding, out)
         if progress:
             progress(f"{out} is complete already; nothing was done.", True)
         return out

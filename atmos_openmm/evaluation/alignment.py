@@ -1,8 +1,4 @@
-"""Superposition and RMSD of many frames at once.
-
-Proper rotations by least squares (Kabsch, Acta Cryst. A32, 922, 1976), every atom with the same
-weight.
-"""
+"""Distances between all frames of two sets, as they lie and after superposition."""
 
 from __future__ import annotations
 
@@ -11,60 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pairwise_distance", "pairwise_rmsd", "rmsd_between", "rmsd_to", "superposed"]
+__all__ = ["pairwise_distance", "pairwise_rmsd"]
 
 Floats = NDArray[np.float64]
-
-
-def _rotations(covariance: Floats) -> Floats:
-    """Rotations R, [..., 3, 3], for which x @ R is nearest to the target, from sum of x target."""
-    u, _, vt = np.linalg.svd(covariance)
-    u[..., :, -1] *= np.sign(np.linalg.det(u @ vt))[..., None]
-    return u @ vt
-
-
-def superposed(
-    positions: NDArray[Any], reference: NDArray[Any], fit: NDArray[np.int64] | None = None
-) -> Floats:
-    """Each frame moved onto a reference.
-
-    Parameters
-    ----------
-    positions : array [F, A, 3]
-        Any unit.
-    reference : array [A, 3]
-    fit : int array, optional
-        The atoms that are fitted; all by default. The others move with them.
-
-    Returns
-    -------
-    float64 array [F, A, 3]
-    """
-    x = np.asarray(positions, dtype=np.float64)
-    target = np.asarray(reference, dtype=np.float64)
-    chosen, goal = (x, target) if fit is None else (x[:, fit], target[fit])
-    centre = goal.mean(axis=0)
-    own = chosen.mean(axis=1, keepdims=True)
-    covariance = np.swapaxes(chosen - own, 1, 2) @ (goal - centre)
-    return (x - own) @ _rotations(covariance) + centre
-
-
-def rmsd_to(
-    positions: NDArray[Any], reference: NDArray[Any], fit: NDArray[np.int64] | None = None
-) -> Floats:
-    """RMSD [F] of each frame from a reference [A, 3] after superposition, unit of the positions."""
-    difference = superposed(positions, reference, fit) - reference
-    if fit is not None:
-        difference = difference[:, fit]
-    return np.sqrt((difference**2).sum(axis=-1).mean(axis=-1))
-
-
-def rmsd_between(first: NDArray[Any], second: NDArray[Any]) -> Floats:
-    """RMSD [F] between frames of two arrays [F, A, 3] one by one, each pair superposed."""
-    x, y = (np.asarray(v, dtype=np.float64) for v in (first, second))
-    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    rotation = _rotations(np.swapaxes(x, 1, 2) @ y)
-    return np.sqrt(((x @ rotation - y) ** 2).sum(axis=-1).mean(axis=-1))
 
 
 def pairwise_distance(first: NDArray[Any], second: NDArray[Any]) -> Floats:

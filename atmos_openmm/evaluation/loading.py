@@ -232,7 +232,7 @@ def _read_samples(path: Path, entry: str, temperature: float | None) -> _Pieces:
 
 def _read_folder(path: Path) -> _Pieces:
     """A hybrid run or a rollout; a walker is a replica."""
-    from ..sampling.settings import read_settings
+    from ..core.settings import read_settings
 
     settings = read_settings(path)
     pieces = _read_structure(path / "topology.pdb")

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import pairwise_distance, superposed
+from ..core.geometry import superpose
+from .alignment import pairwise_distance
 from .contacts import contact_sets, contacts, jaccard
 from .ensemble import Ensemble
 from .exposure import EXPOSED_NM2, mutual_information, side_chain_surface
@@ -89,12 +90,12 @@ class AtlasPanel(Panel):
         heavy = self.per_frame(
             ensemble,
             "heavy on crystal",
-            lambda x: superposed(x[:, self._heavy], self._crystal).astype(np.float32),
+            lambda x: superpose(x[:, self._heavy], self._crystal).astype(np.float32),
         )
         alpha = self.per_frame(
             ensemble,
             "CA on crystal",
-            lambda x: superposed(x[:, self._heavy][:, self._alpha], self._alpha_crystal).astype(
+            lambda x: superpose(x[:, self._heavy][:, self._alpha], self._alpha_crystal).astype(
                 np.float32
             ),
         )

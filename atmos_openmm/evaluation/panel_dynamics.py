@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import rmsd_between
+from ..core.geometry import rmsd
 from .decorrelation import autocorrelation, decorrelation_time, torsion_autocorrelation
 from .ensemble import Ensemble
 from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
@@ -104,7 +104,7 @@ class DynamicsPanel(Panel):
         for start, stop in ensemble.segments:
             x = ensemble.positions_nm[start:stop, chosen]
             if len(x) > stride:
-                lengths.append(rmsd_between(x[:-stride], x[stride:]))
+                lengths.append(rmsd(x[:-stride], x[stride:]))
         return np.concatenate(lengths) if lengths else np.zeros(0)
 
     def values(self, ensemble: Ensemble) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import superposed
+from ..core.geometry import superpose
 from .ensemble import Ensemble
 from .ligand import (
     CONTACT_NM,
@@ -97,7 +97,7 @@ class LigandPanel(Panel):
         return self.per_frame(
             ensemble,
             "ligand and CA on native",
-            lambda x: superposed(x, self._native, alpha)[:, np.concatenate([self._ligand, alpha])],
+            lambda x: superpose(x, self._native, alpha)[:, np.concatenate([self._ligand, alpha])],
         )
 
     def _described(self, ensemble: Ensemble) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import pairwise_distance, superposed
+from ..core.geometry import superpose
+from .alignment import pairwise_distance
 from .contacts import contact_sets, contacts, jaccard
 from .ensemble import Ensemble
 from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
@@ -84,7 +85,7 @@ class MdcathPanel(Panel):
         return self.per_frame(
             ensemble,
             "backbone on native",
-            lambda x: superposed(x[:, chosen], self._native).astype(np.float32),
+            lambda x: superpose(x[:, chosen], self._native).astype(np.float32),
         )
 
     def _shares(self, ensemble: Ensemble) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import superposed
+from ..core.geometry import superpose
 from .ensemble import Ensemble, Segment
 from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
 from .panel_mdcath import plane_w2
@@ -59,7 +59,7 @@ class RolloutPanel(Panel):
     def _alpha(self, ensemble: Ensemble) -> NDArray[np.float64]:
         chosen = ensemble.atoms.alpha_carbons
         return self.per_frame(
-            ensemble, "CA on native", lambda x: superposed(x[:, chosen], self._native)
+            ensemble, "CA on native", lambda x: superpose(x[:, chosen], self._native)
         )
 
     def windows(self, ensemble: Ensemble) -> list[Ensemble]:

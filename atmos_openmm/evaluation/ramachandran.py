@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import torsion_angles
+
 
 @dataclass(frozen=True)
 class BackboneTorsions:
@@ -29,7 +31,7 @@ class BackboneTorsions:
 
     def angles(self, positions_nm: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Angles of positions [F, A, 3]: phi [F, R] and psi [F, R] in radians, in [-pi, pi)."""
-        return (dihedral_angles(positions_nm, self.phi), dihedral_angles(positions_nm, self.psi))
+        return (torsion_angles(positions_nm, self.phi), torsion_angles(positions_nm, self.psi))
 
 
 def find_backbone_torsions(topology: Any) -> BackboneTorsions:
@@ -80,34 +82,3 @@ def find_backbone_torsions(topology: Any) -> BackboneTorsions:
     return BackboneTorsions(
         np.array(phi, dtype=np.int64), np.array(psi, dtype=np.int64), tuple(labels)
     )
-
-
-def dihedral_angles(
-    positions_nm: NDArray[Any], quadruples: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Dihedral angles with the IUPAC sign (clockwise from the front is positive).
-
-    Parameters
-    ----------
-    positions_nm : array [F, A, 3]
-        Any length unit.
-    quadruples : int array [R, 4]
-        Atom indices.
-
-    Returns
-    -------
-    float64 array [F, R]
-        Radians in [-pi, pi).
-    """
-    positions = np.asarray(positions_nm, dtype=np.float64)
-    if positions.ndim != 3 or positions.shape[2] != 3:
-        raise ValueError(f"positions have shape {positions.shape}, expected [frames, atoms, 3]")
-    a, b, c, d = (positions[:, quadruples[:, k]] for k in range(4))
-    axis = c - b
-    first_normal = np.cross(b - a, axis)
-    second_normal = np.cross(axis, d - c)
-    # atan2 of both components of the angle: well conditioned near 0 and pi, unlike arccos.
-    sine = np.einsum("frk,frk->fr", b - a, second_normal) * np.linalg.norm(axis, axis=-1)
-    cosine = np.einsum("frk,frk->fr", first_normal, second_normal)
-    angle = np.arctan2(sine, cosine)
-    return np.where(angle >= np.pi, -np.pi, angle)

@@ -219,7 +219,7 @@ def read_hybrid_frames(folder: str | Path, turns: Turns, topology: Any) -> Hybri
     """Read what a run of `run_in_turns` wrote."""
     import mdtraj
 
-    from ..sampling.proposal import REASONS
+    from ..jump.proposal import REASONS
     from ..sampling.storage import read_run
 
     rows = read_run(folder)

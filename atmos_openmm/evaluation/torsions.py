@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import torsion_angles
 from .atoms import AtomTable
 from .divergence import jensen_shannon_distance
-from .ramachandran import dihedral_angles
 
 __all__ = ["TORSION_BINS", "TorsionSet", "find_torsions", "pair_distances", "torsion_distances"]
 
@@ -60,7 +60,7 @@ class TorsionSet:
 
     def angles(self, positions_nm: NDArray[Any]) -> NDArray[np.float64]:
         """Radians [F, T] in [-pi, pi) of positions [F, A, 3]."""
-        return dihedral_angles(positions_nm, self.atoms)
+        return torsion_angles(positions_nm, self.atoms)
 
 
 def sines_and_cosines(angles: NDArray[Any]) -> NDArray[np.float64]:

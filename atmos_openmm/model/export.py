@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from .. import ops as _ops  # noqa: F401  operators must be there before a module is loaded
+from ..core.files import replacement
 from .config import ModelConfig
 
 FORMAT_VERSION = 1
@@ -170,14 +171,13 @@ def save_model(path: Path, model: torch.nn.Module, capabilities: Capabilities) -
     values = asdict(capabilities) | {"weights_sha256": weights_sha256(scripted)}
     declared = Capabilities(**values)
     path = Path(path)
-    written, temporary = (path.with_name(path.name + end) for end in (".script", ".new"))
+    written = path.with_name(path.name + ".script")
     try:
         torch.jit.save(scripted, str(written), _extra_files={METADATA: declared.to_json()})
-        copy_without_debug_records(written, temporary)
-        os.replace(temporary, path)
+        with replacement(path) as temporary:
+            copy_without_debug_records(written, temporary)
     finally:
         written.unlink(missing_ok=True)
-        temporary.unlink(missing_ok=True)
     return declared
 
 

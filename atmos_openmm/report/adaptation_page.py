@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from atmos_openmm.adapting.folder import plain
 from atmos_openmm.adapting.verdict import BETTER, WORSE, Number, number
+from atmos_openmm.core.files import write_atomically
 from atmos_openmm.report import style
 from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page
-from atmos_openmm.sampling.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

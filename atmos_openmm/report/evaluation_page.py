@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,8 @@ from atmos_openmm.evaluation.tables import cell, csv_text, json_text, metric_nam
 from atmos_openmm.report import evaluation_plots as plots
 from atmos_openmm.report import style
 from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page
+
+from ..core.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,16 +59,10 @@ def write_evaluation(evaluation: Evaluation, folder: str | Path, command: str = 
         sections,
         command,
     )
-    _write(folder / "metrics.csv", csv_text(evaluation).encode())
-    _write(folder / "evaluation.json", json_text(evaluation).encode())
-    _write(folder / "report.html", page.encode())
+    write_atomically(folder / "metrics.csv", csv_text(evaluation).encode())
+    write_atomically(folder / "evaluation.json", json_text(evaluation).encode())
+    write_atomically(folder / "report.html", page.encode())
     return folder / "report.html"
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _facts(evaluation: Evaluation) -> list[Fact]:
@@ -97,7 +92,7 @@ def _section(result: PanelResult, folder: Path) -> Section:
     parts: list[Text | Picture | Table] = [_table(result), _meanings(result)]
     for name, alternative, caption, draw in _drawings(result):
         png = style.png_bytes(draw())
-        _write(folder / f"{result.name}_{name}.png", png)
+        write_atomically(folder / f"{result.name}_{name}.png", png)
         parts.append(Picture(png, alternative, caption))
     if result.notes:
         parts.append(Text(result.notes))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import StorageError
+from ..core.files import StorageError
 
 VERSION = 1
 

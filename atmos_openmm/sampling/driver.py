@@ -18,13 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .acceptance import ACCEPTANCE_MODES, EnergyWindow, RunningStatistics
-from .module_call import call_module, module_sizes
-from .noise import fresh_seed, proposal_noise, walker_seed
-from .proposal import Proposal
-from .quantities import plain
-from .superposition import centroid, superpose
-from .velocities import particle_masses, thermal_velocities, virtual_sites, without_net_momentum
+from ..core.geometry import centroid, superpose
+from ..core.units import plain
+from ..jump.acceptance import ACCEPTANCE_MODES, EnergyWindow, RunningStatistics
+from ..jump.module_call import call_module, module_sizes
+from ..jump.noise import fresh_seed, proposal_noise, walker_seed
+from ..jump.proposal import Proposal
+from ..jump.velocities import (
+    particle_masses,
+    thermal_velocities,
+    virtual_sites,
+    without_net_momentum,
+)
 
 if TYPE_CHECKING:
     import openmm

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .settings import read_settings
+from ..core.settings import read_settings
 from .storage import read_run
 from .trajectory_files import Frame, encoded_dcd_frames, open_trajectory
 

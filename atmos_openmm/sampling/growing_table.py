@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import StorageError
+from ..core.files import StorageError
 
 #: A column's kind -> how its values are written, and the dtype that they are read as.
 _WRITTEN = {"int": "d", "float": ".9g", "bool": "d", "str": ""}

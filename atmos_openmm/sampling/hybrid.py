@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .acceptance import ACCEPTANCE_MODES
+from ..core.files import StorageError, explained
+from ..core.settings import digest, read_settings, versions
+from ..core.units import plain
+from ..jump.acceptance import ACCEPTANCE_MODES
+from ..jump.noise import fresh_seed, walker_seed
+from ..jump.proposal import REASONS
 from .checkpoint import RunCheckpoint
-from .files import StorageError, explained
-from .noise import fresh_seed, walker_seed
 from .platforms import choose_platform, platform_properties
 from .progress import Progress, RunSummary, summarize
-from .proposal import REASONS
-from .quantities import plain
-from .settings import digest, read_settings, versions
 from .start import Equilibration, make_ready, start_positions
 from .storage import RunFolder, read_run
 from .tables import TABLES, Rows, columns_of

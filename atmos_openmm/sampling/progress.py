@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .proposal import REASONS
+from ..core.progress import duration
+from ..jump.proposal import REASONS
 from .tables import Rows
 
 _PS_PER_NS = 1000.0
@@ -99,7 +100,7 @@ class Progress:
         else:
             parts.append("no proposal yet (learning the energy window)")
         parts.append(f"MD {_short(self.ns_per_day)} ns/day")
-        parts.append(f"ETA {clock(self.remaining_s)}")
+        parts.append(f"ETA {duration(self.remaining_s)}")
         return "  ".join(parts)
 
 
@@ -153,7 +154,7 @@ class RunSummary:
             ("walkers x cycles", f"{self.walkers} x {self.cycles}"),
             ("molecular dynamics", f"{self.md_ps / _PS_PER_NS:.4g} ns"),
             ("learned time", f"{self.learned_ps / _PS_PER_NS:.4g} ns"),
-            ("wall-clock time", clock(self.walltime_s)),
+            ("wall-clock time", duration(self.walltime_s)),
             ("frames written", f"{self.frames} ({self.valid_frames} valid)"),
             ("valid generated frames", f"{self.generated}"),
             ("proposals", f"{proposed}"),
@@ -218,14 +219,6 @@ def summarize(
         complete=complete,
         message=message,
     )
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss; -:--:-- where they are not known."""
-    if not math.isfinite(seconds):
-        return "-:--:--"
-    whole = int(round(seconds))
-    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
 def _median(values: np.ndarray) -> float:

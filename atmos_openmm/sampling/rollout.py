@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import StorageError
-from .noise import fresh_seed
-from .quantities import plain
+from ..core.files import StorageError
+from ..core.settings import digest, read_settings, versions
+from ..core.units import plain
+from ..jump.noise import fresh_seed
 from .rollout_attempt import Attempt
 from .rollout_folder import RolloutFolder, table_row
 from .rollout_proposer import Proposer, check_starts
 from .rollout_report import RolloutProgress, RolloutSummary, summarize_rollout
 from .rollout_state import RolloutState
-from .settings import digest, read_settings, versions
 from .start import number_of_starts, start_positions
 from .trajectory_files import FORMATS
 

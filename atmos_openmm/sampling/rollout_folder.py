@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import (
-    FolderLock,
+from ..core.files import (
     StorageError,
     check_writable,
     explained,
@@ -28,9 +27,10 @@ from .files import (
     replaced_atomically,
     write_atomically,
 )
+from ..core.locks import FolderLock
+from ..core.settings import HYBRID_RUN, read_settings, take_settings
 from .growing_table import GrowingTable, read_table
 from .rollout_state import RolloutState
-from .settings import HYBRID_RUN, read_settings, take_settings
 from .trajectory_files import GrowingTrajectory, open_trajectory
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class RolloutFolder:
             self.settings = take_settings(self.path, {"kind": KIND, **settings}, notes, _FILES)
             self._committed: int | None = None
             with explained(self.path, "What was committed is safe."):
-                remove_leftovers(self.path)
+                remove_leftovers(self.path, "parts/*.tmp", ".xtc-*")
         except BaseException:
             self._lock.release()
             raise

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .module_call import call_module, check_device, module_sizes
-from .noise import proposal_noise, walker_seed
+from ..core.geometry import centroid, superpose
+from ..jump.module_call import call_module, check_device, module_sizes
+from ..jump.noise import proposal_noise, walker_seed
 from .rollout_attempt import Attempt
-from .superposition import centroid, superpose
 
 if TYPE_CHECKING:
     from ..propagator import AtmosPropagator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .progress import clock
+from ..core.progress import duration
 
 if TYPE_CHECKING:
     from .rollout_state import RolloutState
@@ -69,7 +69,7 @@ class RolloutProgress:
         parts.append(f"largest |h| {self.largest_h:.3g}")
         if self.new_frames:
             parts.append(f"{self.elapsed_s / self.new_frames:.2g} s/frame")
-        parts.append(f"ETA {clock(self.remaining_s)}")
+        parts.append(f"ETA {duration(self.remaining_s)}")
         return "  ".join(parts)
 
 
@@ -126,7 +126,7 @@ class RolloutSummary:
             ("walkers x frames", f"{self.walkers} x {self.frames}"),
             ("lag", f"{self.lag_ps:g} ps"),
             ("learned time of each", _nanoseconds(self.learned_ps)),
-            ("wall-clock time", clock(self.walltime_s)),
+            ("wall-clock time", duration(self.walltime_s)),
             ("frames written", f"{self.written} ({self.valid} pass the screen)"),
             ("frames proposed", f"{self.attempts}"),
         ]

@@ -24,9 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import RunCheckpoint
-from .files import (
-    FolderLock,
+from ..core.files import (
     StorageError,
     check_writable,
     explained,
@@ -34,7 +32,9 @@ from .files import (
     sync_folder,
     write_atomically,
 )
-from .settings import take_settings
+from ..core.locks import FolderLock
+from ..core.settings import take_settings
+from .checkpoint import RunCheckpoint
 from .tables import Rows, append_rows, create_record, decode, empty_rows, encode, joined
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class RunFolder:
                     f"{self.path}/parts lacks part {min(missing)}, which was committed. Put it "
                     "back, or start again in another folder."
                 )
-            remove_leftovers(self.path)
+            remove_leftovers(self.path, "parts/*.tmp", ".xtc-*")
 
 
 def read_run(folder: str | Path, positions: bool = True) -> Rows:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .proposal import REASONS
+from ..jump.proposal import REASONS
 
 if TYPE_CHECKING:
     import h5py

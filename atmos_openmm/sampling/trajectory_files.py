@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import StorageError
+from ..core.files import StorageError
 
 if TYPE_CHECKING:
     from openmm.app import Topology

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
+from ..core.geometry import rmsd
+from ..jump.proposal import REASONS
+from ..jump.velocities import particle_masses
 from .checkpoint import WalkerCheckpoint
-from .proposal import REASONS
-from .superposition import rmsd
 from .tables import ORIGINS, PROPOSAL_POSITIONS, TABLES
-from .velocities import GAS_CONSTANT_KJ_PER_MOL_K, particle_masses
 
 if TYPE_CHECKING:
     import openmm
@@ -231,7 +232,7 @@ class Walker:
         row["rmsd_raw_to_after_nm"] = (
             math.nan
             if proposal.positions_after_nm is None
-            else rmsd(proposal.positions_raw_nm, proposal.positions_after_nm)
+            else float(rmsd(proposal.positions_raw_nm, proposal.positions_after_nm))
         )
         self.rows["proposals"].append(row)
         return str(proposal.reason)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.geometry import torsion_angles
+
 if TYPE_CHECKING:
     from openmm.app import Topology
 
@@ -16,7 +18,6 @@ __all__ = [
     "backbone_quads",
     "backbone_torsions",
     "bonded_neighbours",
-    "dihedral",
     "handedness",
     "set_backbone",
 ]
@@ -78,18 +79,6 @@ def backbone_quads(topology: Topology) -> list[dict[str, tuple[int, int, int, in
     return quads
 
 
-def dihedral(x: NDArray[np.float64], quad: tuple[int, int, int, int]) -> NDArray[np.float64]:
-    """Dihedral angle (radians, IUPAC sign) for frames [..., A, 3]."""
-    i, j, k, m = quad
-    b0 = x[..., i, :] - x[..., j, :]
-    b1 = x[..., k, :] - x[..., j, :]
-    b2 = x[..., m, :] - x[..., k, :]
-    b1 = b1 / np.linalg.norm(b1, axis=-1, keepdims=True)
-    v = b0 - (b0 * b1).sum(-1, keepdims=True) * b1
-    w = b2 - (b2 * b1).sum(-1, keepdims=True) * b1
-    return np.arctan2((np.cross(b1, v) * w).sum(-1), (v * w).sum(-1))
-
-
 def backbone_torsions(
     topology: Topology, positions_nm: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -111,7 +100,7 @@ def backbone_torsions(
         for key, column in columns.items():
             indices = quad[key]
             missing = np.full(x.shape[:-2], np.nan)
-            column.append(missing if indices is None else dihedral(x, indices))
+            column.append(missing if indices is None else torsion_angles(x, [indices])[..., 0])
     return np.stack(columns["phi"], axis=-1), np.stack(columns["psi"], axis=-1)
 
 
@@ -179,7 +168,7 @@ def set_backbone(
             if j in moving:  # the bond is part of a ring
                 continue
             axis = (x[k] - x[j]) / np.linalg.norm(x[k] - x[j])
-            angle = target - dihedral(x, indices)
+            angle = target - torsion_angles(x, [indices])[..., 0]
             chosen = np.array(sorted(moving))
             v = x[chosen] - x[k]
             x[chosen] = (

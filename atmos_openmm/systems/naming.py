@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .backbone import bonded_neighbours, dihedral, handedness
+from ..core.geometry import torsion_angles
+from .backbone import bonded_neighbours, handedness
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -129,7 +130,7 @@ def fix_names(topology: Topology, positions_nm: ArrayLike) -> NDArray[np.float64
     positions = np.array(positions_nm)
     frames = positions[None] if positions.ndim == 2 else positions
     for (a, b, c), first, second in planar_groups(topology):
-        if np.cos(dihedral(frames[0].astype(float), (a, b, c, first[0]))) < 0.0:
+        if np.cos(torsion_angles(frames[0], [(a, b, c, first[0])])[0]) < 0.0:
             frames[:, first + second] = frames[:, second + first]
     # Heavy pairs first: they carry their hydrogens along, whose own order is then looked at.
     for centre, previous, first, second in sorted(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import geometry
+from ..core import geometry
 from .openmm_bridge import bond_lengths_from_system
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Clock", "Counters", "Window", "duration"]
+__all__ = ["Clock", "Counters", "Window"]
 
 
 @dataclass
@@ -140,16 +140,3 @@ class Clock:
 def rounded(value: float, digits: int = 8) -> float:
     """A number short enough to be read."""
     return float(f"{value:.{digits}g}")
-
-
-def duration(seconds: float) -> str:
-    """A time to come in words: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    if seconds < 90.0:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60.0)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} d {hours % 24} h"

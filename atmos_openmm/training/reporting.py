@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from ..core.progress import duration
 from .logs import HELD_OUT, TrainingLog
 from .passes import TERMS
-from .progress import duration
 
 if TYPE_CHECKING:
     from .loop import Trainer

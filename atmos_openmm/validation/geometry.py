@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import openmm
 
+from ..core import geometry as measure
 from ..systems import build_screen, features_from_topology
-from ..systems import geometry as measure
 from ..systems.screening import MIN_CHIRAL_VOLUME
 from .clashes import Clashes, ClashFinder
 from .forces import movable_particles

@@ -10,7 +10,7 @@ from openmm import unit
 
 from .contexts import put_frame
 
-__all__ = ["Relaxation", "RelaxationError", "relax_frame", "superposed_rmsd"]
+__all__ = ["Relaxation", "RelaxationError", "relax_frame"]
 
 #: Relative tolerance of the constraints (OpenMM's own default is 1e-5).
 CONSTRAINT_TOLERANCE = 1e-6
@@ -96,30 +96,3 @@ def relax_frame(
         context.reinitialize()
         raise RelaxationError(str(error)) from error
     return Relaxation(constrained, energy, relaxed, relaxed_energy)
-
-
-def superposed_rmsd(moved_nm: np.ndarray, fixed_nm: np.ndarray) -> float:
-    """Root-mean-square distance of two sets of points after the best proper rotation (nm).
-
-    Kabsch's superposition, unweighted; reflections are not allowed, so a mirror image is far from
-    its original.
-
-    Parameters
-    ----------
-    moved_nm, fixed_nm: array [A,3]
-
-    Returns
-    -------
-    float
-        NaN without points.
-    """
-    if len(moved_nm) == 0:
-        return float("nan")
-    a = moved_nm - moved_nm.mean(axis=0)
-    b = fixed_nm - fixed_nm.mean(axis=0)
-    u, _, vt = np.linalg.svd(a.T @ b)
-    sign = np.sign(np.linalg.det(u @ vt)) or 1.0
-    # The rows of a are turned by u D vt; measuring the residual itself avoids the cancellation
-    # of the usual trace formula, which is worth half of the digits for nearly equal frames.
-    rotated = a @ (u * np.array([1.0, 1.0, sign])) @ vt
-    return float(np.sqrt(np.mean(np.sum((rotated - b) ** 2, axis=1))))

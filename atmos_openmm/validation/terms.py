@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import openmm
-from openmm import unit
+
+from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 
 __all__ = [
     "CONSTRAINT_SIGMA_NM",
@@ -32,8 +33,7 @@ CONSTRAINT_SIGMA_NM = 0.003
 
 def thermal_energy(temperature_K: float) -> float:
     """The thermal energy kT (kJ/mol)."""
-    gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
-    return float(gas_constant) * temperature_K
+    return GAS_CONSTANT_KJ_PER_MOL_K * temperature_K
 
 
 @dataclass(frozen=True)

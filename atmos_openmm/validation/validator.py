@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from ..core.geometry import rmsd
 from .boxes import make_whole, reduced_box, spanning_tree
 from .contexts import as_positions_nm, as_value, check_positions
 from .energies import EnergyDecomposer
@@ -18,7 +19,7 @@ from .frames import Frame, open_frames
 from .geometry import Geometry, GeometryFindings
 from .names import atom_labels
 from .reference import EnergyReference, read_reference
-from .relaxation import Relaxation, RelaxationError, relax_frame, superposed_rmsd
+from .relaxation import Relaxation, RelaxationError, relax_frame
 from .summary import ValidationReport
 from .terms import thermal_energy
 from .verdict import INVALID, Fault, FrameVerdict, decide, format_energy
@@ -305,8 +306,8 @@ class EnergyValidator:
     def _rmsd(self, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
         solute, heavy = self._geometry.solute, self._geometry.solute_heavy
         return (
-            superposed_rmsd(after[heavy], before[heavy]),
-            superposed_rmsd(after[solute], before[solute]),
+            float(rmsd(after, before, heavy)),
+            float(rmsd(after, before, solute)),
         )
 
     def _limit(self, relaxed: float) -> float:

@@ -205,9 +205,7 @@ def test_stopped_and_continued_is_as_unbroken(adaptation, tmp_path, model_file) 
 def test_another_adaptation_in_the_folder_is_refused(adaptation, model_file) -> None:
     _, folder, _ = adaptation
     other = dataclasses.replace(QUICK, learning_rate=1e-5)
-    with pytest.raises(
-        ValueError, match=r"other settings: learning_rate \(0.0003 there, 1e-05 now"
-    ):
+    with pytest.raises(ValueError, match="other settings: learning_rate: 0.0003 there, 1e-05 now"):
         adapt(alanine_dynamics(), load_model(model_file), folder, other, report=lambda line: None)
 
     def warmer(number, x):
@@ -225,8 +223,14 @@ def test_adapted_model_declares_what_it_saw_and_runs(adaptation, model_file) -> 
     declared = load_model(folder / "adapted.atmos").capabilities
     assert declared.residues == ["ACE", "ALA", "GLY", "NME"]
     assert declared.name == "tiny adapted to ALA"
-    assert declared.trained_on.startswith("nothing; then adapted on 68 frames of ALA (2 traj")
-    # Lags of the data (0.04 ps to half of 34 frames), those without memory, and the original's.
+    # The gap before the validation part follows from how fast the dynamics forgets, and the
+    # rounding of a platform decides that.
+    frames = found.split.count("training")
+    assert 40 <= frames < 90
+    assert declared.trained_on.startswith(
+        f"nothing; then adapted on {frames} frames of ALA (2 traj"
+    )
+    # Lags of the data, from one frame on, those without memory, and the original's.
     assert declared.lag_range_ps == (0.04, 1.0e4)
     assert declared.extra["adapted_from"]["name"] == "tiny"
     assert any("never saw ALA" in line for line in told)

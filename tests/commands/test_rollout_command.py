@@ -16,8 +16,8 @@ from rollout_cases import model_file
 from systems_support import displaced, embedded, write_sdf
 
 from atmos_openmm.cli import main
+from atmos_openmm.core.settings import read_settings
 from atmos_openmm.sampling import Rollout, read_rollout
-from atmos_openmm.sampling.settings import read_settings
 
 
 @pytest.fixture(scope="module")

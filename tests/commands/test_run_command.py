@@ -15,9 +15,9 @@ from model_support import TINY, network
 from openmm import app, unit
 
 from atmos_openmm.cli import main
+from atmos_openmm.core.settings import read_settings
 from atmos_openmm.model.export import Capabilities, save_model
 from atmos_openmm.sampling.inputs import create_system, read_structure
-from atmos_openmm.sampling.settings import read_settings
 from atmos_openmm.sampling.storage import read_run
 
 FAST = [

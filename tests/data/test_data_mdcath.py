@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from data_cases import MDCATH_REPLICAS, MDCATH_TEMPERATURES, SHARED, write_mdcath
 
+from atmos_openmm.core.geometry import superpose
 from atmos_openmm.data import mdcath
 from atmos_openmm.data.faults import DataFileError
-from atmos_openmm.data.fluctuations import gyration_radius, rmsf, superpose
+from atmos_openmm.data.fluctuations import gyration_radius, rmsf
 from atmos_openmm.data.frames import ArrayFrames, HDF5Frames, close_files, read_parallel
 
 REAL = SHARED / "mdcath" / "mdcath_dataset_2hbaA00_partial.h5"

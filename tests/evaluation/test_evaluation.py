@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from atmos_openmm.core.geometry import torsion_angles
 from atmos_openmm.evaluation.divergence import (
     halves_error,
     jensen_shannon_distance,
@@ -13,7 +14,7 @@ from atmos_openmm.evaluation.divergence import (
     resampled_divergence,
     torsion_histogram,
 )
-from atmos_openmm.evaluation.ramachandran import dihedral_angles, find_backbone_torsions
+from atmos_openmm.evaluation.ramachandran import find_backbone_torsions
 from atmos_openmm.evaluation.transitions import (
     UNASSIGNED,
     Core,
@@ -35,7 +36,7 @@ def _four_atoms(angle):
 def test_dihedral_value_and_sign():
     angles = np.radians([-179.0, -120.0, -60.0, -1.0, 0.0, 1e-5, 57.0, 90.0, 179.999])
     positions = np.array([_four_atoms(angle) for angle in angles])
-    measured = dihedral_angles(positions, np.array([[0, 1, 2, 3]]))
+    measured = torsion_angles(positions, np.array([[0, 1, 2, 3]]))
     assert measured.shape == (len(angles), 1)
     np.testing.assert_allclose(measured[:, 0], angles, atol=1e-12)
 
@@ -46,11 +47,11 @@ def test_dihedral_is_invariant_to_rigid_motion_and_changes_sign_in_the_mirror():
     quadruples = np.array([[0, 1, 2, 3], [5, 2, 4, 1]])
     rotation, _ = np.linalg.qr(random.normal(size=(3, 3)))
     rotation *= np.sign(np.linalg.det(rotation))
-    angles = dihedral_angles(positions, quadruples)
+    angles = torsion_angles(positions, quadruples)
     np.testing.assert_allclose(
-        dihedral_angles(positions @ rotation.T + 3.0, quadruples), angles, atol=1e-9
+        torsion_angles(positions @ rotation.T + 3.0, quadruples), angles, atol=1e-9
     )
-    np.testing.assert_allclose(dihedral_angles(-positions, quadruples), -angles, atol=1e-12)
+    np.testing.assert_allclose(torsion_angles(-positions, quadruples), -angles, atol=1e-12)
 
 
 def _chain(names):

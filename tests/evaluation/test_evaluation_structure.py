@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from evaluation_cases import native_peptide, peptide_ensemble, peptide_topology
 
-from atmos_openmm.evaluation.alignment import pairwise_rmsd, rmsd_to, superposed
+from atmos_openmm.core.geometry import rmsd, superpose
+from atmos_openmm.evaluation.alignment import pairwise_rmsd
 from atmos_openmm.evaluation.atoms import AtomTable, common_atoms
 from atmos_openmm.evaluation.contacts import contact_sets, contacts, jaccard, pair_indices
 from atmos_openmm.evaluation.distances import (
@@ -48,12 +49,12 @@ def test_superposition_rmsd_and_rmsf_agree_with_mdtraj(trajectory):
     reference = mdtraj.Trajectory(native[None].astype(np.float32), theirs.topology)
     heavy = np.arange(5, 40)
     np.testing.assert_allclose(
-        rmsd_to(ensemble.positions_nm, native, heavy),
+        rmsd(ensemble.positions_nm, native, heavy),
         mdtraj.rmsd(theirs, reference, atom_indices=heavy),
         **SINGLE,
     )
     np.testing.assert_allclose(
-        fluctuations(superposed(ensemble.positions_nm, native)),
+        fluctuations(superpose(ensemble.positions_nm, native)),
         mdtraj.rmsf(theirs[:], reference),
         **SINGLE,
     )
@@ -67,7 +68,7 @@ def test_superposition_does_not_mirror():
     x = random.standard_normal((1, 8, 3))
     mirrored = x * [1, 1, -1]
     assert pairwise_rmsd(x, mirrored)[0, 0] > 0.3
-    assert rmsd_to(mirrored, x[0])[0] == pytest.approx(pairwise_rmsd(mirrored, x)[0, 0], rel=1e-10)
+    assert rmsd(mirrored, x[0])[0] == pytest.approx(pairwise_rmsd(mirrored, x)[0, 0], rel=1e-10)
 
 
 def test_fluctuations_of_known_gaussians():

@@ -37,7 +37,7 @@ def test_numbers_follow_the_formulas(seed, stream, attempt):
 
 
 def test_python_and_compiled_noise_are_equal():
-    from atmos_openmm.sampling import noise
+    from atmos_openmm.jump import noise
 
     for attempt in (0, 1, 77):
         compiled = np.array(atmos.gaussians(5, 1, attempt, 31))

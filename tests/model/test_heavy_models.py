@@ -16,11 +16,11 @@ from model_support import TINY, network
 from openmm import app, unit
 
 from atmos_openmm import AtmosPropagator
+from atmos_openmm.core.geometry import rmsd, superpose
+from atmos_openmm.jump.module_call import module_sizes
+from atmos_openmm.jump.proposal import REASONS
 from atmos_openmm.model.export import Capabilities, save_model
-from atmos_openmm.sampling.module_call import module_sizes
-from atmos_openmm.sampling.proposal import REASONS
 from atmos_openmm.sampling.storage import read_run
-from atmos_openmm.sampling.superposition import rmsd, superpose
 from atmos_openmm.systems.features import features_from_topology
 
 

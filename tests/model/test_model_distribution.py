@@ -7,8 +7,8 @@ import pytest
 import torch
 from model_support import TINY, network, peptide, rotation
 
+from atmos_openmm.core.geometry import superpose
 from atmos_openmm.model.bound import bind_network
-from atmos_openmm.sampling.superposition import superpose
 
 SAMPLES = 200
 # Largest of 2 * 66 normal z-scores: P(max |z| > 5) = 132 * 5.7e-7 < 1e-4.

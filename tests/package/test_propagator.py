@@ -11,10 +11,10 @@ from model_support import TINY, network
 from openmm import app, unit
 
 from atmos_openmm import AtmosPropagator
+from atmos_openmm.core.geometry import rmsd, superpose
+from atmos_openmm.jump.module_call import call_module, module_sizes
+from atmos_openmm.jump.noise import proposal_noise
 from atmos_openmm.model.export import Capabilities, load_model, save_model
-from atmos_openmm.sampling.module_call import call_module, module_sizes
-from atmos_openmm.sampling.noise import proposal_noise
-from atmos_openmm.sampling.superposition import rmsd, superpose
 from atmos_openmm.systems.peptides import build_peptide
 
 

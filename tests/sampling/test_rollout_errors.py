@@ -11,8 +11,8 @@ from openmm import unit
 from rollout_cases import bound, model_file, rollout
 
 from atmos_openmm import AtmosPropagator
+from atmos_openmm.core.files import StorageError
 from atmos_openmm.sampling import Rollout, read_rollout
-from atmos_openmm.sampling.files import StorageError
 from atmos_openmm.sampling.growing_table import GrowingTable, read_table
 
 

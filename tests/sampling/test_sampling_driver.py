@@ -8,8 +8,8 @@ import pytest
 import sampling_cases as cases
 from openmm import unit
 
+from atmos_openmm.jump.velocities import GAS_CONSTANT_KJ_PER_MOL_K
 from atmos_openmm.sampling.driver import HybridDriver
-from atmos_openmm.sampling.velocities import GAS_CONSTANT_KJ_PER_MOL_K
 from atmos_openmm.systems.screening import ScreenSpec
 
 

@@ -16,10 +16,10 @@ import sampling_cases as cases
 
 import atmos_openmm
 from atmos_openmm import AtmosPropagator
+from atmos_openmm.core.files import StorageError
+from atmos_openmm.core.settings import read_settings
+from atmos_openmm.jump.proposal import REASONS
 from atmos_openmm.sampling import HybridSampler
-from atmos_openmm.sampling.files import StorageError
-from atmos_openmm.sampling.proposal import REASONS
-from atmos_openmm.sampling.settings import read_settings
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.sampling.tables import ORIGINS, TABLES
 from atmos_openmm.systems.screening import ScreenSpec

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from atmos_openmm.sampling import noise
+from atmos_openmm.jump import noise
 
 
 def test_mixer_is_splitmix64():

@@ -248,7 +248,7 @@ def test_the_two_agree_in_a_periodic_box_with_virtual_sites_and_massless_particl
 
 def test_noise_is_the_same_in_both_languages():
     from atmos_openmm import atmos
-    from atmos_openmm.sampling import noise
+    from atmos_openmm.jump import noise
 
     for seed, stream, attempt in ((1, 0, 0), (2**63 + 5, 1, 7), (99, 2, 2**40)):
         np.testing.assert_array_equal(

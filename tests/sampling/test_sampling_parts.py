@@ -7,9 +7,9 @@ import pytest
 from openmm import unit
 from scipy.spatial.transform import Rotation
 
-from atmos_openmm.sampling.acceptance import EnergyWindow, RunningStatistics
-from atmos_openmm.sampling.superposition import centroid, rmsd, superpose
-from atmos_openmm.sampling.velocities import (
+from atmos_openmm.core.geometry import centroid, rmsd, superpose
+from atmos_openmm.jump.acceptance import EnergyWindow, RunningStatistics
+from atmos_openmm.jump.velocities import (
     GAS_CONSTANT_KJ_PER_MOL_K,
     thermal_velocities,
     without_net_momentum,

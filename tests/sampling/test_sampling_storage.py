@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from openmm import app
 
-from atmos_openmm.sampling import files
+from atmos_openmm.core.files import StorageError, write_atomically
+from atmos_openmm.core.locks import FolderLock
 from atmos_openmm.sampling.checkpoint import RunCheckpoint, WalkerCheckpoint
-from atmos_openmm.sampling.files import FolderLock, StorageError, write_atomically
 from atmos_openmm.sampling.storage import RunFolder, read_run
 from atmos_openmm.sampling.tables import TABLES, Rows, columns_of
 from atmos_openmm.sampling.trajectory_files import open_trajectory
@@ -187,7 +187,7 @@ def test_foreign_and_damaged_folders_are_refused(tmp_path, open_run):
 def test_an_unwritable_folder_is_named(tmp_path, open_run):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(StorageError, match="Cannot write to the folder .*--output"):
+    with pytest.raises(StorageError, match="Cannot write to the folder .*Choose another"):
         open_run(blocked / "run")
 
 
@@ -302,4 +302,4 @@ def test_locks_are_optional_where_a_system_has_none(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    files.FolderLock(tmp_path).release()
+    FolderLock(tmp_path).release()

@@ -18,8 +18,9 @@ from click.testing import CliRunner
 from openmm import app, unit
 
 from atmos_openmm.commands.simulate import command
+from atmos_openmm.core.settings import SettingsMismatchError
 from atmos_openmm.data import simulate as module
-from atmos_openmm.data.chunks import ChunkStore, SettingsMismatchError
+from atmos_openmm.data.chunks import ChunkStore
 from atmos_openmm.data.layout import TrajectoryFile
 from atmos_openmm.data.packing import PackedSystem
 from atmos_openmm.data.simulate import (
@@ -325,7 +326,7 @@ def test_a_finished_run_is_not_repeated_and_not_overwritten(tmp_path: Path):
     lines: list[str] = []
     _run(out, lambda line, last: lines.append(line), **settings)
     assert "complete already" in lines[0]
-    with pytest.raises(SettingsMismatchError, match="seed: 1 there, 2 here"):
+    with pytest.raises(SettingsMismatchError, match="seed: 1 there, 2 now"):
         _run(out, seed=2, **settings)
     assert out.read_bytes() == before
 
@@ -390,10 +391,10 @@ def test_other_settings_do_not_mix_with_an_unfinished_run(tmp_path: Path):
     from dataclasses import asdict
 
     store = ChunkStore(tmp_path / "x.h5.partial", {**asdict(settings), "name": "ACE-ALA-NME"})
-    with pytest.raises(OSError, match="Another process is at work"):
+    with pytest.raises(OSError, match="Another process is running"):
         _run(tmp_path / "x.h5", copies=2)
     store.close()
-    with pytest.raises(SettingsMismatchError, match="copies: 2 there, 3 here"):
+    with pytest.raises(SettingsMismatchError, match="copies: 2 there, 3 now"):
         _run(tmp_path / "x.h5", copies=3)
 
 
@@ -496,7 +497,7 @@ def test_command_line_errors(tmp_path: Path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     message = _invoke("--out", str(blocked / "x.h5"), *ARGUMENTS, "--copies", "1")
-    assert "cannot be written" in message and "--out" in message
+    assert "Cannot write to the folder" in message and "Choose another" in message
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
 
 

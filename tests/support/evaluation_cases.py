@@ -183,9 +183,9 @@ def complex_frames(seed, frames=400, leaves=True):
     wobble = [ornstein_uhlenbeck(random, frames, count, 5.0, 0.06) for _ in range(2)]
     protein = build_peptide(HELIX[0] + wobble[0], HELIX[1] + wobble[1], wobble[0] - np.pi / 3)
     native = native_peptide()
-    from atmos_openmm.evaluation.alignment import superposed
+    from atmos_openmm.core.geometry import superpose
 
-    protein = superposed(protein, native)
+    protein = superpose(protein, native)
     axis = native[1::5].mean(axis=0)
     centre = axis + np.array([0.0, 0.0, 0.62])
     path = ornstein_uhlenbeck(random, frames, 3, 4.0, 0.04)

@@ -128,7 +128,7 @@ def test_proline_at_a_charged_start(amber: app.ForceField):
 def test_peptide_bonds_are_trans():
     topology, positions = build_peptide("PGAP", caps=True)
     residues = list(topology.residues())
-    from atmos_openmm.systems.backbone import dihedral
+    from atmos_openmm.core.geometry import torsion_angles
 
     for before, after in itertools.pairwise(residues):
         first = {a.name: a.index for a in before.atoms()}
@@ -140,7 +140,7 @@ def test_peptide_bonds_are_trans():
             second["CA"] if "CA" in second else second["C"],
         )
         # The restraint of the light minimisation is flat within 5 degrees and soft beyond.
-        assert np.cos(dihedral(positions, quad)) < np.cos(np.deg2rad(165.0))
+        assert np.cos(torsion_angles(positions, [quad])[0]) < np.cos(np.deg2rad(165.0))
 
 
 @pytest.mark.parametrize("basin", BASINS)
@@ -167,12 +167,12 @@ def test_set_backbone_leaves_the_ring_of_proline():
 
 def test_backbone_torsion_sign_is_the_iupac_one():
     """Seen along the middle bond, a clockwise turn of the far bond is positive."""
-    from atmos_openmm.systems.backbone import dihedral
+    from atmos_openmm.core.geometry import torsion_angles
 
     angle = np.deg2rad(50.0)
     # Looking from atom 1 to atom 2 along +z, clockwise is from +x towards +y.
     x = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 1], [np.cos(angle), np.sin(angle), 1]])
-    assert dihedral(x, (0, 1, 2, 3)) == pytest.approx(angle)
+    assert torsion_angles(x, [(0, 1, 2, 3)])[0] == pytest.approx(angle)
 
 
 @pytest.mark.parametrize("name", ["ARG", "GLN", "LEU", "LYS", "PRO", "VAL"])

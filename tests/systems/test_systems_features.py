@@ -11,6 +11,7 @@ import openmm.unit as unit
 import pytest
 from systems_support import SHARED, index_of, rebuild
 
+from atmos_openmm.core.geometry import chiral_volumes, torsion_cosines
 from atmos_openmm.systems.errors import (
     FeatureError,
     MissingAtomsError,
@@ -18,7 +19,6 @@ from atmos_openmm.systems.errors import (
     UnknownResidueError,
 )
 from atmos_openmm.systems.features import MoleculeFeatures, features_from_topology
-from atmos_openmm.systems.geometry import chiral_volumes, torsion_cosines
 from atmos_openmm.systems.peptides import build_peptide
 
 # Formula of the residue inside a chain (NH-CHR-CO) at neutral pH, its formal charge, and the CIP

@@ -21,6 +21,7 @@ from systems_support import (
     write_sdf,
 )
 
+from atmos_openmm.core.geometry import chiral_volumes, torsion_cosines
 from atmos_openmm.systems.errors import (
     FeatureError,
     MissingAtomsError,
@@ -28,7 +29,6 @@ from atmos_openmm.systems.errors import (
     UnknownResidueError,
 )
 from atmos_openmm.systems.features import features_from_topology
-from atmos_openmm.systems.geometry import chiral_volumes, torsion_cosines
 from atmos_openmm.systems.inputs import read_molecule
 from atmos_openmm.systems.modified import known_names, modified_molecule
 from atmos_openmm.systems.peptides import build_peptide

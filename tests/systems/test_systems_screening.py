@@ -10,7 +10,7 @@ import openmm.app as app
 import openmm.unit as unit
 import pytest
 
-from atmos_openmm.systems import geometry
+from atmos_openmm.core import geometry
 from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.openmm_bridge import (
     bond_lengths_from_system,

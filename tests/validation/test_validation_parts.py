@@ -8,6 +8,7 @@ import pytest
 import validation_cases as cases
 from openmm import unit
 
+from atmos_openmm.core.geometry import rmsd
 from atmos_openmm.validation import EnergyReference
 from atmos_openmm.validation.contexts import evaluation_context, put_frame
 from atmos_openmm.validation.forces import largest_force, movable_particles
@@ -18,7 +19,7 @@ from atmos_openmm.validation.reference import (
     read_reference,
     wasserstein_distance,
 )
-from atmos_openmm.validation.relaxation import RelaxationError, relax_frame, superposed_rmsd
+from atmos_openmm.validation.relaxation import RelaxationError, relax_frame
 from atmos_openmm.validation.terms import angle_deviations, angle_terms, thermal_energy
 from atmos_openmm.validation.verdict import Fault, decide
 
@@ -95,12 +96,12 @@ def test_rmsd_knows_rotations_and_mirrors():
     first = rng.normal(size=(12, 3))
     second = first + rng.normal(scale=0.1, size=(12, 3))
     turned = Rotation.random(random_state=3).apply(second) + [1.0, -2.0, 3.0]
-    value = superposed_rmsd(turned, first)
+    value = rmsd(turned, first)
     frames = mdtraj.Trajectory(np.array([first, second]), None)
     assert value == pytest.approx(mdtraj.rmsd(frames, frames, 0)[1], rel=1e-4)
-    assert value == pytest.approx(superposed_rmsd(second, first), abs=1e-12)
-    assert superposed_rmsd(turned, second) < 1e-12
-    assert superposed_rmsd(-first, first) > 0.3
+    assert value == pytest.approx(rmsd(second, first), abs=1e-12)
+    assert rmsd(turned, second) < 1e-12
+    assert rmsd(-first, first) > 0.3
 
 
 def test_angles_near_straight_keep_their_digits():

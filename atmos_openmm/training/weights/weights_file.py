@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...core.files import replaced_atomically
 
 FORMAT = "atmos-openmm-training"
 _DTYPES = {
@@ -78,8 +79,6 @@ def write_tensors(
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     needed = 8 + len(text) + total
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise OSError(
@@ -87,7 +86,7 @@ def write_tensors(
             f"{needed / 1e6:.0f} MB. Make room, or name an output on another disk."
         )
     try:
-        with open(temporary, "wb") as handle:
+        with replaced_atomically(path) as handle:
             handle.write(len(text).to_bytes(8, "little"))
             handle.write(text)
             written = 0
@@ -97,20 +96,13 @@ def write_tensors(
                 written += data.numel() * data.element_size()
                 if progress is not None:
                     progress(written, total)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(
             error.errno,
             f"{path} could not be written ({error.strerror}); it takes {needed / 1e6:.0f} MB. "
             "Nothing was left of it, and an older file stays: make room or name another output, "
             "and give the command again",
         ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     return needed
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+_BLOCK_BYTES = 1 << 20
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class StorageError(OSError):
-    """A run's folder cannot be read or written; the message says what to do."""
+    """A folder or file of ours cannot be read or written; the message says what to do."""
 
     def __str__(self) -> str:
         return str(self.args[-1])
@@ -30,17 +32,17 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, whose content replaces that of `path` when the block ends well.
+def replacement(path: Path) -> Iterator[Path]:
+    """The name of a file to make, which replaces that of `path` when the block ends well.
 
-    The content goes to a temporary file beside it, is flushed to the disk, and takes the place of
-    the old file in one rename. An exception in the block leaves the old file as it was.
+    For libraries that want a name; `replaced_atomically` gives an open file. The content is
+    flushed to the disk and takes the place of the old file in one rename. An exception in the
+    block leaves the old file as it was.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
@@ -48,6 +50,13 @@ def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, whose content replaces that of `path` when the block ends well."""
+    with replacement(path) as temporary, open(temporary, "wb") as file:
+        yield file
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -99,44 +108,28 @@ def check_writable(folder: Path) -> None:
         raise StorageError(
             error.errno,
             f"Cannot write to the folder {folder}: {error.strerror}. "
-            "Choose another one with --output, or give yourself the right to write there.",
+            "Choose another folder, or give yourself the right to write there.",
         ) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left of files that it was writing."""
-    for pattern in ("*.tmp", "parts/*.tmp"):
-        for leftover in folder.glob(pattern):
-            leftover.unlink()
-    for leftover in folder.glob(".xtc-*"):
-        shutil.rmtree(leftover)
+def remove_leftovers(folder: Path, *patterns: str) -> None:
+    """Remove what a killed process left of files that it was writing.
 
-
-class FolderLock:
-    """An advisory lock that keeps two processes from running in one folder.
-
-    The operating system releases it when the process ends, however it ends.
+    Parameters
+    ----------
+    folder: Path
+    patterns: str
+        names beside those of `replaced_atomically`, of files and folders
     """
+    for pattern in ("*.tmp", *patterns):
+        for leftover in folder.glob(pattern):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file = open(folder / ".lock", "a+b")  # noqa: SIM115 - held for the object's life
-        try:
-            import fcntl
-        except ImportError:  # no advisory locks on this operating system
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return  # a file system without locks
-            raise StorageError(
-                error.errno,
-                f"Another process is running in {folder}. Wait for it, stop it, or choose another "
-                "folder with --output.",
-            ) from None
 
-    def release(self) -> None:
-        """Let others use the folder."""
-        self._file.close()
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content in hexadecimal, read block by block."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            found.update(block)
+    return found.hexdigest()

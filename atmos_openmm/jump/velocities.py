@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from .noise import VELOCITY_STREAM, normal
 
 if TYPE_CHECKING:
     import openmm
-
-# R in kJ/(mol K), from the exact SI values of the Boltzmann and Avogadro constants.
-GAS_CONSTANT_KJ_PER_MOL_K = 1.380649e-23 * 6.02214076e23 / 1000.0
 
 
 def particle_masses(system: openmm.System) -> NDArray[np.float64]:

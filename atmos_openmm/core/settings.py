@@ -1,4 +1,4 @@
-"""`run.json`: what a run was asked to do; whether a folder's run is the one asked for."""
+"""What work was asked to do, kept beside it; whether a folder's work is the one asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,59 @@ from pathlib import Path
 from typing import Any
 
 from .files import StorageError, explained, write_atomically
+
+
+class SettingsMismatchError(StorageError, ValueError):
+    """A folder holds work with other settings; the message names those that differ."""
+
+
+def differences(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], ignore: Sequence[str] = ()
+) -> list[str]:
+    """Each setting that differs, as ``name: 1 there, 2 now``, in the order of the names.
+
+    Values are compared as JSON keeps them: a tuple is the list of the same values.
+    """
+    now = json.loads(json.dumps(dict(wanted)))
+    return [
+        f"{name}: {stored.get(name)!r} there, {now.get(name)!r} now"
+        for name in sorted(set(stored) | set(now))
+        if name not in ignore and stored.get(name) != now.get(name)
+    ]
+
+
+def check_same_settings(
+    stored: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    where: str | Path,
+    what: str = "a run",
+    ignore: Sequence[str] = (),
+) -> None:
+    """Refuse to go on with work that was asked for something else.
+
+    Parameters
+    ----------
+    stored, wanted: mapping
+        JSON values that decide the work: those of the folder, and those of now
+    where: str or Path
+        the folder, for the message
+    what: str
+        what it holds, for the message
+    ignore: sequence of str
+        settings that may differ
+
+    Raises
+    ------
+    SettingsMismatchError
+        naming each setting that differs, there and now
+    """
+    found = differences(stored, wanted, ignore)
+    if found:
+        raise SettingsMismatchError(
+            f"{where} holds {what} with other settings: {'; '.join(found)}. Give the settings of "
+            "that one to go on with it, or choose another folder."
+        )
+
 
 #: What a run.json without `kind` belongs to.
 HYBRID_RUN = "hybrid run"
@@ -50,7 +103,7 @@ def take_settings(
         if strangers:
             raise StorageError(
                 f"{folder} holds {', '.join(strangers)} but no run.json: it is not a run "
-                "of this program, or a damaged one. Choose another folder with --output."
+                "of this program, or a damaged one. Choose another folder."
             )
         text = json.dumps({"settings": wanted, "notes": notes}, indent=2)
         with explained(folder, "Nothing was committed."):
@@ -59,19 +112,8 @@ def take_settings(
     stored = read_settings(folder)
     kinds = [values.get("kind", HYBRID_RUN) for values in (stored, wanted)]
     if kinds[0] != kinds[1]:
-        raise StorageError(
-            f"{folder} holds a {kinds[0]}, not a {kinds[1]}. Choose another folder with --output."
-        )
-    differences = [
-        f"{name}: {stored.get(name)!r} there, {wanted.get(name)!r} now"
-        for name in sorted(set(stored) | set(wanted))
-        if stored.get(name) != wanted.get(name)
-    ]
-    if differences:
-        raise StorageError(
-            f"{folder} holds a run with other settings: {'; '.join(differences)}. Give the "
-            "settings of that run to go on with it, or choose another folder with --output."
-        )
+        raise StorageError(f"{folder} holds a {kinds[0]}, not a {kinds[1]}. Choose another folder.")
+    check_same_settings(stored, wanted, folder)
     return wanted
 
 
