@@ -1,20 +1,13 @@
 """A plain OpenMM script with learned jumps. The lines marked "new" are all that was added.
 
-python plain_openmm_script.py [STEPS]
+Run it as `python plain_openmm_script.py [STEPS]`.
 """
 
 import sys
 from pathlib import Path
 
 from openmm import LangevinMiddleIntegrator
-from openmm.app import (
-    DCDReporter,
-    ForceField,
-    HBonds,
-    PDBFile,
-    Simulation,
-    StateDataReporter,
-)
+from openmm.app import DCDReporter, ForceField, HBonds, PDBFile, Simulation, StateDataReporter
 from openmm.unit import amu, femtoseconds, kelvin, picosecond
 
 from atmos_openmm import AtmosPropagator  # new
@@ -25,14 +18,9 @@ forcefield = ForceField("amber14-all.xml", "implicit/gbn2.xml")
 system = forcefield.createSystem(pdb.topology, constraints=HBonds, hydrogenMass=1.5 * amu)
 
 propagator = AtmosPropagator("capped-amino-acids", pdb.topology, positions=pdb.positions)  # new
+jumps = dict(system=system, jumpInterval=100, relaxation=[20], seed=1)  # new
 integrator = propagator.createIntegrator(  # new: in place of LangevinMiddleIntegrator(
-    300 * kelvin,
-    1 / picosecond,
-    4 * femtoseconds,
-    system=system,
-    jumpInterval=100,
-    relaxation=[20],
-    seed=1,
+    300 * kelvin, 1 / picosecond, 4 * femtoseconds, **jumps
 )  # new
 assert isinstance(integrator, LangevinMiddleIntegrator)
 
