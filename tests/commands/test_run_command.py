@@ -17,9 +17,9 @@ from openmm import app, unit
 from atmos_openmm.cli import main
 from atmos_openmm.core.settings import read_settings
 from atmos_openmm.model.export import Capabilities, save_model
-from atmos_openmm.sampling.inputs import read_structure
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.systems.forcefield import create_system
+from atmos_openmm.systems.inputs import read_structure
 
 FAST = [
     "--forcefield", "amber14-all.xml", "--platform", "Reference", "--interval", "5",
