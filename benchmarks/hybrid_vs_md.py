@@ -171,10 +171,9 @@ def run_trial(
     type_: str, seed: int, options: argparse.Namespace, reference: Reference | None, folder: Path
 ) -> Trial:
     """One seed of one residue type."""
-    from openmm import app, unit
+    from openmm import unit
 
     from atmos_openmm import AtmosPropagator
-    from atmos_openmm.data.packing import create_single_system
     from atmos_openmm.evaluation.side_by_side import (
         plain_md_context,
         read_hybrid_frames,
@@ -183,10 +182,11 @@ def run_trial(
     from atmos_openmm.jump.proposal import REASONS
     from atmos_openmm.sampling.hybrid import HybridSampler
     from atmos_openmm.sampling.storage import read_run
+    from atmos_openmm.systems.forcefield import create_system
     from atmos_openmm.systems.peptides import build_peptide
 
     topology, positions = build_peptide(f"ACE-{type_}-NME", seed=1)
-    system = create_single_system(topology, app.ForceField("amber14-all.xml", "implicit/gbn2.xml"))
+    system = create_system(topology, remove_com_motion=False)
     propagator = AtmosPropagator(options.model, topology, positions=positions * unit.nanometer)
     load_before = os.getloadavg()[0]
     with HybridSampler(

@@ -357,9 +357,9 @@ def _system(
 ) -> openmm.System | None:
     """The System of these atoms: of the force field, else that of the files, else none."""
     if forcefield:
-        from ..sampling.inputs import create_system
+        from ..systems.forcefield import create_system
 
-        return create_system(found.topology, tuple(forcefield))
+        return create_system(found.topology, tuple(forcefield), rigid_water=True)
     from ..data.layout import TrajectoryFile
 
     for path in dict.fromkeys(s.provenance.path for s in samples):

@@ -12,7 +12,7 @@ from ._terminal import Integers
 
 if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
-    from ..sampling.inputs import Structure
+    from ..systems.inputs import Molecule
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,9 +50,9 @@ def molecule_options(command: Command) -> Command:
     return command
 
 
-def read_molecule(options: dict[str, Any]) -> Structure:
+def read_molecule(options: dict[str, Any]) -> Molecule:
     """Read or build the molecule that the options name, and tell what was chosen on stderr."""
-    from ..sampling.inputs import build_sequence, read_structure
+    from ..systems.inputs import build_sequence, read_structure
 
     structure, sequence = options["structure"], options["sequence"]
     if (structure is None) == (sequence is None):
@@ -67,7 +67,7 @@ def read_molecule(options: dict[str, Any]) -> Structure:
     return molecule
 
 
-def bind(molecule: Structure, options: dict[str, Any], device: str = "cpu") -> AtmosPropagator:
+def bind(molecule: Molecule, options: dict[str, Any], device: str = "cpu") -> AtmosPropagator:
     """Bind the model that the options name to the molecule."""
     from ..propagator import AtmosPropagator
 

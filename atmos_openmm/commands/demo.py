@@ -84,16 +84,16 @@ def run_demo(
     began = time.monotonic()
     _check_free(output)
     say("Loading the model and the force field", True)
-    from openmm import app, unit
+    from openmm import unit
 
-    from ..data.packing import create_single_system
     from ..evaluation.side_by_side import plain_md_context, read_hybrid_frames, run_in_turns
     from ..propagator import AtmosPropagator
     from ..sampling.hybrid import HybridSampler
+    from ..systems.forcefield import create_system
     from ..systems.peptides import build_peptide
 
     topology, positions_nm = build_peptide(SEQUENCE, seed=1)
-    system = create_single_system(topology, app.ForceField("amber14-all.xml", "implicit/gbn2.xml"))
+    system = create_system(topology, remove_com_motion=False)
     propagator = AtmosPropagator(model, topology, positions=positions_nm * unit.nanometer)
     output.mkdir(parents=True, exist_ok=True)
     with HybridSampler(

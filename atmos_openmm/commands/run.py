@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.progress import ProgressLine
+from ..systems.forcefield import DEFAULT_FORCEFIELD
 from ._molecule import bind, molecule_options, read_molecule
 from ._terminal import Integers, stopping_on_signals
 
@@ -93,7 +94,7 @@ if TYPE_CHECKING:
 @click.option(
     "--forcefield",
     multiple=True,
-    default=("amber14-all.xml", "implicit/gbn2.xml"),
+    default=DEFAULT_FORCEFIELD,
     show_default=True,
     help="OpenMM force field file; give the option again for each.",
 )
@@ -196,11 +197,20 @@ def _create_sampler(output: Path, options: dict[str, Any]) -> HybridSampler:
 
     check_writable(output)
     from ..sampling.hybrid import HybridSampler
-    from ..sampling.inputs import create_system
+    from ..systems.forcefield import ForceFieldError, create_system
 
     molecule = read_molecule(options)
     propagator = bind(molecule, options)
-    system = create_system(molecule.topology, options["forcefield"], options["hydrogen_mass"])
+    mass = options["hydrogen_mass"]
+    try:
+        system = create_system(
+            molecule.topology,
+            options["forcefield"],
+            rigid_water=True,
+            hydrogen_mass_dalton=mass if mass > 0 else None,
+        )
+    except ForceFieldError as error:
+        raise ValueError(f"{error} Force field files are named by --forcefield.") from error
     return HybridSampler(
         molecule.topology,
         system,

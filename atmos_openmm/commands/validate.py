@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from ..core.progress import CountedProgress
-
-DEFAULT_FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
+from ..systems.forcefield import DEFAULT_FORCEFIELD
 
 
 @click.command("validate")
@@ -235,23 +234,21 @@ def _read_system(path: Path) -> Any:
 
 
 def _create_system(topology: Any, names: tuple[str, ...]) -> Any:
-    """A System with bonds to hydrogen constrained, as most simulations have it."""
-    from openmm import app
+    """A System with bonds to hydrogen constrained, as most simulations have it.
+
+    A box is no hindrance to an implicit solvent here: frames of single molecules often carry one.
+    """
+    from ..systems.forcefield import ForceFieldError, create_system, has_implicit_solvent
 
     try:
-        field = app.ForceField(*names)
-    except Exception as error:  # unknown file, bad XML, missing parameters
-        raise ValueError(f"force field {' '.join(names)}: {error}") from error
-    implicit = any(name.startswith("implicit/") or "obc" in name for name in names)
-    periodic = topology.getPeriodicBoxVectors() is not None and not implicit
-    try:
-        return field.createSystem(
+        return create_system(
             topology,
-            nonbondedMethod=app.PME if periodic else app.NoCutoff,
-            constraints=app.HBonds,
+            names,
+            nonbonded="NoCutoff" if has_implicit_solvent(names) else None,
+            cutoff_nm=1.0,
+            hydrogen_mass_dalton=None,
         )
-    except ValueError as error:
+    except ForceFieldError as error:
         raise ValueError(
-            f"{error} The force field is {' '.join(names)}; choose another with --forcefield, or "
-            "give the System with --system."
+            f"{error} Choose another with --forcefield, or give the System with --system."
         ) from error

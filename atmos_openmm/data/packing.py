@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.constants import HYDROGEN_MASS_DALTON
+from ..systems.forcefield import create_system
 
 if TYPE_CHECKING:
     from openmm import System
@@ -68,15 +68,7 @@ def create_single_system(topology: Topology, forcefield: ForceField) -> System:
     ValueError
         From the force field: a residue without a template, missing hydrogens.
     """
-    from openmm import app, unit
-
-    return forcefield.createSystem(
-        topology,
-        nonbondedMethod=app.NoCutoff,
-        constraints=app.HBonds,
-        hydrogenMass=HYDROGEN_MASS_DALTON * unit.dalton,
-        removeCMMotion=False,
-    )
+    return create_system(topology, forcefield, nonbonded="NoCutoff", remove_com_motion=False)
 
 
 def reach_nm(topology: Topology) -> float:
@@ -134,13 +126,12 @@ def pack(topology: Topology, forcefield: ForceField, num_copies: int) -> PackedS
     modeller = app.Modeller(topology, [Vec3(0, 0, 0)] * num_atoms * unit.nanometer)
     for _ in range(num_copies - 1):
         modeller.add(topology, [Vec3(0, 0, 0)] * num_atoms * unit.nanometer)
-    system = forcefield.createSystem(
+    system = create_system(
         modeller.topology,
-        nonbondedMethod=app.CutoffNonPeriodic,
-        nonbondedCutoff=cutoff * unit.nanometer,
-        constraints=app.HBonds,
-        hydrogenMass=HYDROGEN_MASS_DALTON * unit.dalton,
-        removeCMMotion=False,
+        forcefield,
+        nonbonded="CutoffNonPeriodic",
+        cutoff_nm=cutoff,
+        remove_com_motion=False,
     )
     for force in system.getForces():
         if isinstance(force, NonbondedForce):

@@ -1,6 +1,6 @@
-"""Structure and ligand files to a Topology, positions and chemistry, checked.
+"""Structure and ligand files, or a sequence, to a Topology, positions and chemistry, checked.
 
-The one way in from files: what the readers of OpenMM and RDKit give, with alternate locations and
+The one way in: what the readers of OpenMM and RDKit give, with alternate locations and
 models resolved, ligands matched to their residues, and everything that would make a molecule other
 than the file's author meant found and told at once.
 """
@@ -8,7 +8,7 @@ than the file's author meant found and told at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .broken_bonds import LONGEST_PEPTIDE_BOND_NM, bond_faults
-from .errors import FeatureError, raise_all
+from .errors import FeatureError, MissingAtomsError, raise_all
 from .features import MoleculeFeatures, features_from_topology, fit_residues
 from .ligand_files import (
     SDF_SUFFIXES,
@@ -30,6 +30,7 @@ from .ligand_files import (
 )
 from .ligands import chain_forms
 from .modified import modified_molecule
+from .peptides import build_peptide, parse_sequence
 from .residue_graph import residue_graphs
 from .residues import find_template
 from .selection import describe_left_out, is_left_out, select_solute
@@ -40,7 +41,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Molecule:
-    """What structure and ligand files say.
+    """What structure and ligand files say, or what a sequence stands for.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class Molecule:
         chemistry of ligands by residue name, as `features_from_topology` and `AtmosPropagator`
         take it
     name: str
-        the stem of the first file
+        the stem of the first file, or the sequence
     notes: tuple of str
         choices that were made while reading, and what is no part of the solute
     """
@@ -60,7 +61,7 @@ class Molecule:
     positions_nm: FloatArray
     molecules: dict[str, Any]
     name: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def features(self, atoms: Literal["all", "heavy"] = "all", **options: Any) -> MoleculeFeatures:
         """Make the features, see `features_from_topology`."""
@@ -128,6 +129,44 @@ def read_molecule(
         notes.append(f"Not part of the solute: {left_out}.")
     name = (structure or sdfs[0]).stem
     return Molecule(topology, positions, chemistry, name, tuple(notes))
+
+
+def read_structure(path: Path, ligands: Sequence[Path] = ()) -> Molecule:
+    """Read a structure that only has to suit a force field, or also its ligands.
+
+    Parameters
+    ----------
+    path : Path
+        PDB or mmCIF file; of several models the first is taken.
+    ligands : sequence of Path
+        SDF files. With them all is as `read_molecule` has it; without, residues that the
+        package does not know are no fault.
+
+    Raises
+    ------
+    FeatureError
+        (a ValueError) There is no such file, it is not what its suffix says, a chain is broken,
+        or a ligand fits no residue.
+    """
+    if ligands:
+        return read_molecule([path, *ligands])
+    file = read_structure_file(path)
+    faults = bond_faults(file.topology, file.positions_nm)
+    # Whatever else is wrong shows in the energy; missing residues may not.
+    raise_all([fault for fault in faults if isinstance(fault, MissingAtomsError)])
+    return Molecule(file.topology, file.positions_nm, {}, path.stem, file.notes)
+
+
+def build_sequence(sequence: str) -> Molecule:
+    """Build a peptide, e.g. ACE-ALA-NME.
+
+    Raises
+    ------
+    ValueError
+        The sequence names residues that cannot be built.
+    """
+    topology, positions = build_peptide(sequence)
+    return Molecule(topology, positions, {}, "-".join(parse_sequence(sequence)))
 
 
 def _sort_paths(

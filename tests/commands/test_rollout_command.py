@@ -106,7 +106,7 @@ def test_an_interrupted_command_commits_and_goes_on(model, structure, tmp_path):
     # Another process makes it longer; the class makes the same frames.
     assert main([*arguments, "-o", str(folder), "--frames", str(done + 2)]) == 0
     from atmos_openmm import AtmosPropagator
-    from atmos_openmm.sampling.inputs import read_structure
+    from atmos_openmm.systems.inputs import read_structure
 
     molecule = read_structure(structure)
     propagator = AtmosPropagator(model, molecule.topology, positions=molecule.positions_nm)

@@ -17,8 +17,9 @@ from openmm import app, unit
 from atmos_openmm.cli import main
 from atmos_openmm.core.settings import read_settings
 from atmos_openmm.model.export import Capabilities, save_model
-from atmos_openmm.sampling.inputs import create_system, read_structure
 from atmos_openmm.sampling.storage import read_run
+from atmos_openmm.systems.forcefield import create_system
+from atmos_openmm.systems.inputs import read_structure
 
 FAST = [
     "--forcefield", "amber14-all.xml", "--platform", "Reference", "--interval", "5",
@@ -206,7 +207,7 @@ def test_systems_are_made_for_long_steps():
     assert not system.usesPeriodicBoundaryConditions()
     topology.setUnitCellDimensions([1.8, 1.8, 1.8] * unit.nanometer)
     try:
-        boxed = create_system(topology, ["amber14-all.xml"], hydrogen_mass_da=0)
+        boxed = create_system(topology, ["amber14-all.xml"], hydrogen_mass_dalton=None)
     finally:
         topology.setPeriodicBoxVectors(None)
     assert boxed.usesPeriodicBoundaryConditions()

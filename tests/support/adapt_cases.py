@@ -12,7 +12,7 @@ from openmm import unit
 from atmos_openmm.adapting.data import MolecularDynamics, Run
 from atmos_openmm.model.export import Capabilities, save_model
 from atmos_openmm.model.sampler import SamplerSettings
-from atmos_openmm.sampling.inputs import create_system
+from atmos_openmm.systems.forcefield import create_system
 from atmos_openmm.systems.peptides import build_peptide
 
 SPACING_PS = 0.04
@@ -22,7 +22,7 @@ SPACING_PS = 0.04
 def alanine_dynamics(runs: int = 2, frames: int = 60) -> MolecularDynamics:
     """Real dynamics of alanine dipeptide, 0.04 ps between frames, each run from another seed."""
     topology, positions_nm = build_peptide("ACE-ALA-NME")
-    system = create_system(topology)
+    system = create_system(topology, rigid_water=True)
     found = []
     for seed in range(1, runs + 1):
         integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.004)

@@ -10,10 +10,9 @@ import openmm.unit as unit
 import pytest
 from systems_support import displaced, embedded, index_of, rebuild, write_pdb, write_sdf
 
-from atmos_openmm.sampling.inputs import read_structure
 from atmos_openmm.systems.errors import FeatureError, MissingAtomsError, UnknownResidueError
 from atmos_openmm.systems.features import features_from_topology
-from atmos_openmm.systems.inputs import read_molecule
+from atmos_openmm.systems.inputs import read_molecule, read_structure
 from atmos_openmm.systems.ligand_files import read_ligands
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.systems.structure_files import read_structure_file
