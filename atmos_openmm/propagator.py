@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .integrator import AtmosIntegrator
     from .model.export import LoadedModel
     from .systems.features import MoleculeFeatures
-    from .systems.hydrogens import HydrogenPlan
+    from .systems.hydrogen_plan import HydrogenPlan
     from .systems.screening import ScreenSpec, ScreenVerdict
 
 DEFAULT_MODEL = "capped-amino-acids"
@@ -576,7 +576,7 @@ class AtmosPropagator:
             self._check_screen_size()
             return
         from .systems.features import features_from_topology
-        from .systems.hydrogens import bonded_hydrogens, plan_hydrogens
+        from .systems.hydrogen_plan import bonded_hydrogens, plan_hydrogens
 
         if positions is not None:
             positions = self._frames(positions)[0][0]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .hydrogens import HydrogenPlacer
+from .hydrogen_placer import HydrogenPlacer
 
 
 class HeavyAtomPropagator(nn.Module):

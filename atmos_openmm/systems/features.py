@@ -19,7 +19,7 @@ from .chemistry import triple_product_sign
 from .errors import FeatureError, MissingAtomsError, raise_all
 from .ligands import fit_ligand
 from .matching import ADD_HYDROGENS, Fit, fit_standard
-from .openmm_bridge import positions_in_nm
+from .openmm_bridge import atom_positions_in_nm
 from .polymers import chain_numbers, hidden_bond, polymer_residues
 from .residue_graph import ResidueGraph, residue_graphs
 from .selection import select_solute
@@ -190,7 +190,7 @@ def features_from_topology(
     coordinates = None
     if positions is not None:
         try:
-            coordinates = positions_in_nm(positions, topology.getNumAtoms())
+            coordinates = atom_positions_in_nm(positions, topology.getNumAtoms())
         except ValueError as error:
             raise FeatureError(str(error)) from error
         if not np.isfinite(coordinates).all():

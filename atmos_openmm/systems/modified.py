@@ -83,8 +83,3 @@ def parent_restype(residue_name: str) -> int:
     name = residue_name.strip().upper()
     parent = _MIRROR_IMAGES.get(name) or _MODIFIED.get(name, ("",))[0]
     return RESTYPES.index(parent) if parent else RESTYPE_UNKNOWN
-
-
-def known_names() -> list[str]:
-    """Return the names of the modified amino acids whose chemistry is built in."""
-    return sorted([*_MODIFIED, *_MIRROR_IMAGES, "MSE"])

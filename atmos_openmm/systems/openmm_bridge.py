@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.units import positions_in_nm
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
-def positions_in_nm(positions: Any, num_atoms: int | None = None) -> FloatArray:
-    """Return positions as an array in nm.
+def atom_positions_in_nm(positions: Any, num_atoms: int | None = None) -> FloatArray:
+    """Return the positions of atoms as an array in nm, their shape checked.
 
     Parameters
     ----------
@@ -31,13 +33,7 @@ def positions_in_nm(positions: Any, num_atoms: int | None = None) -> FloatArray:
     ValueError
         for another shape, or another number of atoms than `num_atoms`
     """
-    import openmm.unit as unit
-
-    if unit.is_quantity(positions):
-        positions = positions.value_in_unit(unit.nanometer)
-    elif len(positions) and unit.is_quantity(positions[0]):
-        positions = [p.value_in_unit(unit.nanometer) for p in positions]
-    array = np.array(positions, dtype=np.float64)
+    array = positions_in_nm(positions)
     if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"Positions have the shape {array.shape}; expected [atoms, 3], in nm.")
     if num_atoms is not None and len(array) != num_atoms:
@@ -46,24 +42,6 @@ def positions_in_nm(positions: Any, num_atoms: int | None = None) -> FloatArray:
             "the positions that belong to this Topology, all of its atoms in its order."
         )
     return array
-
-
-def masses_in_dalton(system: Any) -> FloatArray:
-    """Return the masses of a System's particles, array [particles], dalton."""
-    import openmm.unit as unit
-
-    return np.array(
-        [
-            system.getParticleMass(i).value_in_unit(unit.dalton)
-            for i in range(system.getNumParticles())
-        ]
-    )
-
-
-def virtual_site_indices(system: Any) -> IntArray:
-    """Return the indices of a System's virtual sites, array [V] int64."""
-    count = system.getNumParticles()
-    return np.array([i for i in range(count) if system.isVirtualSite(i)], dtype=np.int64)
 
 
 def constraint_arrays(system: Any) -> tuple[IntArray, FloatArray]:

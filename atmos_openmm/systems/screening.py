@@ -7,346 +7,40 @@ their reference, and says which atoms failed and by how much (`inspect_frame`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core import geometry
-from .openmm_bridge import bond_lengths_from_system
+from .screen_building import AMIDE_LENGTH_NM, BONDI_RADII_NM, MAX_RING_SIZE, build_screen
+from .screen_spec import ScreenSpec, ScreenVerdict
 
-if TYPE_CHECKING:
-    from .features import MoleculeFeatures
+__all__ = [
+    "ACCEPTED",
+    "AMIDE_LENGTH_NM",
+    "BONDI_RADII_NM",
+    "GEOMETRY_REASONS",
+    "MAX_RING_SIZE",
+    "MIN_CHIRAL_VOLUME",
+    "ScreenSpec",
+    "ScreenVerdict",
+    "build_screen",
+    "check_displacement",
+    "check_environment",
+    "inspect_frame",
+    "screen",
+]
 
 FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+
+ACCEPTED = ScreenVerdict("accepted")
 
 MIN_CHIRAL_VOLUME = 0.05
 """A normalised triple product below this, times its sign, is flat or inverted."""
 
-MAX_RING_SIZE = 8
-"""Larger rings (cyclic peptides, loops closed by disulphides) may be passed by a chain."""
-
 GEOMETRY_REASONS = ("nonfinite", "bonds", "chirality", "cis_trans", "rings", "clash")
 """The tests of `screen` in their order."""
-
-BONDI_RADII_NM = {
-    1: 0.120, 2: 0.140, 3: 0.182, 5: 0.192, 6: 0.170, 7: 0.155, 8: 0.152, 9: 0.147, 11: 0.227,
-    12: 0.173, 14: 0.210, 15: 0.180, 16: 0.180, 17: 0.175, 19: 0.275, 30: 0.139, 34: 0.190,
-    35: 0.185, 53: 0.198,
-}  # fmt: skip
-"""Van der Waals radii, nm: Bondi, J. Phys. Chem. 68, 441 (1964); boron from Mantina et al.,
-J. Phys. Chem. A 113, 5806 (2009)."""
-
-AMIDE_LENGTH_NM = 0.1335
-"""C-N of a peptide bond (Amber's equilibrium length), for links without force field."""
-
-
-@dataclass(frozen=True, eq=False)
-class ScreenSpec:
-    """What a frame of one molecule must keep. A model atoms; lengths in nm.
-
-    Attributes
-    ----------
-    bonds: int64 [M, 2]
-        covalent bonds, i < j
-    bond_lengths_nm: float64 [M]
-        reference lengths
-    bond_tolerance_nm: float
-        largest deviation from the reference
-    chiral_centers: int64 [C, 4]
-        centre, then three neighbours a, b, d
-    chiral_signs: float64 [C]
-        sign of (a-c) . ((b-c) x (d-c)), +1 or -1
-    cis_trans: int64 [T, 4]
-        torsions whose class (trans where the cosine is negative) must stay as before the jump
-    rings: tuple of tuples of int
-        rings of at most eight atoms, in bond order
-    radii_nm: float64 [A]
-        Bondi radii
-    clash_factor: float
-        atoms more than three bonds apart clash below this share of the sum of their radii
-    max_displacement_nm: float
-        how far the model may move the centroid
-    environment_distance_nm: float
-        least distance to particles with mass outside the solute
-    constraint_tolerance_nm: float
-        how far a constrained distance may be off before constraints are applied
-    """
-
-    bonds: IntArray
-    bond_lengths_nm: FloatArray
-    chiral_centers: IntArray
-    chiral_signs: FloatArray
-    cis_trans: IntArray
-    rings: tuple[tuple[int, ...], ...]
-    radii_nm: FloatArray
-    bond_tolerance_nm: float = 0.05
-    clash_factor: float = 0.5
-    max_displacement_nm: float = 1.0
-    environment_distance_nm: float = 0.12
-    constraint_tolerance_nm: float = 0.05
-
-    def __post_init__(self) -> None:
-        count = self.num_atoms
-        for name, array, width in (
-            ("bonds", self.bonds, 2),
-            ("chiral_centers", self.chiral_centers, 4),
-            ("cis_trans", self.cis_trans, 4),
-        ):
-            if array.ndim != 2 or array.shape[1] != width:
-                raise ValueError(f"{name} has the shape {array.shape}; expected [n, {width}].")
-            if array.size and (array.min() < 0 or array.max() >= count):
-                raise ValueError(f"{name} names an atom outside 0 to {count - 1}.")
-        if len(self.bond_lengths_nm) != len(self.bonds):
-            raise ValueError(
-                f"There are {len(self.bond_lengths_nm)} bond lengths for {len(self.bonds)} bonds."
-            )
-        if len(self.chiral_signs) != len(self.chiral_centers):
-            raise ValueError(
-                f"There are {len(self.chiral_signs)} chiral signs for "
-                f"{len(self.chiral_centers)} centres."
-            )
-        if not np.isin(self.chiral_signs, (-1, 1)).all():
-            raise ValueError("chiral_signs must be +1 or -1.")
-
-    @property
-    def num_atoms(self) -> int:
-        """Number of model atoms, A."""
-        return len(self.radii_nm)
-
-    @cached_property
-    def near_pairs(self) -> IntArray:
-        """Pairs [P, 2], i < j, at most three bonds apart, sorted: never a clash."""
-        neighbours: list[list[int]] = [[] for _ in range(self.num_atoms)]
-        for i, j in self.bonds.tolist():
-            neighbours[i].append(j)
-            neighbours[j].append(i)
-        pairs = []
-        for i in range(self.num_atoms):
-            reached, shell = {i}, {i}
-            for _ in range(3):
-                shell = {k for j in shell for k in neighbours[j]} - reached
-                reached |= shell
-            pairs += [(i, j) for j in sorted(reached) if j > i]
-        return np.array(pairs, np.int64).reshape(-1, 2)
-
-    @cached_property
-    def clash_pairs(self) -> IntArray:
-        """Pairs [P, 2], i < j, more than three bonds apart, sorted (A^2/2 of them)."""
-        allowed = np.triu(np.ones((self.num_atoms, self.num_atoms), bool), 1)
-        allowed[self.near_pairs[:, 0], self.near_pairs[:, 1]] = False
-        return np.argwhere(allowed).astype(np.int64)
-
-    @cached_property
-    def _near_codes(self) -> IntArray:
-        return self.near_pairs[:, 0] * self.num_atoms + self.near_pairs[:, 1]
-
-    @cached_property
-    def _bonds_apart(self) -> tuple[npt.NDArray[np.bool_], ...]:
-        """For each ring, which bonds share no atom with it: [M] of bool."""
-        return tuple(np.asarray(~np.isin(self.bonds, ring).any(axis=1)) for ring in self.rings)
-
-
-@dataclass(frozen=True)
-class ScreenVerdict:
-    """The first test that a frame fails, and where.
-
-    Attributes
-    ----------
-    reason: str
-        "accepted" or one of `GEOMETRY_REASONS`, "displaced", "environment"
-    atoms: tuple of int
-        model atoms of the worst offence: the bond, the centre and its neighbours, the torsion, the
-        ring followed by the bond through it, the pair
-    value: float
-        what was measured: length (nm), signed volume, torsion (radians), distance (nm)
-    limit: float
-        what it should have been: reference length (nm), least volume, torsion before (radians),
-        least distance (nm)
-    count: int
-        how many offences of this kind the frame has
-    """
-
-    reason: str
-    atoms: tuple[int, ...] = ()
-    value: float = float("nan")
-    limit: float = float("nan")
-    count: int = 0
-
-    def __bool__(self) -> bool:
-        return self.reason == "accepted"
-
-    def describe(self, features: MoleculeFeatures) -> str:
-        """Return a sentence that names the atoms."""
-        if self:
-            return "accepted"
-        labels = [features.atom_label(a) for a in self.atoms]
-        more = f" (worst of {self.count})" if self.count > 1 else ""
-        if self.reason == "bonds":
-            return (
-                f"bond {labels[0]} - {labels[1]} is {self.value:.4f} nm long, expected "
-                f"{self.limit:.4f}{more}"
-            )
-        if self.reason == "chirality":
-            return (
-                f"{labels[0]} has the wrong hand: signed volume {self.value:.2f}, at least "
-                f"{self.limit:.2f} expected{more}"
-            )
-        if self.reason == "cis_trans":
-            angle, before = np.degrees((self.value, self.limit))
-            return (
-                f"peptide bond {labels[1]} - {labels[2]} has turned from {before:.0f} to "
-                f"{angle:.0f} degrees{more}"
-            )
-        if self.reason == "rings":
-            return f"bond {labels[-2]} - {labels[-1]} passes through the ring of {labels[0]}{more}"
-        if self.reason == "clash":
-            return (
-                f"{labels[0]} and {labels[1]} are {self.value:.4f} nm apart, at least "
-                f"{self.limit:.4f} expected{more}"
-            )
-        if self.reason == "displaced":
-            return f"the centre moved by {self.value:.3f} nm, at most {self.limit:.3f} expected"
-        if self.reason == "environment":
-            return (
-                f"{labels[0]} is {self.value:.4f} nm from an atom outside the solute, at least "
-                f"{self.limit:.4f} expected"
-            )
-        return f"coordinates of {labels[0] if labels else 'the frame'} are not finite"
-
-
-ACCEPTED = ScreenVerdict("accepted")
-
-
-def build_screen(
-    features: MoleculeFeatures, topology: Any = None, system: Any = None, **thresholds: float
-) -> ScreenSpec:
-    """Make the screen of a molecule.
-
-    Parameters
-    ----------
-    features: MoleculeFeatures
-        the molecule
-    topology: openmm.app.Topology, optional
-        checked against the features where given
-    system: openmm.System, optional
-        reference bond lengths come from its harmonic bonds and constraints; without it (and for
-        bonds that it holds in other forces), from the reference conformers, covalent radii between
-        residues, and 0.1335 nm for amides
-    **thresholds: float
-        `bond_tolerance_nm`, `clash_factor`, `max_displacement_nm`, `environment_distance_nm` or
-        `constraint_tolerance_nm`, where the defaults of `ScreenSpec` will not do
-
-    Raises
-    ------
-    ValueError
-        where features, topology and system do not belong together
-    """
-    last = int(features.atom_indices.max())
-    if topology is not None:
-        atoms = list(topology.atoms())
-        for m, i in enumerate(features.atom_indices.tolist()):
-            if i >= len(atoms) or atoms[i].name != features.atom_names[m]:
-                found = atoms[i].name if i < len(atoms) else "nothing"
-                raise ValueError(
-                    f"The features name atom {i} {features.atom_names[m]}, but the Topology has "
-                    f"{found} there. Make the features from this Topology."
-                )
-    if system is not None and last >= system.getNumParticles():
-        raise ValueError(
-            f"The features name atom {last}, but the System has {system.getNumParticles()} "
-            "particles. Use the System of this Topology."
-        )
-    return ScreenSpec(
-        bonds=features.bonds.copy(),
-        bond_lengths_nm=_reference_lengths(features, system),
-        chiral_centers=features.chiral_centers.copy(),
-        chiral_signs=features.chiral_signs.astype(np.float64),
-        cis_trans=_peptide_torsions(features),
-        rings=_small_rings(features),
-        radii_nm=np.array([_radius_nm(int(z)) for z in features.ref_element]),
-        **thresholds,
-    )
-
-
-def _radius_nm(element: int) -> float:
-    if element in BONDI_RADII_NM:
-        return BONDI_RADII_NM[element]
-    from rdkit import Chem
-
-    return 0.1 * float(Chem.GetPeriodicTable().GetRvdw(element))
-
-
-def _reference_lengths(features: MoleculeFeatures, system: Any) -> FloatArray:
-    """Return a reference length for each bond, nm."""
-    from rdkit import Chem
-
-    table = Chem.GetPeriodicTable()
-    known = {} if system is None else bond_lengths_from_system(system)
-    lengths = []
-    for (i, j), order in zip(features.bonds.tolist(), features.bond_order.tolist(), strict=True):
-        a, b = sorted((int(features.atom_indices[i]), int(features.atom_indices[j])))
-        if (a, b) in known:
-            lengths.append(known[a, b])
-        elif features.ref_space_uid[i] == features.ref_space_uid[j]:
-            distance = np.linalg.norm(features.ref_pos[i] - features.ref_pos[j])
-            lengths.append(0.1 * float(distance))
-        elif sorted((int(features.ref_element[i]), int(features.ref_element[j]))) == [6, 7]:
-            lengths.append(AMIDE_LENGTH_NM)
-        else:
-            radii = [table.GetRcovalent(int(features.ref_element[k])) for k in (i, j)]
-            lengths.append(0.1 * sum(radii) - 0.01 * (order - 1))
-    return np.array(lengths, np.float64)
-
-
-def _neighbours(features: MoleculeFeatures) -> list[list[int]]:
-    lists: list[list[int]] = [[] for _ in range(features.num_atoms)]
-    for i, j in features.bonds.tolist():
-        lists[i].append(j)
-        lists[j].append(i)
-    return lists
-
-
-def _peptide_torsions(features: MoleculeFeatures) -> IntArray:
-    """Find the torsions C-C-N-C about amide bonds between residues, proline's left out.
-
-    CA-C-N-CA between amino acids; a cap's carbon stands in for CA (CH3 of ACE, C of NME).
-    """
-    z, uid = features.ref_element, features.ref_space_uid
-    near = _neighbours(features)
-    order = {
-        (int(i), int(j)): float(o)
-        for (i, j), o in zip(features.bonds, features.bond_order, strict=True)
-    }
-    found = []
-    for i, j in features.bonds.tolist():
-        for c, n in ((i, j), (j, i)):
-            if z[c] != 6 or z[n] != 7 or uid[c] == uid[n]:
-                continue
-            carbonyl = any(z[o] == 8 and order[min(c, o), max(c, o)] == 2 for o in near[c])
-            before = sorted(k for k in near[c] if z[k] == 6)
-            after = sorted(k for k in near[n] if z[k] == 6 and k != c)
-            # Two carbons after the bond: proline, or another tertiary amide, is free to turn.
-            if carbonyl and len(before) == 1 and len(after) == 1:
-                found.append((before[0], c, n, after[0]))
-    return np.array(sorted(found), np.int64).reshape(-1, 4)
-
-
-def _small_rings(features: MoleculeFeatures) -> tuple[tuple[int, ...], ...]:
-    """Return the rings of at most MAX_RING_SIZE atoms (smallest set), in bond order."""
-    from rdkit import Chem
-
-    mol = Chem.RWMol()
-    for element in features.ref_element.tolist():
-        mol.AddAtom(Chem.Atom(int(element)))
-    for i, j in features.bonds.tolist():
-        mol.AddBond(i, j, Chem.BondType.SINGLE)
-    rings = [tuple(int(a) for a in ring) for ring in Chem.GetSSSR(mol)]
-    return tuple(sorted(r for r in rings if len(r) <= MAX_RING_SIZE))
 
 
 def screen(
@@ -413,32 +107,6 @@ def inspect_frame(
         if not verdict:
             return verdict
     return ACCEPTED
-
-
-def screen_frames(
-    spec: ScreenSpec,
-    frames_nm: npt.ArrayLike,
-    before_nm: npt.ArrayLike | None = None,
-    only: Collection[str] | None = None,
-) -> list[str]:
-    """Screen many frames.
-
-    Parameters
-    ----------
-    frames_nm: array [F, A, 3]
-    before_nm: array [A, 3] or [F, A, 3], optional
-
-    Returns
-    -------
-    list of F reasons
-    """
-    frames = np.asarray(frames_nm)
-    earlier: Iterable[Any]
-    if before_nm is None:
-        earlier = [None] * len(frames)
-    else:
-        earlier = np.broadcast_to(np.asarray(before_nm), frames.shape)
-    return [screen(spec, x, b, only) for x, b in zip(frames, earlier, strict=True)]
 
 
 def check_displacement(spec: ScreenSpec, centered_nm: npt.ArrayLike) -> ScreenVerdict:

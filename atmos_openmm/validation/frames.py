@@ -107,7 +107,7 @@ def _count_message(found: int, topology: Any, source: str) -> str:
     if found == heavy:
         message += (
             "; it has as many as the topology has heavy atoms. Energies need hydrogens: place "
-            "them first, frame by frame (atmos_openmm.systems.place_hydrogens)"
+            "them first, frame by frame (atmos_openmm.jump.place_hydrogens)"
         )
     elif found == real:
         message += "; it seems to lack the virtual sites of the topology"

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hydrogen_cases import plan_of
+from hydrogen_cases import kinds, plan_of
 from model_support import rotation
 
-from atmos_openmm.model.hydrogens import HydrogenPlacer
-from atmos_openmm.systems.hydrogens import place_hydrogens
+from atmos_openmm.jump.place_hydrogens import place_hydrogens
+from atmos_openmm.model.hydrogen_placer import HydrogenPlacer
 from atmos_openmm.systems.naming import fix_names
 from atmos_openmm.systems.peptides import build_peptide
 
@@ -40,7 +40,7 @@ def determined_by_textbook(plan, heavy_atom_frame):
     (the construction of Parsons et al., J. Comput. Chem. 26, 1063, 2005).
     """
     x, found = heavy_atom_frame, {}
-    for g, kind in enumerate(plan.kind_names()):
+    for g, kind in enumerate(kinds(plan)):
         p = plan.parent[g]
         near = [n for n in plan.neighbours[g] if n != p]
         units = [(x[n] - x[p]) / np.linalg.norm(x[n] - x[p]) for n in near]
@@ -83,7 +83,7 @@ def test_scripted_placement_is_textbook_geometry(molecule):
         expected = determined_by_textbook(plan, x)
         assert len(expected) == sum(
             int((plan.group == g).sum())
-            for g, kind in enumerate(plan.kind_names())
+            for g, kind in enumerate(kinds(plan))
             if kind not in ("rotor", "lone", "pyramid")
         )
         for h, point in expected.items():
@@ -236,7 +236,7 @@ def test_labels_stay_with_the_frame_before(molecule):
     """Hydrogens exchanged against the convention stay exchanged through a jump."""
     topology, plan, placer, frame = molecule
     exchanged = frame.clone()
-    for g, kind in enumerate(plan.kind_names()):
+    for g, kind in enumerate(kinds(plan)):
         if kind == "methylene":
             first, second = plan.hydrogens[plan.group == g]
             exchanged[:, [first, second]] = frame[:, [second, first]]

@@ -12,7 +12,7 @@ import openmm
 from openmm import app, unit
 
 from atmos_openmm.systems.features import features_from_topology
-from atmos_openmm.systems.hydrogens import KINDS, HydrogenPlan, plan_hydrogens
+from atmos_openmm.systems.hydrogen_plan import KINDS, HydrogenPlan, plan_hydrogens
 from atmos_openmm.systems.peptides import build_peptide
 
 SHARED = Path(
@@ -84,13 +84,18 @@ def plan_of(topology) -> HydrogenPlan:
     return plan_hydrogens(features_from_topology(topology))
 
 
+def kinds(plan: HydrogenPlan) -> list[str]:
+    """The kind of each group of a plan."""
+    return [KINDS[k] for k in plan.kind]
+
+
 def distances_by_kind(plan: HydrogenPlan, placed: np.ndarray, true: np.ndarray, alike: str):
     """How far each group's hydrogens are from where they should be: kind to list of (nm, group).
 
     Hydrogens of the kind `alike` may stand in each other's place.
     """
     found: dict[str, list[tuple[float, int]]] = {kind: [] for kind in KINDS}
-    for g, kind in enumerate(plan.kind_names()):
+    for g, kind in enumerate(kinds(plan)):
         atoms = plan.hydrogens[plan.group == g]
         table = np.linalg.norm(placed[atoms][:, None] - true[atoms][None], axis=-1)
         away = table.min(axis=1).max() if kind == alike else np.diag(table).max()

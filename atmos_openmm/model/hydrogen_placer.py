@@ -45,7 +45,7 @@ def turns_of_orientation() -> Tensor:
 class HydrogenPlacer(nn.Module):
     """Places a molecule's hydrogens on its heavy atoms; lengths in nm.
 
-    The plan (`systems.hydrogens.HydrogenPlan`) names for each group of hydrogens a local frame
+    The plan (`systems.hydrogen_plan.HydrogenPlan`) names for each group of hydrogens a local frame
     built on heavy atoms. ``forward(heavy [B, H, 3], previous [B, A, 3]) -> [B, A, 3]`` puts each
     hydrogen where it stood in its frame in the frame before, vibrations and free torsions included,
     so that the ensemble of both is kept; a free group that then overlaps with other atoms is

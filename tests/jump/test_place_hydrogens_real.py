@@ -16,9 +16,10 @@ from hydrogen_cases import (
     real_structure,
 )
 
+from atmos_openmm.jump.place_hydrogens import place_hydrogens
 from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.hydrogen_groups import FREE_KINDS
-from atmos_openmm.systems.hydrogens import place_hydrogens, plan_hydrogens
+from atmos_openmm.systems.hydrogen_plan import plan_hydrogens
 from atmos_openmm.systems.screening import build_screen, inspect_frame
 
 pytestmark = pytest.mark.skipif(

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import openmm
 import pytest
-from hydrogen_cases import PEPTIDES, distances_by_kind, heavy_atoms, plan_of, relaxed_peptide
+from hydrogen_cases import PEPTIDES, distances_by_kind, heavy_atoms, kinds, plan_of, relaxed_peptide
 from openmm import app, unit
 
+from atmos_openmm.jump.place_hydrogens import place_hydrogens
 from atmos_openmm.systems.errors import FeatureError
 from atmos_openmm.systems.features import features_from_topology
-from atmos_openmm.systems.hydrogens import place_hydrogens, plan_hydrogens
+from atmos_openmm.systems.hydrogen_plan import plan_hydrogens
 from atmos_openmm.systems.naming import planar_groups, prochiral_groups
 from atmos_openmm.systems.screening import build_screen, inspect_frame
 
@@ -284,7 +285,7 @@ def test_small_molecules_end_in_the_minimum_of_another_force_field(smiles):
     plan = plan_hydrogens(
         features_from_topology(topology, "all", everything, molecules={"LIG": mol})
     )
-    assert set(plan.kind_names()) == SMALL[smiles]
+    assert set(kinds(plan)) == SMALL[smiles]
     # Relaxing hydrogens alone leads to the minimum that they came from, or one as deep: within
     # 0.1 kT of 300 K, where another well would be several.
     minimum = mmff_energy(mol, positions, False)
