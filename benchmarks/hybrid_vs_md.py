@@ -174,7 +174,6 @@ def run_trial(
     from openmm import app, unit
 
     from atmos_openmm import AtmosPropagator
-    from atmos_openmm.data.packing import create_single_system
     from atmos_openmm.evaluation.side_by_side import (
         plain_md_context,
         read_hybrid_frames,
@@ -183,6 +182,7 @@ def run_trial(
     from atmos_openmm.jump.proposal import REASONS
     from atmos_openmm.sampling.hybrid import HybridSampler
     from atmos_openmm.sampling.storage import read_run
+    from atmos_openmm.simulate.packing import create_single_system
     from atmos_openmm.systems.peptides import build_peptide
 
     topology, positions = build_peptide(f"ACE-{type_}-NME", seed=1)

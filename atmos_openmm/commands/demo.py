@@ -86,10 +86,10 @@ def run_demo(
     say("Loading the model and the force field", True)
     from openmm import app, unit
 
-    from ..data.packing import create_single_system
     from ..evaluation.side_by_side import plain_md_context, read_hybrid_frames, run_in_turns
     from ..propagator import AtmosPropagator
     from ..sampling.hybrid import HybridSampler
+    from ..simulate.packing import create_single_system
     from ..systems.peptides import build_peptide
 
     topology, positions_nm = build_peptide(SEQUENCE, seed=1)

@@ -128,7 +128,7 @@ def command(
     atmos-openmm simulate --sequence ACE-ALA-NME --out ala.h5 --mode exchange \\
         --temperatures 300,360,432,520 --burn-in-ps 20 --length-ps 60
     """
-    from ..data.simulate import SimulationSettings, simulate
+    from ..simulate.simulate import SimulationSettings, simulate
 
     if (sequence is None) == (pdb is None):
         raise click.UsageError("Give either --sequence or --pdb.")

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..simulate.packing import create_single_system
 from .layout import TrajectoryData, write_trajectory_file
-from .packing import create_single_system
 
 __all__ = ["import_folder", "import_npz"]
 

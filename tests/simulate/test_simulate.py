@@ -19,11 +19,11 @@ from openmm import app, unit
 
 from atmos_openmm.commands.simulate import command
 from atmos_openmm.core.settings import SettingsMismatchError
-from atmos_openmm.data import simulate as module
-from atmos_openmm.data.chunks import ChunkStore
 from atmos_openmm.data.layout import TrajectoryFile
-from atmos_openmm.data.packing import PackedSystem
-from atmos_openmm.data.simulate import (
+from atmos_openmm.simulate import simulate as module
+from atmos_openmm.simulate.chunks import ChunkStore
+from atmos_openmm.simulate.packing import PackedSystem
+from atmos_openmm.simulate.simulate import (
     GAS_CONSTANT_KJ_PER_MOL_K,
     SimulationSettings,
     SimulationUnstableError,
@@ -413,7 +413,7 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path: Path):
     script = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from atmos_openmm.data.chunks import ChunkStore\n"
+        "from atmos_openmm.simulate.chunks import ChunkStore\n"
         "from pathlib import Path\n"
         "import numpy as np\n"
         "store = ChunkStore(Path(sys.argv[1]), {})\n"
