@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/loader.py DATA [--steps 60] [--workers 0 1 2] [--json FILE]
 
-DATA is a folder with `md/` (capped amino acids as npz and PDB files, which are converted first) and
+DATA is a folder with `md/` (capped amino acids, trajectory files of `atmos-openmm simulate`) and
 `mdcath/` (HDF5 files of mdCATH). The small network is trained on the CPU, with the bundled settings
 on the amino acids and on crops of the heavy atoms of the proteins. Waiting is what the training log
 reports: the time from asking for a step's draws to having them, over all the time; the first rows
@@ -26,7 +26,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atmos_openmm.data.convert import import_folder
 from atmos_openmm.data.sample import Sample
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.training.feed.draws import Drawer
@@ -47,10 +46,9 @@ ROWS = 6
 """Of a run's log; the first is left out."""
 
 
-def amino_acids(folder: Path, scratch: Path) -> tuple[Sequence[Sample], TrainingSettings]:
-    """The bundled settings on the converted amino acids."""
-    files = import_folder(folder, scratch)
-    return open_samples(files).samples, read_settings("small")
+def amino_acids(folder: Path) -> tuple[Sequence[Sample], TrainingSettings]:
+    """The bundled settings on the amino acids."""
+    return open_samples(sorted(folder.glob("*.h5"))).samples, read_settings("small")
 
 
 def proteins(folder: Path) -> tuple[Sequence[Sample], TrainingSettings]:
@@ -112,24 +110,23 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     results: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "steps": arguments.steps}
-    with tempfile.TemporaryDirectory() as scratch:
-        cases = {
-            "capped amino acids": amino_acids(arguments.data / "md", Path(scratch)),
-            f"mdCATH, crops of {CROP_TOKENS} tokens": proteins(arguments.data / "mdcath"),
-        }
-        for name, (samples, settings) in cases.items():
-            found: dict[str, Any] = drawing(samples, settings, 60)
-            print(
-                f"{name}: a draw takes {found['later_ms']:.1f} ms, the first of a molecule "
-                f"{found['first_ms']:.0f} ms",
-                flush=True,
-            )
-            print(f"{'workers':>8} {'ms a step':>10} {'waiting':>8}")
-            for workers in arguments.workers:
-                one = training(samples, settings, arguments.steps, workers)
-                found[f"workers_{workers}"] = one
-                print(f"{workers:8d} {one['step_ms']:10.1f} {one['waited']:8.2%}", flush=True)
-            results[name] = found
+    cases = {
+        "capped amino acids": amino_acids(arguments.data / "md"),
+        f"mdCATH, crops of {CROP_TOKENS} tokens": proteins(arguments.data / "mdcath"),
+    }
+    for name, (samples, settings) in cases.items():
+        found: dict[str, Any] = drawing(samples, settings, 60)
+        print(
+            f"{name}: a draw takes {found['later_ms']:.1f} ms, the first of a molecule "
+            f"{found['first_ms']:.0f} ms",
+            flush=True,
+        )
+        print(f"{'workers':>8} {'ms a step':>10} {'waiting':>8}")
+        for workers in arguments.workers:
+            one = training(samples, settings, arguments.steps, workers)
+            found[f"workers_{workers}"] = one
+            print(f"{workers:8d} {one['step_ms']:10.1f} {one['waited']:8.2%}", flush=True)
+        results[name] = found
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 
-class _Numbers(click.ParamType):
+class TemperatureList(click.ParamType):
     """Numbers separated by commas."""
 
     name = "numbers"
@@ -42,7 +42,7 @@ class _Numbers(click.ParamType):
 )
 @click.option(
     "--temperatures",
-    type=_Numbers(),
+    type=TemperatureList(),
     default="300",
     show_default=True,
     help="In kelvin, increasing, separated by commas.",
@@ -128,7 +128,8 @@ def command(
     atmos-openmm simulate --sequence ACE-ALA-NME --out ala.h5 --mode exchange \\
         --temperatures 300,360,432,520 --burn-in-ps 20 --length-ps 60
     """
-    from ..data.simulate import SimulationSettings, simulate
+    from ..simulate.run import simulate
+    from ..simulate.settings import SimulationSettings
 
     if (sequence is None) == (pdb is None):
         raise click.UsageError("Give either --sequence or --pdb.")

@@ -6,22 +6,20 @@ the worker processes of a loader; each process opens files of its own.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 
-__all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "file_stamp", "read_parallel"]
+__all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "file_stamp"]
 
 OPEN_FILES = 8
 """HDF5 files that a process keeps open."""
@@ -238,57 +236,3 @@ def close_files() -> None:
         _BLOCKS.clear()
         for key in [k for k in _FILES if k[0] == os.getpid()]:
             _FILES.pop(key).close()
-
-
-def _read(request: tuple[FrameSource, Any]) -> NDArray[np.float32]:
-    source, frames = request
-    return source.read(frames)
-
-
-def read_parallel(
-    requests: Iterable[tuple[FrameSource, slice | int | ArrayLike]],
-    workers: int = 2,
-    ahead: int = 8,
-) -> Iterator[NDArray[np.float32]]:
-    """Read frames in several processes, in the order in which they are asked for.
-
-    HDF5 lets one thread of a process read at a time, decompression included, hence processes.
-    They are started afresh (not forked), so a script that calls this needs the usual
-    ``if __name__ == "__main__":``.
-
-    Parameters
-    ----------
-    requests: iterable of (FrameSource, frames)
-        Taken lazily.
-    workers: int
-        Processes; 0 reads in this one.
-    ahead: int
-        Requests that may be under way or waiting to be taken; bounds the memory.
-
-    Yields
-    ------
-    ndarray, shape (F, A, 3) or (A, 3), float32, nm
-
-    Raises
-    ------
-    DataFileError
-        At the place of the request that failed.
-    """
-    if workers < 0 or ahead < 1:
-        raise ValueError(f"workers is {workers} and ahead {ahead}; expected at least 0 and 1.")
-    if workers == 0:
-        yield from map(_read, requests)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        pending: deque[Future[NDArray[np.float32]]] = deque()
-        try:
-            for request in requests:
-                pending.append(pool.submit(_read, request))
-                if len(pending) >= ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

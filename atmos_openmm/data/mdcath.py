@@ -26,7 +26,7 @@ from .sample import Entry, Provenance, Sample, guarded
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
 
-__all__ = ["LAYOUT", "MdcathMolecule", "check_statistics", "inspect", "is_mdcath", "read_dssp"]
+__all__ = ["LAYOUT", "MdcathMolecule", "check_statistics", "inspect", "is_mdcath"]
 
 LAYOUT = "mdcath-only-protein-v1.0"
 SPACING_PS = 1000.0
@@ -252,8 +252,8 @@ class MdcathMolecule:
     """The Topology of a domain, from the embedded PDB.
 
     The caps, which mdCATH counts to the terminal residues, are the residues ACE and NME of the
-    Topology; `residue_numbers` tells the file's residue of each atom. Reference positions are the
-    first frame of the coldest run, since the embedded PDB has guessed hydrogens and caps.
+    Topology. Reference positions are the first frame of the coldest run, since the embedded PDB has
+    guessed hydrogens and caps.
 
     Attributes
     ----------
@@ -282,15 +282,6 @@ class MdcathMolecule:
             raise DataFileError(Fault(self.path, self.domain, "chemistry", message))
         return Molecule(unfolded.topology, positions, {}, self.domain)
 
-    def residue_numbers(self) -> NDArray[np.int64]:
-        """The file's residue of each atom, from 0, as rmsf and dssp count them.
-
-        Raises
-        ------
-        DataFileError
-        """
-        return self._unfold()[0].residues
-
     def _unfold(self) -> tuple[Any, NDArray[np.float64]]:
         import h5py
 
@@ -312,28 +303,6 @@ def _first_frame(group: Any, atoms: list[EmbeddedAtom]) -> NDArray[np.float64]:
             if "coords" in replica and len(replica["coords"]):
                 return np.asarray(replica["coords"][0], np.float64) * NM_PER_ANGSTROM
     return np.array([a.position_nm for a in atoms])
-
-
-def read_dssp(sample: Sample) -> NDArray[np.str_]:
-    """Secondary structure, one letter a frame and residue of the file, blank for coil.
-
-    Returns
-    -------
-    ndarray of str, shape (F, R)
-
-    Raises
-    ------
-    DataFileError
-        The file has none.
-    """
-    import h5py
-
-    at = sample.provenance
-    with h5py.File(at.path, "r") as file:
-        run = file[at.entry]
-        if "dssp" not in run:
-            raise DataFileError(Fault(at.path, at.entry, "missing", "it has no dssp."))
-        return np.array(np.char.decode(run["dssp"][...].astype("S1"), "ascii"))
 
 
 def check_statistics(sample: Sample) -> list[Fault]:

@@ -209,10 +209,10 @@ def import_trajectories(
     from openmm import XmlSerializer, unit
     from openmm.app import ForceField, Modeller
 
+    from ..simulate.packing import create_single_system
     from ..systems.naming import fix_names
     from ..systems.selection import describe_left_out, select_solute
     from ..systems.structure_files import read_structure_file
-    from .packing import create_single_system
 
     if not temperature_kelvin > 0.0 or (spacing_ps is not None and not spacing_ps > 0.0):
         raise ValueError(

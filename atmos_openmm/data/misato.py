@@ -33,7 +33,6 @@ __all__ = [
     "is_misato",
     "ligand_atoms",
     "read_charges",
-    "read_split",
 ]
 
 SPACING_PS = 80.0
@@ -345,11 +344,6 @@ def read_charges(
             for name in wanted
             if "mol_properties/total_charge" in file[keys[name]]
         }
-
-
-def read_split(path: str | os.PathLike[str]) -> list[str]:
-    """PDB ids of one of MISATO's lists (train_MD.txt, val_MD.txt, test_MD.txt), upper case."""
-    return [word.upper() for word in Path(path).read_text().split()]
 
 
 def ligand_atoms(sample: Sample) -> NDArray[np.int64]:

@@ -54,10 +54,6 @@ class SampleSet:
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
 
-    def of_kind(self, *kinds: str) -> tuple[Sample, ...]:
-        """Samples of some kinds: ``static``, ``dynamics``, ``exchange``."""
-        return tuple(s for s in self.samples if s.kind in kinds)
-
 
 def detect(path: str | os.PathLike[str]) -> str:
     """Tell which of `DATASETS` a file belongs to, by its content (structures: by its name).

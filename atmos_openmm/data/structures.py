@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .assemblies import Assembly, assemblies_of_cif, assemblies_of_pdb
 from .cif_tables import Table, component_molecules, missing_in_cif, read_tables
 from .completion import Sequence, complete_chains
-from .faults import DataFileError, Fault, first_line
+from .faults import DataFileError, Fault
 from .frames import FrameSource, file_stamp
 from .sample import Entry, Provenance, Sample
 from .structure_topology import assemble, build_topology
@@ -31,7 +31,7 @@ from .structure_topology import assemble, build_topology
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
 
-__all__ = ["StructureFrames", "StructureMolecule", "inspect", "is_structure", "list_assemblies"]
+__all__ = ["StructureFrames", "StructureMolecule", "inspect", "is_structure"]
 
 PDB_SUFFIXES = (".pdb", ".ent")
 CIF_SUFFIXES = (".cif", ".mmcif", ".pdbx")
@@ -110,19 +110,6 @@ def inspect(
         for remark in made.remarks
     )
     return [Entry(sample, faults)]
-
-
-def list_assemblies(path: str | os.PathLike[str]) -> list[str]:
-    """Names of the biological assemblies that a file tells.
-
-    Raises
-    ------
-    DataFileError
-    """
-    try:
-        return [a.name for a in _file_assemblies(*_text_and_tables(Path(path)))]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataFileError(Fault(str(path), "", "unreadable", f"{first_line(error)}.")) from error
 
 
 @dataclass(frozen=True)

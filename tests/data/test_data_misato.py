@@ -269,10 +269,8 @@ def test_an_order_that_differs_from_the_pdb_is_reported(path: Path, tmp_path: Pa
     assert "residue 1 is HIS here and GLY there (6 and 5 residues)" in fault.message
 
 
-def test_entries_are_chosen_by_name(path: Path, tmp_path: Path):
-    (tmp_path / "train_MD.txt").write_text("1abc\n9zzz\n")
-    wanted = misato.read_split(tmp_path / "train_MD.txt")
-    entries = misato.inspect(path, wanted)
+def test_entries_are_chosen_by_name(path: Path):
+    entries = misato.inspect(path, ["1abc", "9ZZZ"])
     assert entries[0].sample.name == "1ABC"
     assert entries[1].sample is None and "no such entry" in entries[1].faults[0].message
 

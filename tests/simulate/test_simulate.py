@@ -17,19 +17,18 @@ import pytest
 from click.testing import CliRunner
 from openmm import app, unit
 
+import atmos_openmm
 from atmos_openmm.commands.simulate import command
+from atmos_openmm.core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from atmos_openmm.core.settings import SettingsMismatchError
-from atmos_openmm.data import simulate as module
-from atmos_openmm.data.chunks import ChunkStore
 from atmos_openmm.data.layout import TrajectoryFile
-from atmos_openmm.data.packing import PackedSystem
-from atmos_openmm.data.simulate import (
-    GAS_CONSTANT_KJ_PER_MOL_K,
-    SimulationSettings,
-    SimulationUnstableError,
-    simulate,
-    swap_probability,
-)
+from atmos_openmm.simulate.chunks import ChunkStore
+from atmos_openmm.simulate.exchange import exchange, swap_probability
+from atmos_openmm.simulate.packing import PackedSystem
+from atmos_openmm.simulate.plan import RunPlan
+from atmos_openmm.simulate.replicas import Replicas, ReplicaState
+from atmos_openmm.simulate.run import SimulationUnstableError, simulate
+from atmos_openmm.simulate.settings import SimulationSettings
 from atmos_openmm.systems.peptides import (
     BASINS,
     alpha_handedness,
@@ -64,7 +63,7 @@ def _run(out: Path, progress=None, **settings) -> Path:
 # --- the exchange itself --------------------------------------------------------------------------
 
 
-def _springs(copies: int, temperatures: tuple[float, ...]) -> module._Engine:
+def _springs(copies: int, temperatures: tuple[float, ...]) -> Replicas:
     """Two particles on a spring, whose energies have a known distribution."""
     single = mm.System()
     for _ in range(2):
@@ -76,14 +75,14 @@ def _springs(copies: int, temperatures: tuple[float, ...]) -> module._Engine:
     settings = SimulationSettings(
         mode="exchange", temperatures=temperatures, copies=copies, platform="Reference"
     )
-    return module._Engine(settings, single, packed, 1)
+    return Replicas(settings, single, packed, 1)
 
 
 def test_exchange_keeps_the_distribution_of_every_temperature():
     """Draws from the Boltzmann distributions stay draws from them, however often they change."""
     temperatures = (300.0, 400.0, 520.0)
     copies, rounds = 1000, 4
-    engine = _springs(copies, temperatures)
+    replicas = _springs(copies, temperatures)
     rng = np.random.default_rng(3)
     kt = GAS_CONSTANT_KJ_PER_MOL_K * np.array(temperatures)
     # Each component of the spring's length is normal with variance kT/k; its energy averages 3/2 kT
@@ -91,22 +90,13 @@ def test_exchange_keeps_the_distribution_of_every_temperature():
     positions = np.zeros((3, copies, 2, 3))
     positions[:, :, 1] = rng.normal(size=(3, copies, 3)) * np.sqrt(kt / 1000.0)[:, None, None]
     velocities = rng.normal(size=(3, copies, 2, 3)) * np.sqrt(kt / 10.0)[:, None, None, None]
-    walkers = np.repeat(np.arange(3)[:, None], copies, axis=1)
-    state = module._State(
-        positions,
-        velocities,
-        np.zeros(2, np.int64),
-        np.zeros(2, np.int64),
-        walkers,
-        np.zeros(copies, np.int64),
-        np.zeros_like(walkers),
-    )
+    state = ReplicaState.fresh(positions, velocities)
     for round_number in range(rounds):
-        module._exchange(engine, state, round_number % 2, rng)
+        exchange(replicas, state, round_number % 2, rng)
     assert state.attempted.tolist() == [copies * rounds // 2] * 2
     assert 0.3 < (state.accepted / state.attempted).min() < 1.0
     assert np.all(np.sort(state.walkers, axis=0) == np.arange(3)[:, None])
-    energy = engine.potential_energies(state.positions_nm)
+    energy = replicas.potential_energies(state.positions_nm)
     kinetic = 5.0 * (state.velocities**2).sum(axis=(2, 3))
     for found, degrees in ((energy, 3), (kinetic, 6)):
         mean, sd = degrees / 2 * kt, np.sqrt(degrees / 2) * kt
@@ -114,7 +104,7 @@ def test_exchange_keeps_the_distribution_of_every_temperature():
     # The test can fail: with the criterion turned round the mean is far outside.
     worse = energy.copy()
     low, high = worse[0], worse[1]
-    swap = rng.random(copies) < swap_probability(engine.beta[1], engine.beta[0], low, high)
+    swap = rng.random(copies) < swap_probability(replicas.beta[1], replicas.beta[0], low, high)
     moved = np.where(swap, high, low).mean()
     assert abs(moved - 1.5 * kt[0]) > 4.0 * np.sqrt(1.5) * kt[0] / np.sqrt(copies)
 
@@ -125,20 +115,11 @@ def test_swap_probability_is_metropolis():
 
 
 def test_round_trips_are_counted():
-    engine = _springs(1, (300.0, 400.0))
-    walkers = np.array([[0], [1]])
+    replicas = _springs(1, (300.0, 400.0))
     x = np.zeros((2, 1, 2, 3))
-    state = module._State(
-        x,
-        x.copy(),
-        np.zeros(1, np.int64),
-        np.zeros(1, np.int64),
-        walkers,
-        np.zeros(1, np.int64),
-        np.zeros((2, 1), np.int64),
-    )
+    state = ReplicaState.fresh(x, x.copy())
     for _ in range(4):  # equal energies: every swap is taken
-        module._exchange(engine, state, 0, np.random.default_rng(0))
+        exchange(replicas, state, 0, np.random.default_rng(0))
     # Walker 1 comes down in swap 1, up in 2, down in 3: a trip. Walker 0 in swaps 2 and 4.
     assert state.accepted.tolist() == [4]
     assert state.round_trips.tolist() == [2]
@@ -289,7 +270,9 @@ def test_velocities_of_a_run_have_the_temperature_they_should(tmp_path: Path):
     ],
 )
 def test_copies_are_recentred_every_picosecond_at_least(settings: dict, blocks: tuple):
-    assert module._blocks(SimulationSettings(**settings)) == pytest.approx(blocks)
+    plan = RunPlan.of(SimulationSettings(**settings))
+    found = plan.block_ps, plan.frame_blocks, plan.exchange_blocks
+    assert found == pytest.approx(blocks)
 
 
 def test_copies_of_a_long_block_stay_apart(tmp_path: Path):
@@ -413,7 +396,7 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path: Path):
     script = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from atmos_openmm.data.chunks import ChunkStore\n"
+        "from atmos_openmm.simulate.chunks import ChunkStore\n"
         "from pathlib import Path\n"
         "import numpy as np\n"
         "store = ChunkStore(Path(sys.argv[1]), {})\n"
@@ -562,7 +545,7 @@ def test_the_script_behind_the_bundled_model_fits_the_command(
     tmp_path: Path, what: str, count: int
 ):
     """Every line of simulate.sh is one that the command takes, with its own seed and file."""
-    script = Path(module.__file__).parents[1] / "models" / "capped-amino-acids" / "simulate.sh"
+    script = Path(atmos_openmm.__file__).parent / "models" / "capped-amino-acids" / "simulate.sh"
     done = subprocess.run(
         ["sh", str(script), str(tmp_path), *what.split()],
         text=True,

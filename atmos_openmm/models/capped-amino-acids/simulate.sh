@@ -11,8 +11,8 @@
 # A run that was stopped goes on when the same line is given again. VAL, TYR, GLN and CYS were set
 # aside before any training; they serve for evaluation alone. Which of these files a model saw is in
 # its card. The 300 K dynamics behind the bundled model was ready-made with the settings that
-# `dynamics` has (0.5 ns from each of four basins, a frame each ps), and came into this layout by
-# `python -m atmos_openmm.data.convert FOLDER OUTPUT_FOLDER`; its seeds are not known.
+# `dynamics` has (0.5 ns from each of four basins, a frame each ps), and was converted to
+# this layout; its seeds are not known.
 set -eu
 
 out=${1:?usage: simulate.sh OUTPUT_FOLDER [held-out | dynamics | RESIDUE ...]}

@@ -9,7 +9,7 @@ import openmm as mm
 import pytest
 from openmm import app, unit
 
-from atmos_openmm.data.packing import create_single_system, pack, reach_nm
+from atmos_openmm.simulate.packing import create_single_system, pack, reach_nm
 from atmos_openmm.systems.peptides import BASINS, build_peptide, set_backbone
 
 PROTEIN = "amber14/protein.ff14SB.xml"  # amber14-all without nucleic acids and lipids

@@ -1,0 +1,1 @@
+"""Training trajectories of one molecule, made with OpenMM."""
