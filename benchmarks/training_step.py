@@ -39,12 +39,12 @@ import torch
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
 from atmos_openmm.training.budget.tracing import FakeTraining, typical_batch
+from atmos_openmm.training.counters import Counters
 from atmos_openmm.training.ema import MovingAverage
 from atmos_openmm.training.optimization import WeightUpdate
 from atmos_openmm.training.passes import draw_generator, training_pass
-from atmos_openmm.training.progress import Counters
 from atmos_openmm.training.ranks import Ranks, make_fabric
-from atmos_openmm.training.settings import OptimizerSettings, StageSettings, read_settings
+from atmos_openmm.training.training_settings import OptimizerSettings, StageSettings, read_settings
 
 SMALL_TOKENS, SMALL_ATOMS = 5, 60
 REDUCED_TOKENS, REDUCED_ATOMS = 64, 512

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from ..training.loop import Trainer
     from ..training.ranks import Ranks
-    from ..training.settings import TrainingSettings
+    from ..training.training_settings import TrainingSettings
 
 SHOWN_FAULTS = 10
 WITHOUT_WEIGHTS = ("cycles", "n_queries", "n_keys", "dropout", "sigma_data")
@@ -145,7 +145,7 @@ def command(
     simulate` or brought in by `atmos-openmm data import`, in any mixture. Run the same command
     again to continue: a run that was stopped or killed goes on with the losses of an unbroken one.
     """
-    from ..training.settings import read_settings
+    from ..training.training_settings import read_settings
 
     settings = read_settings(config, overrides)
     if show_config:

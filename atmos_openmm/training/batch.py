@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..model.features import ModelFeatures
+from ..model.model_features import ModelFeatures
 
 
 class Batch(NamedTuple):

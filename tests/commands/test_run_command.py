@@ -16,7 +16,7 @@ from openmm import app, unit
 
 from atmos_openmm.cli import main
 from atmos_openmm.core.settings import read_settings
-from atmos_openmm.model.export import Capabilities, save_model
+from atmos_openmm.model.model_file import Capabilities, save_model
 from atmos_openmm.sampling.inputs import create_system, read_structure
 from atmos_openmm.sampling.storage import read_run
 

@@ -13,7 +13,7 @@ from atmos_openmm.commands.train import command
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.training.budget.budget import H100, Budget, StageBudget, estimate
 from atmos_openmm.training.budget.tracing import DrawCost, FakeTraining, typical_batch
-from atmos_openmm.training.settings import StageSettings, TrainingSettings, read_settings
+from atmos_openmm.training.training_settings import StageSettings, TrainingSettings, read_settings
 
 CONFIG = dataclasses.replace(TINY_CARTESIAN, cycles=1)
 STAGE = StageSettings(

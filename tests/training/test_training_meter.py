@@ -24,7 +24,7 @@ from atmos_openmm.training.budget.meter import Bytes, StepMeter, kept_bytes
 from atmos_openmm.training.budget.tracing import FakeTraining, cuda_attention, typical_batch
 from atmos_openmm.training.optimization import FlatGradients
 from atmos_openmm.training.passes import draw_generator, training_pass
-from atmos_openmm.training.settings import LossSettings, StageSettings
+from atmos_openmm.training.training_settings import LossSettings, StageSettings
 
 STAGE = StageSettings(
     "s", 1, rollouts=2, levels=2, truncate=2, losses=LossSettings(smooth_lddt=1.0, bond=1.0)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..settings import StageSettings, TrainingSettings
+from ..training_settings import StageSettings, TrainingSettings
 from .tracing import DrawCost, FakeTraining, typical_batch
 
 __all__ = ["H100", "Budget", "Machine", "StageBudget", "estimate"]

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from ...model.atmos import AtmosModel
 from ...model.config import ModelConfig
-from ...model.features import ModelFeatures, model_features
+from ...model.model_features import ModelFeatures, model_features
 from ..batch import Batch
 from ..optimization import FlatGradients, freeze
 from ..passes import draw_generator, training_pass
-from ..settings import StageSettings
+from ..training_settings import StageSettings
 from .meter import StepMeter, kept_bytes
 
 __all__ = ["DrawCost", "FakeTraining", "cuda_attention", "typical_batch"]

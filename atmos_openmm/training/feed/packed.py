@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...model.features import ModelFeatures
+from ...model.model_features import ModelFeatures
 from ..batch import Batch
 from .draws import Draw
 
