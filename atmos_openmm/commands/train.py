@@ -67,7 +67,7 @@ class Devices(click.ParamType):
 @click.option(
     "--estimate",
     is_flag=True,
-    help="Print on paper what a step takes on so many H100 GPUs, memory and time, and leave.",
+    help="Count what a step takes on each of so many GPUs, memory and operations, and leave.",
 )
 @click.option(
     "--devices",
@@ -195,7 +195,7 @@ def _estimate(
         raise click.UsageError("--estimate needs a number of --devices of each node, not 'auto'.")
     number = int(devices or 1) * (nodes or 1)
     click.echo("The network runs without data now: some minutes at full width.", err=True)
-    click.echo(estimate(settings, devices=number, precision=precision).table())
+    click.echo(estimate(settings, devices=number, precision=precision))
 
 
 def _train(trainer: Trainer, ranks: Ranks, checkpoint_seconds: float) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from kept_bytes import kept_bytes
 from model_support import TINY, TINY_CARTESIAN, network, peptide
 from protenix_features import draw_molecule, to_model_features
 from torch import Tensor, nn
@@ -19,7 +20,6 @@ from atmos_openmm.model.model_features import ModelFeatures, model_features
 from atmos_openmm.model.msa import MSABlock
 from atmos_openmm.model.pairformer import PairformerBlock
 from atmos_openmm.model.prepared import repeat_prepared
-from atmos_openmm.training.budget.meter import kept_bytes
 
 WALKERS, LEVELS = 2, 2
 INVARIANT = dataclasses.replace(TINY, dropout=0.25, transition_blocks=2)
