@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openmm.app import Topology
 
     from .integrator import AtmosIntegrator
-    from .model.export import LoadedModel
+    from .model.model_file import LoadedModel
     from .systems.features import MoleculeFeatures
     from .systems.hydrogen_plan import HydrogenPlan
     from .systems.screening import ScreenSpec, ScreenVerdict
@@ -729,7 +729,7 @@ def _load(model: Any) -> tuple[str, Any]:
             )
     elif not path.exists():
         raise ValueError(f"The model file {path} does not exist; check the path.")
-    from .model.export import load_model
+    from .model.model_file import load_model
 
     return name, load_model(path)
 

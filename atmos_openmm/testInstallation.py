@@ -209,7 +209,7 @@ def _models() -> list[Row]:
 
 
 def _open_model(name: str) -> str:
-    from .model.export import load_model
+    from .model.model_file import load_model
 
     path = Path(__file__).parent / "models" / f"{name}.atmos"
     capabilities = load_model(path).capabilities

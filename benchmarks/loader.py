@@ -32,7 +32,7 @@ from atmos_openmm.training.feed.draws import Drawer
 from atmos_openmm.training.feed.trainset import split
 from atmos_openmm.training.logs import LOG
 from atmos_openmm.training.loop import Trainer
-from atmos_openmm.training.settings import (
+from atmos_openmm.training.training_settings import (
     LossSettings,
     StageSettings,
     TrainingSettings,

@@ -21,7 +21,7 @@ from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import full
 from atmos_openmm.model.context import Context
 from atmos_openmm.model.diffusion import DiffusionModule
-from atmos_openmm.model.features import ModelFeatures
+from atmos_openmm.model.model_features import ModelFeatures
 from atmos_openmm.model.pairformer import PairformerStack
 from atmos_openmm.model.prepared import Prepared
 

@@ -24,7 +24,7 @@ from atmos_openmm.evaluation.evaluate import Evaluation, Row, evaluate, split_re
 from atmos_openmm.evaluation.loading import read_ensemble
 from atmos_openmm.evaluation.panel import Metric, Settings
 from atmos_openmm.evaluation.tables import metric_name, number
-from atmos_openmm.model.export import load_model
+from atmos_openmm.model.model_file import load_model
 from atmos_openmm.report.evaluation_page import write_evaluation
 
 PANELS = ("mdcath", "validity", "dynamics", "rollout", "str2str", "peptide")

@@ -49,9 +49,9 @@ from openmm import app, unit
 from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.model import config
-from atmos_openmm.model.export import load_model
+from atmos_openmm.model.model_file import load_model
 from atmos_openmm.systems.features import features_from_topology
-from atmos_openmm.training.settings import (
+from atmos_openmm.training.training_settings import (
     OptimizerSettings,
     StageSettings,
     TrainingSettings,

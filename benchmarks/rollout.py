@@ -29,7 +29,7 @@ import torch
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.bound import bind, bind_network
 from atmos_openmm.model.config import full
-from atmos_openmm.model.export import load_model
+from atmos_openmm.model.model_file import load_model
 from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.peptides import build_peptide
 

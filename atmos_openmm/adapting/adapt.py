@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..evaluation.ensemble import Ensemble
-from ..model.export import Capabilities, LoadedModel, load_model, save_model
+from ..model.model_file import Capabilities, LoadedModel, load_model, save_model
 from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
 from ..training.weights.pretrained import network_from_model, sampler_of
 from .data import MolecularDynamics

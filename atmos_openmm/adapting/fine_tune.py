@@ -14,7 +14,7 @@ from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
 from ..training.feed.trainset import split as split_samples
 from ..training.loop import Trainer
 from ..training.passes import draw_generator, training_pass
-from ..training.settings import (
+from ..training.training_settings import (
     OptimizerSettings,
     StageSettings,
     TrainingSettings,

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..model.features import model_features
+from ..model.model_features import model_features
 from ..training.batch import Batch
 from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
 from ..training.feed.trainset import ligand_mask, representative_atoms
 from ..training.passes import TERMS, VALIDATION, draw_generator, held_out_pass
-from ..training.settings import StageSettings
+from ..training.training_settings import StageSettings
 from .verdict import Measurement
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from .verdict import Measurement
 
 if TYPE_CHECKING:
     from ..evaluation.torsions import TorsionSet
-    from ..model.export import Capabilities, LoadedModel
+    from ..model.model_file import Capabilities, LoadedModel
     from ..propagator import AtmosPropagator
-    from ..training.settings import StageSettings
+    from ..training.training_settings import StageSettings
     from .data import MolecularDynamics
     from .split import Split
 

@@ -43,7 +43,7 @@ def command(
     max_atoms: int | None,
 ) -> None:
     """Write the training run or CHECKPOINT as the model file OUTPUT (.atmos)."""
-    from ..training.weights.export import export_checkpoint
+    from ..training.weights.checkpoint_export import export_checkpoint
 
     if output.suffix != ".atmos":
         raise ValueError(f"The output {output} has to end in .atmos.")

@@ -38,7 +38,7 @@ def _installation() -> None:
 
 def _load(model: str) -> Any:
     """The declaration of a model file, by path or bundled name."""
-    from ..model.export import load_model
+    from ..model.model_file import load_model
     from ..propagator import bundled_models
 
     path = Path(model)

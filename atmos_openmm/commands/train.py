@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from ..training.loop import Trainer
     from ..training.ranks import Ranks
-    from ..training.settings import TrainingSettings
+    from ..training.training_settings import TrainingSettings
 
 SHOWN_FAULTS = 10
 WITHOUT_WEIGHTS = ("cycles", "n_queries", "n_keys", "dropout", "sigma_data")
@@ -67,7 +67,7 @@ class Devices(click.ParamType):
 @click.option(
     "--estimate",
     is_flag=True,
-    help="Print on paper what a step takes on so many H100 GPUs, memory and time, and leave.",
+    help="Count what a step takes on each of so many GPUs, memory and operations, and leave.",
 )
 @click.option(
     "--devices",
@@ -145,7 +145,7 @@ def command(
     simulate` or brought in by `atmos-openmm data import`, in any mixture. Run the same command
     again to continue: a run that was stopped or killed goes on with the losses of an unbroken one.
     """
-    from ..training.settings import read_settings
+    from ..training.training_settings import read_settings
 
     settings = read_settings(config, overrides)
     if show_config:
@@ -195,7 +195,7 @@ def _estimate(
         raise click.UsageError("--estimate needs a number of --devices of each node, not 'auto'.")
     number = int(devices or 1) * (nodes or 1)
     click.echo("The network runs without data now: some minutes at full width.", err=True)
-    click.echo(estimate(settings, devices=number, precision=precision).table())
+    click.echo(estimate(settings, devices=number, precision=precision))
 
 
 def _train(trainer: Trainer, ranks: Ranks, checkpoint_seconds: float) -> None:

@@ -5,20 +5,20 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from .checkpointing import set_checkpointing
+from .activation_checkpointing import set_checkpointing
 from .config import ModelConfig
 from .context import Context
 from .diffusion import DiffusionModule
 from .distogram import DistogramHead
-from .features import ModelFeatures
 from .frame_encoder import FrameEncoder
 from .geometric_diffusion import GeometricDiffusionModule
 from .geometric_encoder import GeometricFrameEncoder
-from .geometry import signed_volumes
+from .geometric_features import signed_volumes
 from .graph_context import GraphContextEncoder
+from .model_features import ModelFeatures
 from .prepared import Prepared
 from .sampler import SamplerSettings, default_sampler
-from .transition import StateUpdate, Transition
+from .transition import StateTransition, StateUpdate
 from .trunk import Trunk
 from .windows import centred
 
@@ -94,7 +94,7 @@ class AtmosModel(nn.Module):
             self.context_encoder = Trunk(config)
             self.frame_encoder = FrameEncoder(config)
         self.state_update = StateUpdate(config)
-        self.transition = Transition(config)
+        self.transition = StateTransition(config)
         if config.coordinates == "invariant":
             self.diffusion: Any = GeometricDiffusionModule(config)
         else:

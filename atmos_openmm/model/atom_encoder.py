@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from .atom_transformer import AtomTransformer
 from .blocks import atom_blocks_of, blocks_of, in_blocks
-from .features import ModelFeatures
+from .model_features import ModelFeatures
 from .primitives import linear_no_bias, linear_zero
 from .windows import (
     atoms_to_tokens,

@@ -12,9 +12,9 @@ What depends on neither the noise nor the coordinates is made once by ``conditio
 import torch
 from torch import Tensor, nn
 
+from .activation_checkpointing import CheckpointedBlock
 from .blocks import atom_blocks_of, in_blocks
-from .checkpointing import CheckpointedBlock
-from .features import ModelFeatures
+from .model_features import ModelFeatures
 from .pairformer import Attention
 from .primitives import (
     AdaptiveLayerNorm,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .context import Context
-from .export import LoadedModel
-from .features import ModelFeatures, model_features
+from .model_features import ModelFeatures, model_features
+from .model_file import LoadedModel
 
 
 class BoundPropagator(nn.Module):

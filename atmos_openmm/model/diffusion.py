@@ -15,8 +15,8 @@ from .blocks import blocks_of, in_blocks
 from .config import ModelConfig
 from .context import Context
 from .diffusion_transformer import DiffusionTransformer
-from .features import ModelFeatures
 from .input_embedder import RelativePositionEncoding
+from .model_features import ModelFeatures
 from .pairformer import key_bias_of
 from .prepared import Prepared
 from .primitives import FourierEmbedding, Transition, linear_no_bias, linear_zero

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .activation_checkpointing import CheckpointedBlock
 from .blocks import blocks_of, in_blocks
-from .checkpointing import CheckpointedBlock
 from .pairformer import Attention
 from .primitives import (
     AdaptiveLayerNorm,

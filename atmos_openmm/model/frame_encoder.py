@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .atom_encoder import AtomAttentionEncoder
 from .config import ModelConfig
 from .context import Context
-from .features import ModelFeatures
+from .model_features import ModelFeatures
 from .primitives import linear_no_bias
 from .windows import atoms_to_tokens, centred, gather_rows
 

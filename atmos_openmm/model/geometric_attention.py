@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .checkpointing import CheckpointedBlock
-from .features import ModelFeatures
+from .activation_checkpointing import CheckpointedBlock
+from .model_features import ModelFeatures
 from .primitives import (
     AdaptiveLayerNorm,
     ConditionedTransitionBlock,
@@ -124,7 +124,7 @@ class GeometricAtomAttention(nn.Module):
         return gate * out
 
 
-class AtomTransformerBlock(CheckpointedBlock):
+class GraphAtomBlock(CheckpointedBlock):
     """Atom block without coordinates: attention and transition, each with its residual.
 
     ``condition(c [B, A, c]) -> [B, A, 6 c]``, then ``forward(q, condition, p, features)``.

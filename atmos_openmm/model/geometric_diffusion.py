@@ -1,8 +1,8 @@
 """Diffusion decoder D_theta of the invariant configuration (ATMOS Eq. 9).
 
 AF3's diffusion module (Algorithms 20 and 21) with atom blocks that see geometry
-(:mod:`.geometry`): condition on the latent and the noise level, encode noisy atoms, attend over
-tokens, decode to a displacement; preconditioned as in EDM (Karras et al. 2022, Eq. 7).
+(:mod:`.geometric_features`): condition on the latent and the noise level, encode noisy atoms,
+attend over tokens, decode to a displacement; preconditioned as in EDM (Karras et al. 2022, Eq. 7).
 """
 
 import torch
@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .context import Context
 from .diffusion_transformer import DiffusionTransformer
-from .features import ModelFeatures
 from .geometric_attention import GeometricAtomBlock
-from .geometry import (
+from .geometric_features import (
     HANDEDNESS_FEATURES,
     RadialEmbedding,
     RelativeUpdate,
@@ -21,6 +20,7 @@ from .geometry import (
     handedness_vectors,
     relative_vectors,
 )
+from .model_features import ModelFeatures
 from .pairformer import key_bias_of
 from .prepared import Prepared
 from .primitives import FourierEmbedding, Transition, linear_no_bias, linear_zero

@@ -4,9 +4,14 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .context import Context
-from .features import ModelFeatures
 from .geometric_attention import GeometricAtomBlock
-from .geometry import HANDEDNESS_FEATURES, RadialEmbedding, handedness_features, relative_vectors
+from .geometric_features import (
+    HANDEDNESS_FEATURES,
+    RadialEmbedding,
+    handedness_features,
+    relative_vectors,
+)
+from .model_features import ModelFeatures
 from .primitives import linear_no_bias
 from .windows import atoms_to_tokens, windows_to_token_pairs
 

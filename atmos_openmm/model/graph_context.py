@@ -4,9 +4,9 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .context import Context
-from .features import ModelFeatures
-from .geometric_attention import AtomTransformerBlock
+from .geometric_attention import GraphAtomBlock
 from .graph import ATOM_FEATURES, PAIR_FEATURES, TOKEN_PAIR_FEATURES
+from .model_features import ModelFeatures
 from .pairformer import PairformerStack
 from .primitives import Linear, Transition, linear_no_bias
 from .windows import atoms_to_tokens, key_mask, query_mask
@@ -25,7 +25,7 @@ class GraphContextEncoder(nn.Module):
         self.pair_transition = Transition(config.c_atompair, 2)
         self.atom_blocks = nn.ModuleList(
             [
-                AtomTransformerBlock(config.c_atom, config.c_atompair, config.heads_atom)
+                GraphAtomBlock(config.c_atom, config.c_atompair, config.heads_atom)
                 for _ in range(config.context_atom_blocks)
             ]
         )

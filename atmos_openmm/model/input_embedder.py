@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from .atom_encoder import AtomAttentionEncoder
 from .blocks import blocks_of, in_blocks
 from .config import ModelConfig
-from .features import RESIDUE_TYPES, ModelFeatures
+from .model_features import RESIDUE_TYPES, ModelFeatures
 from .primitives import linear_no_bias
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpointing import CheckpointedBlock
+from .activation_checkpointing import CheckpointedBlock
 from .config import ModelConfig
-from .features import RESIDUE_TYPES, ModelFeatures
+from .model_features import RESIDUE_TYPES, ModelFeatures
 from .pairformer import PairBlock, key_bias_of, pair_mask_of
 from .primitives import RowDropout, Transition, linear_no_bias, linear_zero
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .activation_checkpointing import CheckpointedBlock
 from .blocks import blocks_of, in_blocks
-from .checkpointing import CheckpointedBlock
 from .primitives import (
     Linear,
     RowDropout,

@@ -1,4 +1,4 @@
-"""Transition T_theta (ATMOS Algorithm 2): the latent state moved forward by a lag.
+"""StateTransition T_theta (ATMOS Algorithm 2): the latent state moved forward by a lag.
 
 The latent h = (s, z) has one vector a token and one a token pair. The paper prints
 ``z_ij + s_i + s_j``, whose widths differ; here s is projected to the width of z first.
@@ -70,7 +70,7 @@ class StateUpdate(nn.Module):
         return s, z
 
 
-class Transition(nn.Module):
+class StateTransition(nn.Module):
     """Pairformer step of the latent, conditioned on context, lag and temperature.
 
     ``forward(h_s [B, N, c_s], h_z [B, N, N, c_z], lag_ps [B], temperature_kelvin [B],

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .features import ModelFeatures
 from .input_embedder import InputFeatureEmbedder, RelativePositionEncoding
+from .model_features import ModelFeatures
 from .msa import MSAModule
 from .pairformer import PairformerStack
 from .primitives import linear_no_bias

@@ -11,7 +11,7 @@ activations.
 import torch
 from torch import Tensor
 
-from .features import ModelFeatures
+from .model_features import ModelFeatures
 
 
 def gather_rows(x: Tensor, index: Tensor) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from ..model.features import ModelFeatures
+from ..model.model_features import ModelFeatures
 
 
 class Batch(NamedTuple):
@@ -54,14 +57,16 @@ class Batch(NamedTuple):
         """Whether the first frame is one to start from."""
         return self.positions.shape[0] > self.jumps
 
-    def to(self, device: object, *, non_blocking: bool = False) -> Batch:
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors, those of the features first."""
+        return [*self.features, *self[2:]]  # type: ignore[list-item]
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to every tensor, in the order of `tensors`."""
+        features = ModelFeatures(*map(change, self.features))
+        return Batch(self.name, features, *map(change, self[2:]))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
-
-        def moved(value: Tensor) -> Tensor:
-            return value.to(device, non_blocking=non_blocking)  # type: ignore[call-overload]
-
-        return Batch(
-            self.name,
-            ModelFeatures(*(moved(v) for v in self.features)),
-            *(moved(v) for v in self[2:]),  # type: ignore[arg-type]
-        )
+        return self.mapped(partial(Tensor.to, device=device, non_blocking=non_blocking))

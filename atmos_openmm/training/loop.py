@@ -13,20 +13,20 @@ from torch import Tensor
 
 from ..data.faults import Policy
 from ..data.sample import Sample
+from .counters import Clock, Counters, rounded
 from .ema import MovingAverage
 from .feed.draws import Drawer
 from .feed.loader import BatchLoader
 from .feed.seen import Seen
 from .feed.trainset import split
+from .held_out import HeldOut
 from .logs import HELD_OUT
 from .optimization import WeightUpdate
 from .passes import TERMS, draw_generator, reported, training_pass, with_advice
-from .progress import Clock, Counters, rounded
 from .ranks import Ranks, check_shared, make_fabric
 from .reporting import Reporter
 from .resume import check_continuation, new_network, record_of_data
-from .settings import StageSettings, TrainingSettings
-from .validation import HeldOut
+from .training_settings import StageSettings, TrainingSettings
 from .weights.checkpoint import (
     BEST,
     CHECKPOINT,

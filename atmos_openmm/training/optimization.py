@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from .ema import MovingAverage
 
 if TYPE_CHECKING:
-    from .progress import Counters
+    from .counters import Counters
     from .ranks import Ranks
-    from .settings import OptimizerSettings, StageSettings
+    from .training_settings import OptimizerSettings, StageSettings
 
 MOST_SKIPPED = 20
 """Steps in a row without a finite gradient after which a run ends."""

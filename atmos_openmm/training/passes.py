@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model.atmos import AtmosModel
 from .batch import Batch
-from .rollout import (
+from .latent_rollout import (
     context_backward,
     context_leaves,
     encode_context,
@@ -19,7 +19,7 @@ from .rollout import (
     segment_losses,
     segments,
 )
-from .settings import LossSettings, StageSettings
+from .training_settings import LossSettings, StageSettings
 
 TERMS = ("loss", "denoising", "first_estimate", "smooth_lddt", "bond", "distogram")
 """What a step may report; terms of weight 0 are not computed and count 0."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
-from .settings import TrainingSettings
 from .settings_values import flatten
+from .training_settings import TrainingSettings
 from .weights.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 def override(values: dict[str, Any], assignment: str) -> None:
-    """Change parsed settings by ``key=value``; see :func:`.settings.read_settings`.
+    """Change parsed settings by ``key=value``; see :func:`.training_settings.read_settings`.
 
     Raises
     ------

@@ -25,7 +25,7 @@ from atmos_openmm.adapting.held_out_loss import held_out_batches
 from atmos_openmm.adapting.measure import Judge, JudgeSettings
 from atmos_openmm.adapting.split import split_runs
 from atmos_openmm.adapting.verdict import compare, overall
-from atmos_openmm.model.export import load_model
+from atmos_openmm.model.model_file import load_model
 from atmos_openmm.model.sampler import SamplerSettings
 from atmos_openmm.propagator import AtmosPropagator, load_named_model
 from atmos_openmm.training.weights.pretrained import network_from_model
@@ -77,7 +77,7 @@ def _with_frames(change):
 
 def test_network_of_a_model_file_makes_the_same_proposals(tmp_path) -> None:
     """Weights and sampler go from the archive to a network and back without a change."""
-    from atmos_openmm.model.export import save_model
+    from atmos_openmm.model.model_file import save_model
 
     path = tiny_model(tmp_path / "first.atmos")
     first = load_model(path)
@@ -374,7 +374,7 @@ def test_a_model_without_usable_proposals_did_not_help() -> None:
 
 def test_a_sabotaged_model_is_told_to_be_worse(tmp_path) -> None:
     """The bundled model against itself with noise on its weights, on alanine dipeptide."""
-    from atmos_openmm.model.export import save_model
+    from atmos_openmm.model.model_file import save_model
 
     base = load_named_model("capped-amino-acids")
     spoilt = network_from_model(base)

@@ -9,7 +9,7 @@ from adapt_cases import alanine_dynamics
 from model_support import TINY_CARTESIAN, network
 
 from atmos_openmm.adapting.adapt import AdaptSettings, adapt
-from atmos_openmm.model.export import Capabilities, load_model, save_model
+from atmos_openmm.model.model_file import Capabilities, load_model, save_model
 from atmos_openmm.model.sampler import default_sampler
 from atmos_openmm.propagator import AtmosPropagator
 

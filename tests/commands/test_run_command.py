@@ -16,7 +16,7 @@ from openmm import app, unit
 
 from atmos_openmm.cli import main
 from atmos_openmm.core.settings import read_settings
-from atmos_openmm.model.export import Capabilities, save_model
+from atmos_openmm.model.model_file import Capabilities, save_model
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.systems.forcefield import create_system
 from atmos_openmm.systems.inputs import read_structure

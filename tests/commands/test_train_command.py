@@ -13,8 +13,8 @@ import pytest
 from training_cases import rows, settings, write_data
 
 from atmos_openmm import cli
-from atmos_openmm.training import settings as module
-from atmos_openmm.training.settings import read_settings
+from atmos_openmm.training import training_settings as module
+from atmos_openmm.training.training_settings import read_settings
 from atmos_openmm.training.weights.checkpoint import CHECKPOINT, load_state
 
 

@@ -30,7 +30,7 @@ SHORTER = {
 }
 READ_SETTINGS = """
 import sys
-from atmos_openmm.training.settings import read_settings
+from atmos_openmm.training.training_settings import read_settings
 read_settings("the snippet", text=sys.argv[1])
 """
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -7,19 +7,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from kept_bytes import kept_bytes
 from model_support import TINY, TINY_CARTESIAN, network, peptide
 from protenix_features import draw_molecule, to_model_features
 from torch import Tensor, nn
 
+from atmos_openmm.model.activation_checkpointing import CheckpointedBlock, set_checkpointing
 from atmos_openmm.model.atmos import AtmosModel
-from atmos_openmm.model.checkpointing import CheckpointedBlock, set_checkpointing
 from atmos_openmm.model.config import ModelConfig
 from atmos_openmm.model.diffusion_transformer import DiffusionTransformerBlock
-from atmos_openmm.model.features import ModelFeatures, model_features
+from atmos_openmm.model.model_features import ModelFeatures, model_features
 from atmos_openmm.model.msa import MSABlock
 from atmos_openmm.model.pairformer import PairformerBlock
 from atmos_openmm.model.prepared import repeat_prepared
-from atmos_openmm.training.budget.meter import kept_bytes
 
 WALKERS, LEVELS = 2, 2
 INVARIANT = dataclasses.replace(TINY, dropout=0.25, transition_blocks=2)
@@ -105,7 +105,7 @@ def test_dropout_is_drawn_once(config) -> None:
 
 @BOTH
 def test_nothing_changes_outside_of_training(config, monkeypatch) -> None:
-    import atmos_openmm.model.checkpointing as module
+    import atmos_openmm.model.activation_checkpointing as module
 
     features = molecule(config)
     model = network(config)
@@ -202,6 +202,6 @@ def test_all_kinds_of_blocks_are_checkpointed() -> None:
         "msa.MSABlock",
         "diffusion_transformer.DiffusionTransformerBlock",
         "atom_transformer.AtomTransformerBlock",
-        "geometric_attention.AtomTransformerBlock",
+        "geometric_attention.GraphAtomBlock",
         "geometric_attention.GeometricAtomBlock",
     }

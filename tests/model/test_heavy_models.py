@@ -19,7 +19,7 @@ from atmos_openmm import AtmosPropagator
 from atmos_openmm.core.geometry import rmsd, superpose
 from atmos_openmm.jump.module_call import module_sizes
 from atmos_openmm.jump.proposal import REASONS
-from atmos_openmm.model.export import Capabilities, save_model
+from atmos_openmm.model.model_file import Capabilities, save_model
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.systems.features import features_from_topology
 

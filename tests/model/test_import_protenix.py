@@ -19,9 +19,9 @@ from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig, full
 from atmos_openmm.model.protenix import CheckpointMismatch, Count
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.training.settings import bundled_path
+from atmos_openmm.training.training_settings import bundled_path
 from atmos_openmm.training.weights.checkpoint import load_checkpoint, part
-from atmos_openmm.training.weights.export import export_checkpoint
+from atmos_openmm.training.weights.checkpoint_export import export_checkpoint
 from atmos_openmm.training.weights.protenix_import import import_protenix
 
 SHALLOW = dict.fromkeys(protenix.DEPTHS, 1) | {"msa_blocks": 2}

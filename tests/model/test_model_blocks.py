@@ -14,7 +14,7 @@ from atmos_openmm.model.blocks import (
     blocks_of,
     in_blocks,
 )
-from atmos_openmm.model.features import ModelFeatures, model_features
+from atmos_openmm.model.model_features import ModelFeatures, model_features
 from atmos_openmm.model.pairformer import PairformerBlock, PairformerStack
 from atmos_openmm.model.primitives import Transition
 from atmos_openmm.model.triangle import TriangleAttention, TriangleMultiplication

@@ -16,14 +16,14 @@ from openmm import unit
 
 from atmos_openmm.model.bound import bind, bind_network
 from atmos_openmm.model.config import ModelConfig, full
-from atmos_openmm.model.export import (
+from atmos_openmm.model.model_features import model_features
+from atmos_openmm.model.model_file import (
     METADATA,
     Capabilities,
     ModelFileError,
     load_model,
     save_model,
 )
-from atmos_openmm.model.features import model_features
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
 

@@ -13,13 +13,13 @@ from openmm import unit
 
 from atmos_openmm.model.atmos import AtmosModel, rotation_from_normals
 from atmos_openmm.model.config import ModelConfig, full, small
-from atmos_openmm.model.export import Capabilities, save_model
-from atmos_openmm.model.features import ModelFeatures, batch_features, model_features
 from atmos_openmm.model.frame_encoder import FramePairs
+from atmos_openmm.model.model_features import ModelFeatures, batch_features, model_features
+from atmos_openmm.model.model_file import Capabilities, save_model
 from atmos_openmm.model.sampler import SamplerSettings, default_sampler
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.training.rollout import encode_context, no_history, segment_losses
+from atmos_openmm.training.latent_rollout import encode_context, no_history, segment_losses
 
 LARGE, SMALL = "ACE-TRP-ALA-LYS-NME", "ACE-SER-NME"
 

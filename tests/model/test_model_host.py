@@ -12,7 +12,7 @@ from model_support import TINY, TINY_CARTESIAN, jump_inputs, network, peptide
 from triangle_host import FRESH_PROCESS, Given, compile_host
 
 from atmos_openmm.model.bound import BoundPropagator
-from atmos_openmm.model.features import model_features
+from atmos_openmm.model.model_features import model_features
 from atmos_openmm.model.sampler import SamplerSettings
 from atmos_openmm.ops import library_path
 

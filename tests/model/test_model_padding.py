@@ -18,7 +18,7 @@ from protenix_features import draw_molecule, to_model_features
 from protenix_reference import randomise
 
 from atmos_openmm.model.atmos import AtmosModel
-from atmos_openmm.model.features import ModelFeatures, batch_features
+from atmos_openmm.model.model_features import ModelFeatures, batch_features
 from atmos_openmm.model.pairformer import PairformerStack
 from atmos_openmm.model.sampler import SamplerSettings
 

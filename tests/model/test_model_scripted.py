@@ -18,7 +18,7 @@ from protenix_reference import randomise
 from torch import Tensor
 
 from atmos_openmm.model.atmos import AtmosModel
-from atmos_openmm.model.features import ModelFeatures, batch_features
+from atmos_openmm.model.model_features import ModelFeatures, batch_features
 from atmos_openmm.model.sampler import SamplerSettings
 
 CARTESIAN = dataclasses.replace(TINY, coordinates="cartesian", msa_blocks=2, cycles=2, n_queries=16)

@@ -7,8 +7,8 @@ import torch
 from loss_cases import batch_of, generator, stage_of
 from model_support import TINY, jump_inputs, network, peptide
 
-from atmos_openmm.model.features import model_features
-from atmos_openmm.training.rollout import encode_context, no_history, segment_losses
+from atmos_openmm.model.model_features import model_features
+from atmos_openmm.training.latent_rollout import encode_context, no_history, segment_losses
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from model_support import jump_inputs, network, peptide, permuted, rotation, static_inputs
 
-from atmos_openmm.model.features import local_windows
-from atmos_openmm.model.geometry import handedness_vectors, signed_volumes
+from atmos_openmm.model.geometric_features import handedness_vectors, signed_volumes
+from atmos_openmm.model.model_features import local_windows
 
 # Double precision: 1e-16 relative on coordinates of 100 angstrom (random weights throw atoms far),
 # through some thirty layers and 23 evaluations whose errors the random network amplifies. A broken

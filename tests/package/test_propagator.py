@@ -14,7 +14,7 @@ from atmos_openmm import AtmosPropagator
 from atmos_openmm.core.geometry import rmsd, superpose
 from atmos_openmm.jump.module_call import call_module, module_sizes
 from atmos_openmm.jump.noise import proposal_noise
-from atmos_openmm.model.export import Capabilities, load_model, save_model
+from atmos_openmm.model.model_file import Capabilities, load_model, save_model
 from atmos_openmm.systems.peptides import build_peptide
 
 

@@ -10,7 +10,7 @@ from model_support import TINY, network
 from openmm import unit
 
 from atmos_openmm.adapting.data import MolecularDynamics, Run
-from atmos_openmm.model.export import Capabilities, save_model
+from atmos_openmm.model.model_file import Capabilities, save_model
 from atmos_openmm.model.sampler import SamplerSettings
 from atmos_openmm.systems.forcefield import create_system
 from atmos_openmm.systems.peptides import build_peptide

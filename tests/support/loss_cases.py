@@ -10,10 +10,10 @@ from torch import Tensor
 
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
-from atmos_openmm.model.features import ModelFeatures, model_features
+from atmos_openmm.model.model_features import ModelFeatures, model_features
 from atmos_openmm.systems.features import MoleculeFeatures
 from atmos_openmm.training.batch import Batch
-from atmos_openmm.training.rollout import (
+from atmos_openmm.training.latent_rollout import (
     Latent,
     context_backward,
     context_leaves,
@@ -22,7 +22,7 @@ from atmos_openmm.training.rollout import (
     segment_losses,
     segments,
 )
-from atmos_openmm.training.settings import LossSettings, StageSettings
+from atmos_openmm.training.training_settings import LossSettings, StageSettings
 
 ALL_TERMS = LossSettings(
     denoising=1.0, first_estimate=0.25, smooth_lddt=0.7, bond=0.4, distogram=0.03, ligand=3.0

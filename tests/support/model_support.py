@@ -10,7 +10,7 @@ import torch
 
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
-from atmos_openmm.model.features import ModelFeatures, model_features
+from atmos_openmm.model.model_features import ModelFeatures, model_features
 from atmos_openmm.systems.features import MoleculeFeatures, features_from_topology
 from atmos_openmm.systems.peptides import build_peptide
 

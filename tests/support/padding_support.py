@@ -7,7 +7,7 @@ from parity_support import Draw
 from torch import Tensor
 
 from atmos_openmm.model.context import Context
-from atmos_openmm.model.features import ModelFeatures
+from atmos_openmm.model.model_features import ModelFeatures
 from atmos_openmm.model.windows import key_mask, query_mask
 
 GARBAGE = 1e4

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atmos_openmm.model.config import ModelConfig, full
-from atmos_openmm.model.features import ModelFeatures, batch_features
+from atmos_openmm.model.model_features import ModelFeatures, batch_features
 
 MOST_ATOMS = 14
 COPIES = 4

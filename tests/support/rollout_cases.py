@@ -73,7 +73,7 @@ def bound(kind: str) -> torch.jit.ScriptModule:
 
 def model_file(folder: Path, **changes) -> Path:
     """A model file with random weights, for the dipeptide."""
-    from atmos_openmm.model.export import Capabilities, save_model
+    from atmos_openmm.model.model_file import Capabilities, save_model
 
     declared = {
         "name": "tiny",

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from atmos_openmm.training.settings import TrainingSettings
+from atmos_openmm.training.training_settings import TrainingSettings
 
 SCRIPT = "import sys\nfrom atmos_openmm.cli import main\nsys.exit(main())\n"
 

@@ -10,9 +10,9 @@ from model_support import peptide, rotation
 from torch import Tensor
 
 from atmos_openmm.model.distogram import distogram_target
-from atmos_openmm.training.losses.alignment import weighted_align
 from atmos_openmm.training.losses.bond_loss import bond_loss
 from atmos_openmm.training.losses.distogram_loss import distogram_loss
+from atmos_openmm.training.losses.rigid_alignment import weighted_align
 from atmos_openmm.training.losses.smooth_lddt import THRESHOLDS_ANGSTROM, smooth_lddt_loss
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)

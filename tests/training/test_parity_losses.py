@@ -10,10 +10,10 @@ import torch
 from parity_support import DOUBLE, SINGLE, Draw, largest_difference
 from protenix_reference import needs_protenix, reference
 
-from atmos_openmm.training.losses.alignment import weighted_align
 from atmos_openmm.training.losses.bond_loss import bond_loss
+from atmos_openmm.training.losses.decoder_noise import edm_weight
 from atmos_openmm.training.losses.distogram_loss import distogram_loss
-from atmos_openmm.training.losses.noise import edm_weight
+from atmos_openmm.training.losses.rigid_alignment import weighted_align
 from atmos_openmm.training.losses.smooth_lddt import smooth_lddt_loss
 
 pytestmark = needs_protenix

@@ -13,10 +13,10 @@ from model_support import TINY
 from training_cases import SETTINGS, STAGE, rows, settings, silent, trainer, write_data
 
 from atmos_openmm.data.faults import Fault
-from atmos_openmm.model.export import load_model
+from atmos_openmm.model.model_file import load_model
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.training import loop, validation
+from atmos_openmm.training import held_out, loop
 from atmos_openmm.training.optimization import MOST_SKIPPED
 from atmos_openmm.training.ranks import make_fabric
 from atmos_openmm.training.weights.checkpoint import (
@@ -26,7 +26,7 @@ from atmos_openmm.training.weights.checkpoint import (
     load_state,
     part,
 )
-from atmos_openmm.training.weights.export import export_checkpoint
+from atmos_openmm.training.weights.checkpoint_export import export_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -259,10 +259,10 @@ def test_a_stage_without_validation_exports_its_last_weights(data, tmp_path) -> 
 
 def test_what_validation_leaves_out_is_told_once(data, tmp_path, monkeypatch) -> None:
     run = trainer(data, tmp_path)
-    draw = validation.Drawer.draw
+    draw = held_out.Drawer.draw
     fault = Fault("gone.h5", "", "missing", "it is gone.")
     monkeypatch.setattr(
-        validation.Drawer, "draw", lambda *given: draw(*given)._replace(faults=(fault,))
+        held_out.Drawer, "draw", lambda *given: draw(*given)._replace(faults=(fault,))
     )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

@@ -14,8 +14,8 @@ from torch import Tensor
 from atmos_openmm.model.atmos import AtmosModel, hand
 from atmos_openmm.model.config import ModelConfig
 from atmos_openmm.training.batch import Batch
-from atmos_openmm.training.losses.denoising import denoising_losses, losses_of_noise
-from atmos_openmm.training.losses.noise import (
+from atmos_openmm.training.latent_rollout import encode_context, no_history
+from atmos_openmm.training.losses.decoder_noise import (
     DecoderNoise,
     draw_decoder_noise,
     edm_weight,
@@ -23,8 +23,8 @@ from atmos_openmm.training.losses.noise import (
     noise_levels,
     noisy_frames,
 )
-from atmos_openmm.training.rollout import encode_context, no_history
-from atmos_openmm.training.settings import LossSettings
+from atmos_openmm.training.losses.denoising import denoising_losses, losses_of_noise
+from atmos_openmm.training.training_settings import LossSettings
 
 PLAIN = LossSettings(first_estimate=0.0, distogram=0.0)
 

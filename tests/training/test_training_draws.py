@@ -38,7 +38,7 @@ from atmos_openmm.training.feed.picking import (
 )
 from atmos_openmm.training.feed.seen import Seen
 from atmos_openmm.training.feed.trainset import split
-from atmos_openmm.training.settings import ValidationSettings
+from atmos_openmm.training.training_settings import ValidationSettings
 
 ATOM = np.zeros(1, np.int64)
 

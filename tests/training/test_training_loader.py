@@ -25,7 +25,7 @@ from atmos_openmm.training.feed.draws import Draw, Drawer
 from atmos_openmm.training.feed.loader import BatchLoader
 from atmos_openmm.training.feed.packed import PackedDraw
 from atmos_openmm.training.feed.trainset import split
-from atmos_openmm.training.settings import ValidationSettings
+from atmos_openmm.training.training_settings import ValidationSettings
 
 STEPS = 6
 DRAWS = 3
@@ -222,7 +222,7 @@ from trainset_cases import settings
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.training.feed.draws import Drawer
 from atmos_openmm.training.feed.loader import BatchLoader
-from atmos_openmm.training.settings import ValidationSettings
+from atmos_openmm.training.training_settings import ValidationSettings
 from atmos_openmm.training.feed.trainset import split
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from training_cases import SETTINGS, rows, settings, silent, trainer, write_data
 
 from atmos_openmm.core.progress import duration
 from atmos_openmm.data.sources import open_samples
+from atmos_openmm.training.counters import Window
 from atmos_openmm.training.ema import MovingAverage
 from atmos_openmm.training.logs import EVENTS, TrainingLog
 from atmos_openmm.training.loop import Trainer
 from atmos_openmm.training.optimization import FlatGradients, learning_rate_factor
-from atmos_openmm.training.progress import Window
 from atmos_openmm.training.ranks import Ranks, make_fabric
-from atmos_openmm.training.settings import TrainingSettings, read_settings
+from atmos_openmm.training.training_settings import TrainingSettings, read_settings
 from atmos_openmm.training.weights.checkpoint import CHECKPOINT, load_state
 
 

@@ -10,8 +10,8 @@ from loss_cases import BOTH, JUMPS, STAGE, dynamics, generator, gradients, rollo
 from model_support import network
 from torch import Tensor
 
-from atmos_openmm.model.checkpointing import set_checkpointing
-from atmos_openmm.training.rollout import (
+from atmos_openmm.model.activation_checkpointing import set_checkpointing
+from atmos_openmm.training.latent_rollout import (
     context_backward,
     context_leaves,
     encode_context,

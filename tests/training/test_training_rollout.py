@@ -25,14 +25,14 @@ from model_support import TINY, network, peptide
 from torch import Tensor
 
 from atmos_openmm.model.atmos import AtmosModel
-from atmos_openmm.training.rollout import (
+from atmos_openmm.training.latent_rollout import (
     Latent,
     encode_context,
     no_history,
     segment_losses,
     segments,
 )
-from atmos_openmm.training.settings import LossSettings
+from atmos_openmm.training.training_settings import LossSettings
 
 
 def test_segments() -> None:

@@ -21,7 +21,7 @@ from atmos_openmm.training.feed.trainset import (
     representative_atoms,
     split,
 )
-from atmos_openmm.training.settings import StageSettings, ValidationSettings
+from atmos_openmm.training.training_settings import StageSettings, ValidationSettings
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from atmos_openmm.training import loop
 from atmos_openmm.training.feed.open_data import open_data
 from atmos_openmm.training.passes import TERMS
 from atmos_openmm.training.ranks import Ranks, make_fabric
-from atmos_openmm.training.settings import LossSettings, StageSettings, read_settings
+from atmos_openmm.training.training_settings import LossSettings, StageSettings, read_settings
 from atmos_openmm.training.weights.checkpoint import CHECKPOINT, load_state
 
 EVERY = LossSettings(smooth_lddt=1.0, bond=1.0, ligand=11.0)

@@ -11,26 +11,32 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import flop_registry, register_flop_formula
+from torch.utils.flop_counter import (
+    flop_registry,
+    register_flop_formula,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from ... import ops as _ops  # noqa: F401  registers the operators
 
 _ATMOS = torch.ops.atmos
-_ATEN = torch.ops.aten
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_CPU_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 Shape = Any  # torch.Size, or a tuple of int
 
 _PLANES_BESIDE = {
-    "triangle_multiplication": 2,
-    "triangle_multiplication_forward": 1,
-    "triangle_multiplication_backward": 7,
-}
-_PLANES_MOVED = {
-    "triangle_multiplication": 9,
-    "triangle_multiplication_forward": 9,
-    "triangle_multiplication_backward": 34,
+    _ATMOS.triangle_multiplication: 2,
+    _ATMOS.triangle_multiplication_forward: 1,
+    _ATMOS.triangle_multiplication_backward: 7,
 }
 """Pair tensors [B, N, N, C] that the GPU kernels (csrc/ops/triangle_layer_steps.cpp) hold for a
-moment beyond their results, and that they read and write; for H = C."""
+moment beyond their results; for H = C."""
+
+
+def bytes_beside(operator: Any, z: torch.Tensor) -> int:
+    """Bytes that an operator holds for a moment beyond its results."""
+    return _PLANES_BESIDE.get(operator._overloadpacket, 0) * z.nbytes
 
 
 def _linear_and_contraction(z: Shape, gate_a: Shape) -> tuple[int, int]:
@@ -41,12 +47,12 @@ def _linear_and_contraction(z: Shape, gate_a: Shape) -> tuple[int, int]:
     return linear, 2 * prod(pairs) * pairs[-1] * hidden
 
 
-def triangle_flops(z: Shape, mask: Shape, *rest: Any, **_: Any) -> int:
+def _triangle_flops(z: Shape, mask: Shape, *rest: Any, **_: Any) -> int:
     """Operations of the update (AF3 Algorithms 12 and 13): products of matrices alone."""
     return sum(_linear_and_contraction(z, rest[4]))
 
 
-def triangle_backward_flops(
+def _triangle_backward_flops(
     grad: Shape, z: Shape, mask: Shape, x: Shape, *rest: Any, **_: Any
 ) -> int:
     """Operations of its gradient: two products for each of the update's, which are all but the
@@ -55,45 +61,12 @@ def triangle_backward_flops(
     return 3 * linear + 2 * contraction
 
 
-def _attention_flops(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
-    return 2 * prod(q) * k[-2] + 2 * prod(q[:-1]) * k[-2] * v[-1]
-
-
-def _attention_backward_flops(grad: Shape, q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
-    # The logits again; gradients of weights, values, queries and keys.
-    return 6 * prod(q) * k[-2] + 4 * prod(q[:-1]) * k[-2] * v[-1]
-
-
-def _register() -> None:
-    for operator, formula in (
-        (_ATMOS.triangle_multiplication, triangle_flops),
-        (_ATMOS.triangle_multiplication_forward, triangle_flops),
-        (_ATMOS.triangle_multiplication_backward, triangle_backward_flops),
-        (_ATEN._scaled_dot_product_flash_attention_for_cpu, _attention_flops),
-        (_ATEN._scaled_dot_product_flash_attention_for_cpu_backward, _attention_backward_flops),
-    ):
-        if operator not in flop_registry:
-            register_flop_formula(operator)(formula)
-
-
-_register()
-
-
-def bytes_beside(operator: Any, z: torch.Tensor) -> int:
-    """Bytes that an operator holds for a moment beyond its results."""
-    return _PLANES_BESIDE.get(_name(operator), 0) * z.nbytes
-
-
-def bytes_moved(operator: Any, tensors: list[torch.Tensor]) -> int:
-    """Bytes that an operator reads and writes, given its inputs and results."""
-    planes = _PLANES_MOVED.get(_name(operator))
-    if planes is not None:
-        return planes * max(tensor.nbytes for tensor in tensors)
-    # A tensor that is expanded over an axis is read once.
-    return sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in tensors)
-
-
-def _name(operator: Any) -> str:
-    """Name of one of this package's operators, else an empty one."""
-    namespace, _, name = operator._schema.name.partition("::")
-    return name if namespace == "atmos" else ""
+for _operator, _formula in (
+    (_ATMOS.triangle_multiplication, _triangle_flops),
+    (_ATMOS.triangle_multiplication_forward, _triangle_flops),
+    (_ATMOS.triangle_multiplication_backward, _triangle_backward_flops),
+    (_CPU_ATTENTION, lambda *qkv, **_: sdpa_flop_count(*qkv[:3])),
+    (_CPU_ATTENTION_BACKWARD, lambda *grad_qkv, **_: sdpa_backward_flop_count(*grad_qkv[:4])),
+):
+    if _operator not in flop_registry:
+        register_flop_formula(_operator)(_formula)

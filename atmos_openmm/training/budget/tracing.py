@@ -6,11 +6,10 @@ contents (``torch._subclasses.FakeTensorMode``), and a :class:`~.meter.StepMeter
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Literal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,16 +18,15 @@ from torch.nn import functional as F
 
 from ...model.atmos import AtmosModel
 from ...model.config import ModelConfig
-from ...model.features import ModelFeatures, model_features
+from ...model.model_features import model_features
 from ..batch import Batch
 from ..optimization import FlatGradients, freeze
 from ..passes import draw_generator, training_pass
-from ..settings import StageSettings
-from .meter import StepMeter, kept_bytes
+from ..training_settings import StageSettings
+from .meter import StepMeter
 
 __all__ = ["DrawCost", "FakeTraining", "cuda_attention", "typical_batch"]
 
-Attention = Literal["cpu", "cuda"]
 MULTIPLE = 8
 """The GPU's attention pads its bias to rows of so many numbers."""
 
@@ -39,49 +37,32 @@ class DrawCost:
 
     Attributes
     ----------
-    weights: int
+    weights : int
         Bytes of the parameters and buffers.
-    gradients: int
+    gradients : int
         Bytes of the gradients of those that are trained.
-    kept: int
-        Most bytes that are kept for the backward pass at any time.
-    peak: int
-        Most bytes that are alive at any time: weights, gradients, the draw, what is kept, what is
-        computed again, and what comes and goes. The optimiser's and the average's are not in it.
-    flops: dict[str, int]
-        Floating-point operations by dtype.
-    moved, kernels: int
-        Bytes read and written by operations, and operations.
-    operations: dict from (int, str, int) to int
-        How many operations there are of so many flops, of a dtype, that move so many bytes.
+    peak : int
+        Most bytes that are alive at any time: weights, gradients, the draw, what is kept for the
+        backward pass, what is computed again, and what comes and goes. The optimiser's and the
+        average's are not in it.
+    flops : dict from str to int
+        Floating-point operations by dtype: products of matrices and attention.
     """
 
     weights: int
     gradients: int
-    kept: int
     peak: int
     flops: dict[str, int]
-    moved: int
-    kernels: int
-    operations: dict[tuple[int, str, int], int]
 
-    def extended(self, longer: DrawCost, times: int) -> DrawCost:
-        """Return the cost with what a longer draw takes beyond this one, so many times."""
+    @property
+    def state(self) -> int:
+        """Bytes of weights, gradients, AdamW's two moments and the moving average."""
+        return 2 * self.weights + 3 * self.gradients
 
-        def more(mine: int, others: int) -> int:
-            return mine + times * (others - mine)
-
-        def each(mine: dict, others: dict) -> dict:
-            keys = mine.keys() | others.keys()
-            return {key: more(mine.get(key, 0), others.get(key, 0)) for key in keys}
-
-        return replace(
-            longer,
-            flops=each(self.flops, longer.flops),
-            moved=more(self.moved, longer.moved),
-            kernels=more(self.kernels, longer.kernels),
-            operations=each(self.operations, longer.operations),
-        )
+    @property
+    def step_peak(self) -> int:
+        """Most bytes alive in a step: those of the draw, AdamW's moments and the average."""
+        return self.peak + self.weights + 2 * self.gradients
 
 
 class FakeTraining:
@@ -89,41 +70,30 @@ class FakeTraining:
 
     Parameters
     ----------
-    config: ModelConfig
-    precision: str
+    config : ModelConfig
+    precision : str
         ``32-true`` or ``bf16-mixed``.
-    attention: str
-        Whose attention is taken: that of CUDA devices (memory-efficient, with a bias), or the
-        CPU's, which writes all weights where the bias carries a gradient.
     """
 
-    def __init__(
-        self, config: ModelConfig, precision: str = "32-true", attention: Attention = "cuda"
-    ) -> None:
-        self.config = config
+    def __init__(self, config: ModelConfig, precision: str = "32-true") -> None:
         self.precision = precision
-        self.attention = attention
         # The noise of a draw is real: seeds are read from it.
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         with self.mode:
             self.model = AtmosModel(config).train()
 
     def trace(self, batch: Batch, stage: StageSettings, checkpointing: bool) -> DrawCost:
-        """Return what one draw costs.
+        """Return what one draw costs, on a CPU or within :meth:`as_on_cuda`.
 
         Parameters
         ----------
-        batch: Batch
+        batch : Batch
             Of real tensors; their contents are not looked at.
         """
         model, mode = self.model, self.mode
         trained = freeze(model, stage.freeze)
         model.set_checkpointing(checkpointing)
-        fake = Batch(
-            batch.name,
-            ModelFeatures(*(mode.from_tensor(value) for value in batch.features)),
-            *(mode.from_tensor(value) for value in batch[2:]),
-        )
+        fake = batch.mapped(mode.from_tensor)
         # Two masks keep their contents: whether they hold any or only ones is asked of them.
         fake = fake._replace(
             features=fake.features._replace(token_mask=batch.features.token_mask),
@@ -133,32 +103,22 @@ class FakeTraining:
             gradients = FlatGradients(trained)
             gradients.zero()
         weights = [*model.parameters(), *model.buffers()]
-        own = [*weights, *gradients.buckets, *fake.features, *fake[2:]]
-        meter = StepMeter(own)
-        operations: dict[tuple[int, str, int], int] = {}
-
-        def note(flops: int, dtype: torch.dtype, moved: int) -> None:
-            key = (flops, _name(dtype), moved)
-            operations[key] = operations.get(key, 0) + 1
-
-        meter.on_operation(note)
-        on_device = self._as_on_cuda() if self.attention == "cuda" else contextlib.nullcontext()
-        with kept_bytes(own) as kept, on_device, meter:
-            training_pass(model, fake, stage, draw_generator(0, 0, 0), 1.0, self._autocast)
+        # The fake tensors are the CPU's: a build of torch without CUDA has no gradients of others.
+        autocast = partial(
+            torch.autocast, "cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"
+        )
+        with StepMeter([*weights, *gradients.buckets, *fake.tensors]) as meter:
+            training_pass(model, fake, stage, draw_generator(0, 0, 0), 1.0, autocast)
         gradients.detach()
         return DrawCost(
             sum(t.nbytes for t in weights),
             sum(bucket.nbytes for bucket in gradients.buckets),
-            kept.most,
             meter.live.most,
-            {_name(dtype): flops for dtype, flops in meter.flops.items() if flops},
-            meter.moved,
-            meter.kernels,
-            operations,
+            {str(dtype).removeprefix("torch."): flops for dtype, flops in meter.flops.items()},
         )
 
-    @contextlib.contextmanager
-    def _as_on_cuda(self) -> Iterator[None]:
+    @contextmanager
+    def as_on_cuda(self) -> Iterator[None]:
         """Compute as on a CUDA device where fake tensors, which are the CPU's, would not."""
         encoder = self.model.context_encoder
         # A frozen encoder goes through its pairs in blocks that fit the CPU's cache if it is told
@@ -170,12 +130,8 @@ class FakeTraining:
         finally:
             del encoder.eval
 
-    def _autocast(self) -> AbstractContextManager:
-        # The fake tensors are the CPU's: a build of torch without CUDA has no gradients of others.
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed")
 
-
-@contextlib.contextmanager
+@contextmanager
 def cuda_attention() -> Iterator[None]:
     """Have attention computed as CUDA devices do where there is a bias: it keeps no weights.
 
@@ -207,18 +163,11 @@ def typical_batch(config: ModelConfig, tokens: int, atoms: int, rollouts: int, j
 
     Parameters
     ----------
-    tokens, atoms: int
+    tokens, atoms : int
         At least one atom a token.
-    rollouts, jumps: int
+    rollouts, jumps : int
         Without jumps it is a structure without time: one jump without a frame to start from.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer atoms than tokens.
     """
-    if not 0 < tokens <= atoms:
-        raise ValueError(f"Found {atoms} atoms in {tokens} tokens; expected one or more a token.")
     token = torch.arange(atoms) * tokens // atoms
     inside = torch.nonzero(token[1:] == token[:-1]).flatten()
     bonds = torch.stack([inside, inside + 1], 1)  # chains inside of tokens
@@ -257,7 +206,3 @@ def typical_batch(config: ModelConfig, tokens: int, atoms: int, rollouts: int, j
         bonds,
         first,
     )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from ...data.crop import choose_crop, crop_features, spatial_crop
 from ...data.faults import DataFileError, DataFileWarning, Fault, Policy
-from ...model.features import ModelFeatures, model_features
+from ...model.model_features import ModelFeatures, model_features
 from ...systems.errors import FeatureError
 from ..batch import Batch
-from ..settings import TrainingSettings
+from ..training_settings import TrainingSettings
 from .drawn_frames import FEWEST_SEEN, check_frames
 from .picking import Picks, pick_dynamics, pick_exchange, pick_static, read_picks
 from .schedule import Schedule

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...model.features import ModelFeatures
+from ...model.model_features import ModelFeatures
 from ..batch import Batch
 from .draws import Draw
 
@@ -40,14 +40,14 @@ class PackedDraw:
     @staticmethod
     def of(draw: Draw) -> PackedDraw:
         """Pack a draw."""
-        tensors = [*draw.batch.features, *draw.batch[2:]]
+        tensors = draw.batch.tensors
         layout, end = [], 0
         for tensor in tensors:
             layout.append((end, tensor.dtype, tuple(tensor.shape)))
             end += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
         data = torch.zeros(end, dtype=torch.uint8)
         for tensor, (offset, dtype, shape) in zip(tensors, layout, strict=True):
-            _view(data, offset, dtype, shape).copy_(tensor)  # type: ignore[arg-type]
+            _view(data, offset, dtype, shape).copy_(tensor)
         nothing: Any = None
         empty = Batch(draw.batch.name, *[nothing] * (len(draw.batch) - 1))
         return PackedDraw(data, tuple(layout), draw._replace(batch=empty))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.sample import Sample
-from ..settings import StageSettings, ValidationSettings
+from ..training_settings import StageSettings, ValidationSettings
 
 if TYPE_CHECKING:
     from ...systems.features import MoleculeFeatures

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from ...model.atmos import AtmosModel, hand, rotation_from_normals
-from ...model.features import ModelFeatures
+from ...model.model_features import ModelFeatures
 from ...model.prepared import Prepared, repeat_prepared
 from ..batch import Batch
-from ..settings import LossSettings
-from .alignment import weighted_align
+from ..training_settings import LossSettings
 from .bond_loss import bond_loss
-from .noise import DecoderNoise, draw_decoder_noise, edm_weight, noise_levels, noisy_frames
+from .decoder_noise import DecoderNoise, draw_decoder_noise, edm_weight, noise_levels, noisy_frames
+from .rigid_alignment import weighted_align
 from .smooth_lddt import smooth_lddt_loss
 
 __all__ = ["denoising_losses", "losses_of_noise"]
@@ -38,7 +38,7 @@ def denoising_losses(
     batch: Batch
         The molecule: which atoms were seen, which are ligands', and the bonds.
     levels: int
-        Noise levels drawn a frame (:mod:`.noise`).
+        Noise levels drawn a frame (:mod:`.decoder_noise`).
     weights: LossSettings
     generator: torch.Generator
         On the CPU.

@@ -12,7 +12,7 @@ from ...model.atmos import AtmosModel
 from ...model.sampler import SamplerSettings, default_sampler
 
 if TYPE_CHECKING:
-    from ...model.export import LoadedModel
+    from ...model.model_file import LoadedModel
 
 __all__ = ["network_from_model", "sampler_of"]
 
@@ -62,11 +62,11 @@ def network_from_model(model: str | os.PathLike[str] | LoadedModel) -> AtmosMode
     Raises
     ------
     ModelFileError
-        See :func:`~atmos_openmm.model.export.load_model`.
+        See :func:`~atmos_openmm.model.model_file.load_model`.
     ValueError
         The file is of a network whose parameters or sampler differ from those of this version.
     """
-    from ...model.export import LoadedModel, load_model
+    from ...model.model_file import LoadedModel, load_model
 
     loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
     network = AtmosModel(loaded.config, sampler_of(loaded))

@@ -3,7 +3,7 @@
 Coordinates enter through quantities that a rotation or translation leaves alone, and leave
 as sums of direction vectors, so the decoder is equivariant under rigid motions without
 augmentation. Distances know no mirror image; handedness enters through signed volumes: of
-the stereocentres here, of attention-weighted directions in :mod:`.atom_attention`.
+the stereocentres here, of attention-weighted directions in :mod:`.geometric_attention`.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .features import ModelFeatures
+from .model_features import ModelFeatures
 from .primitives import Linear, linear_no_bias, linear_zero
 from .windows import add_rows, from_queries, gather_rows, key_mask, to_keys, to_queries
 

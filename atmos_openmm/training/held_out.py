@@ -15,7 +15,7 @@ from .feed.schedule import draws_of_rank
 from .feed.trainset import TrainingSet
 from .passes import TERMS, VALIDATION, draw_generator, held_out_pass, reported
 from .ranks import Ranks
-from .settings import TrainingSettings
+from .training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -13,10 +13,10 @@ from torch import Tensor
 from ..model.atmos import AtmosModel
 from ..model.context import Context
 from .batch import Batch
+from .losses.decoder_noise import DecoderNoise, draw_decoder_noise, noisy_frames
 from .losses.denoising import losses_of_noise
 from .losses.distogram_loss import distogram_loss
-from .losses.noise import DecoderNoise, draw_decoder_noise, noisy_frames
-from .settings import StageSettings
+from .training_settings import StageSettings
 
 __all__ = [
     "Latent",

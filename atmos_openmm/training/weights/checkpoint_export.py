@@ -9,7 +9,7 @@ import torch
 
 from ...model.atmos import AtmosModel
 from ...model.config import ModelConfig
-from ...model.export import Capabilities, save_model
+from ...model.model_file import Capabilities, save_model
 from ...model.sampler import SamplerSettings, default_sampler
 from ..resume import find_weights
 from .checkpoint import load_checkpoint, part
