@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import TrajectoryData, write_trajectory_file
+from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from .packing import create_single_system
 
 __all__ = ["import_folder", "import_npz"]

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K, HYDROGEN_MASS_DALTON
 from ..core.settings import check_same_settings
+from ..trajectories.layout import TrajectoryData, TrajectoryFile, write_trajectory_file
 from .chunks import ChunkStore
-from .layout import TrajectoryData, TrajectoryFile, write_trajectory_file
 from .packing import PackedSystem, create_single_system, pack
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 from openmm import app, unit
 
 from atmos_openmm.data.convert import import_folder, import_npz
-from atmos_openmm.data.layout import TrajectoryFile
 from atmos_openmm.systems.naming import fix_names, prochiral_groups
 from atmos_openmm.systems.peptides import alpha_handedness, build_peptide
+from atmos_openmm.trajectories.layout import TrajectoryFile
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data" / "md"
 

@@ -21,7 +21,6 @@ from atmos_openmm.commands.simulate import command
 from atmos_openmm.core.settings import SettingsMismatchError
 from atmos_openmm.data import simulate as module
 from atmos_openmm.data.chunks import ChunkStore
-from atmos_openmm.data.layout import TrajectoryFile
 from atmos_openmm.data.packing import PackedSystem
 from atmos_openmm.data.simulate import (
     GAS_CONSTANT_KJ_PER_MOL_K,
@@ -38,6 +37,7 @@ from atmos_openmm.systems.peptides import (
     parse_sequence,
     set_backbone,
 )
+from atmos_openmm.trajectories.layout import TrajectoryFile
 
 PROTEIN = "amber14/protein.ff14SB.xml"  # amber14-all without nucleic acids and lipids
 VACUUM = dict(forcefield=(PROTEIN,), platform="Reference")

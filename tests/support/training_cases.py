@@ -11,11 +11,11 @@ import numpy as np
 import openmm
 from model_support import TINY
 
-from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training.loop import Trainer
 from atmos_openmm.training.settings import StageSettings, TrainingSettings, ValidationSettings
+from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
 STAGE = StageSettings(
     "only",
