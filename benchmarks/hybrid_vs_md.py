@@ -122,7 +122,7 @@ class Trial:
 
 def read_reference(path: Path) -> Reference:
     """Frames at 300 K of an exchange trajectory file."""
-    from atmos_openmm.data.layout import TrajectoryFile
+    from atmos_openmm.trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
         torsions = find_backbone_torsions(file.topology)

@@ -29,11 +29,11 @@ import torch  # noqa: E402
 from openmm import unit  # noqa: E402
 
 from atmos_openmm.core.geometry import torsion_angles  # noqa: E402
-from atmos_openmm.data.layout import TrajectoryFile  # noqa: E402
 from atmos_openmm.evaluation.ramachandran import find_backbone_torsions  # noqa: E402
 from atmos_openmm.propagator import AtmosPropagator  # noqa: E402
 from atmos_openmm.systems.features import features_from_topology  # noqa: E402
 from atmos_openmm.systems.screening import build_screen, screen  # noqa: E402
+from atmos_openmm.trajectories.layout import TrajectoryFile  # noqa: E402
 
 WINDOW_SD = 6.0
 

@@ -46,7 +46,6 @@ from pathlib import Path
 import numpy as np
 from openmm import app, unit
 
-from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.model import config
 from atmos_openmm.model.model_file import load_model
@@ -58,6 +57,7 @@ from atmos_openmm.training.training_settings import (
     ValidationSettings,
 )
 from atmos_openmm.training.weights.weights_file import write_weights
+from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
 DATA = "first_half.h5"
 STRETCHES = 4

@@ -360,7 +360,7 @@ def _system(
         from ..systems.forcefield import create_system
 
         return create_system(found.topology, tuple(forcefield), rigid_water=True)
-    from ..data.layout import TrajectoryFile
+    from ..trajectories.layout import TrajectoryFile
 
     for path in dict.fromkeys(s.provenance.path for s in samples):
         if samples[0].provenance.dataset != "atmos-openmm":

@@ -192,7 +192,7 @@ def _molecule_and_system(
     if not source.exists():
         raise FileNotFoundError(f"There is no file {source}.")
     if is_own_layout(source):
-        from ..data.layout import TrajectoryFile
+        from ..trajectories.layout import TrajectoryFile
 
         with TrajectoryFile(source) as file:
             molecule = file.topology

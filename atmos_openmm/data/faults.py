@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ..core.errors import READ_ERRORS, first_line
+
 __all__ = [
     "HDF5_ERRORS",
     "DataFileError",
@@ -24,18 +26,7 @@ __all__ = [
 
 Policy = Literal["skip", "stop"]
 
-HDF5_ERRORS = (
-    OSError,
-    KeyError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-)
-"""What damaged HDF5 files make h5py and numpy raise: sizes, types and links may be anything."""
+HDF5_ERRORS = READ_ERRORS
 
 
 @dataclass(frozen=True)
@@ -130,9 +121,3 @@ class FaultLog:
             self.add(fault)
             usable = usable and not fault.fatal
         return usable
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import TrajectoryData, write_trajectory_file
+from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from .sample import Sample
 
 if TYPE_CHECKING:

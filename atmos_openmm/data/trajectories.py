@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..trajectories.layout import FORMAT, Trajectory, TrajectoryFile, TrajectoryFileError
 from .faults import DataFileError, Fault
 from .frames import HDF5Frames
-from .layout import FORMAT, Trajectory, TrajectoryFile, TrajectoryFileError
 from .sample import Entry, Provenance, Sample, guarded
 
 if TYPE_CHECKING:

@@ -169,7 +169,7 @@ def _choose(temperatures: Sequence[float], wanted: float | None, path: Path) -> 
 
 
 def _read_own(path: Path, temperature: float | None) -> _Pieces:
-    from ..data.layout import TrajectoryFile
+    from ..trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
         if not file.trajectories:
@@ -299,7 +299,7 @@ def _frames(
     path: Path, topology: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
     """All frames [F, A, 3] in nm, molecules whole, with times and remarks."""
-    from ..validation.boxes import make_whole, reduced_box, spanning_tree
+    from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
     from ..validation.frames import open_frames
     from .side_by_side import _quiet_stdout
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.settings import check_same_settings
-from ..data.layout import TrajectoryFile
+from ..trajectories.layout import TrajectoryFile
 from .chunks import ChunkStore
 from .exchange import exchange
 from .packing import create_single_system, pack

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.constants import HYDROGEN_MASS_DALTON
-from ..data.layout import TrajectoryData, write_trajectory_file
+from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from .chunks import ChunkStore
 from .plan import RunPlan
 from .replicas import FRICTION_PER_PS

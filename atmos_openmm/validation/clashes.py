@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .boxes import close_pairs
+from ..trajectories.boxes import close_pairs
 
 __all__ = ["ClashFinder", "Clashes"]
 

@@ -390,12 +390,12 @@ def _dcd_remarks(path: Path, found: int | None) -> list[str]:
 
 
 def is_own_layout(path: Path) -> bool:
-    """Tell whether a file is a trajectory file of this package (`atmos_openmm.data.layout`)."""
+    """Tell whether a file is a trajectory file of this package (`trajectories.layout`)."""
     if path.suffix.lower() not in (".h5", ".hdf5"):
         return False
     import h5py
 
-    from ..data.layout import FORMAT
+    from ..trajectories.layout import FORMAT
 
     try:
         with h5py.File(path, "r") as file:
@@ -405,7 +405,7 @@ def is_own_layout(path: Path) -> bool:
 
 
 def _open_own(path: Path, topology: Any) -> FrameSource:
-    from ..data.layout import TrajectoryFile
+    from ..trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
         import mdtraj
@@ -418,7 +418,7 @@ def _open_own(path: Path, topology: Any) -> FrameSource:
 
 
 def _read_own(path: Path) -> Iterator[_Chunk]:
-    from ..data.layout import TrajectoryFile
+    from ..trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
         for trajectory in file.trajectories:

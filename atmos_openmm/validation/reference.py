@@ -273,7 +273,7 @@ def _reference_frames(
 def _own_frames(
     path: Path, temperature_K: float, max_frames: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    from ..data.layout import TrajectoryFile
+    from ..trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
         chosen = [t for t in file.trajectories if abs(t.temperature_kelvin - temperature_K) <= 1]

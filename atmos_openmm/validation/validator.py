@@ -11,7 +11,7 @@ import openmm
 from openmm import unit
 
 from ..core.geometry import rmsd
-from .boxes import make_whole, reduced_box, spanning_tree
+from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
 from .contexts import as_positions_nm, as_value, check_positions
 from .energies import EnergyDecomposer
 from .forces import largest_force, movable_particles

@@ -14,8 +14,8 @@ from openmm.app import PDBFile
 
 from atmos_openmm.adapting.data import read_dynamics
 from atmos_openmm.adapting.distributions import molecule_torsions
-from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.systems.peptides import build_peptide
+from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
 
 def _own_file(path, topology, frames, system=None, kind="dynamics", kelvin=(300.0,)):

@@ -15,8 +15,8 @@ import pytest
 from adapt_cases import alanine_dynamics, tiny_model
 
 from atmos_openmm.cli import main
-from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.model.model_file import load_model
+from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "adapting.md"
 SHORTER = {

@@ -122,7 +122,7 @@ def test_the_default_force_field_is_amber14_with_gbn2(files, tmp_path):
 
 
 def test_a_trajectory_file_of_the_package_needs_nothing_else(tmp_path):
-    from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
+    from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
     topology, system, _ = cases.peptide("A")
     path = tmp_path / "own.h5"

@@ -10,7 +10,6 @@ from data_cases import SHARED, write_mdcath
 from openmm import app, unit
 
 from atmos_openmm.cli import main
-from atmos_openmm.data.layout import TrajectoryFile, TrajectoryFileError
 from atmos_openmm.data.mdtraj_formats import (
     export_sample,
     import_trajectories,
@@ -19,6 +18,7 @@ from atmos_openmm.data.mdtraj_formats import (
 )
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.systems.peptides import build_peptide
+from atmos_openmm.trajectories.layout import TrajectoryFile, TrajectoryFileError
 
 mdtraj = pytest.importorskip("mdtraj")
 

@@ -121,7 +121,7 @@ def test_solvent_goes_and_molecules_are_made_whole(tmp_path):
 def test_own_files_give_one_temperature_and_the_system(tmp_path):
     import openmm
 
-    from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
+    from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
     topology = peptide_topology()
     system = openmm.System()

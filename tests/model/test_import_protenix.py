@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from atmos_openmm import cli
-from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.model import protenix
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig, full
@@ -23,6 +22,7 @@ from atmos_openmm.training.training_settings import bundled_path
 from atmos_openmm.training.weights.checkpoint import load_checkpoint, part
 from atmos_openmm.training.weights.checkpoint_export import export_checkpoint
 from atmos_openmm.training.weights.protenix_import import import_protenix
+from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
 SHALLOW = dict.fromkeys(protenix.DEPTHS, 1) | {"msa_blocks": 2}
 QKV = "attention_pair_bias.attention.linear_q.weight"

@@ -21,7 +21,6 @@ import atmos_openmm
 from atmos_openmm.commands.simulate import command
 from atmos_openmm.core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from atmos_openmm.core.settings import SettingsMismatchError
-from atmos_openmm.data.layout import TrajectoryFile
 from atmos_openmm.simulate.chunks import ChunkStore
 from atmos_openmm.simulate.exchange import exchange, swap_probability
 from atmos_openmm.simulate.packing import PackedSystem
@@ -37,6 +36,7 @@ from atmos_openmm.systems.peptides import (
     parse_sequence,
     set_backbone,
 )
+from atmos_openmm.trajectories.layout import TrajectoryFile
 
 PROTEIN = "amber14/protein.ff14SB.xml"  # amber14-all without nucleic acids and lipids
 VACUUM = dict(forcefield=(PROTEIN,), platform="Reference")

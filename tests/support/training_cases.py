@@ -11,7 +11,6 @@ import numpy as np
 import openmm
 from model_support import TINY
 
-from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training.loop import Trainer
@@ -20,6 +19,7 @@ from atmos_openmm.training.training_settings import (
     TrainingSettings,
     ValidationSettings,
 )
+from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
 STAGE = StageSettings(
     "only",

@@ -14,11 +14,11 @@ from model_support import TINY
 from openmm import app, unit
 
 from atmos_openmm.data.frames import ArrayFrames
-from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
 from atmos_openmm.data.sample import Kind, Provenance, Sample
 from atmos_openmm.data.trajectories import TrajectoryMolecule
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training.training_settings import StageSettings, TrainingSettings
+from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
 JITTER_NM = 0.003
 """Of each coordinate about the built peptide: no two frames are alike, no bond breaks."""

@@ -440,8 +440,8 @@ def without_hydrogens(path: Path) -> Path:
     import openmm
     from openmm import app, unit
 
-    from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
     from atmos_openmm.systems.peptides import build_peptide
+    from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
     topology, x = build_peptide("ACE-ALA-NME")
     modeller = app.Modeller(topology, x * unit.nanometer)

@@ -79,7 +79,7 @@ def test_times_are_kept(tmp_path, validator):
 
 
 def test_the_package_own_layout_is_read(tmp_path, validator):
-    from atmos_openmm.data.layout import TrajectoryData, write_trajectory_file
+    from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
 
     topology, system, _ = cases.peptide("A")
     hot = cases.dynamics()[:30] * 1.001

@@ -9,8 +9,8 @@ import pytest
 import validation_cases as cases
 from openmm import app, unit
 
+from atmos_openmm.trajectories.boxes import close_pairs, make_whole, reduced_box, spanning_tree
 from atmos_openmm.validation import EnergyValidator
-from atmos_openmm.validation.boxes import close_pairs, make_whole, reduced_box, spanning_tree
 
 CUBE = np.diag([2.0, 2.0, 2.0])
 #: A rhombic dodecahedron, and a skewed box.

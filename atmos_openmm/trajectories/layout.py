@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.errors import READ_ERRORS, first_line
 from ..core.files import replacement
-from .faults import HDF5_ERRORS, first_line
 
 if TYPE_CHECKING:
     import h5py
@@ -182,7 +182,7 @@ class TrajectoryFile:
             ) from error
         try:
             self._read_root()
-        except HDF5_ERRORS as error:
+        except READ_ERRORS as error:
             self._file.close()
             if isinstance(error, TrajectoryFileError):
                 raise

@@ -11,7 +11,8 @@ import openmm as mm
 import pytest
 from openmm import app
 
-from atmos_openmm.data.layout import (
+from atmos_openmm.systems.peptides import build_peptide
+from atmos_openmm.trajectories.layout import (
     FORMAT,
     TrajectoryData,
     TrajectoryFile,
@@ -20,7 +21,6 @@ from atmos_openmm.data.layout import (
     topology_to_pdb_text,
     write_trajectory_file,
 )
-from atmos_openmm.systems.peptides import build_peptide
 
 SETTINGS = {"forcefield": ["amber14-all.xml"], "seed": 5}
 
