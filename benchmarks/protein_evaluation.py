@@ -21,9 +21,9 @@ import numpy as np
 
 from atmos_openmm.evaluation.ensemble import Ensemble
 from atmos_openmm.evaluation.evaluate import Evaluation, Row, evaluate, split_reference
+from atmos_openmm.evaluation.formats import metric_name, number
 from atmos_openmm.evaluation.loading import read_ensemble
 from atmos_openmm.evaluation.panel import Metric, Settings
-from atmos_openmm.evaluation.tables import metric_name, number
 from atmos_openmm.model.model_file import load_model
 from atmos_openmm.report.evaluation_page import write_evaluation
 

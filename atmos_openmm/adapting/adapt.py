@@ -15,6 +15,7 @@ from ..evaluation.ensemble import Ensemble
 from ..model.model_file import Capabilities, LoadedModel, load_model, save_model
 from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
 from ..training.weights.pretrained import network_from_model, sampler_of
+from .before_after import Measurement, Number, compare, overall
 from .data import MolecularDynamics
 from .distributions import molecule_torsions
 from .fine_tune import (
@@ -29,7 +30,6 @@ from .fine_tune import (
 from .folder import AdaptationFolder, data_digest
 from .measure import Judge, JudgeSettings, widened
 from .split import Split, correlation_frames, split_runs
-from .verdict import Measurement, Number, compare, overall
 
 if TYPE_CHECKING:
     from ..systems.features import MoleculeFeatures

@@ -11,7 +11,7 @@ from ..evaluation.atoms import AtomTable
 from ..evaluation.bootstrap import block_bootstrap
 from ..evaluation.ensemble import Ensemble
 from ..evaluation.torsions import TorsionSet, find_torsions, pair_distances, torsion_distances
-from .verdict import Measurement
+from .before_after import Measurement
 
 if TYPE_CHECKING:
     from .data import MolecularDynamics

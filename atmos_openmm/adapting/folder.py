@@ -14,7 +14,7 @@ import numpy as np
 from ..core.files import check_writable, write_atomically
 from ..core.locks import FolderLock
 from ..core.settings import check_same_settings
-from .verdict import Measurement
+from .before_after import Measurement
 
 if TYPE_CHECKING:
     from .data import MolecularDynamics

@@ -16,7 +16,7 @@ from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
 from ..training.feed.trainset import ligand_mask, representative_atoms
 from ..training.passes import TERMS, VALIDATION, draw_generator, held_out_pass
 from ..training.training_settings import StageSettings
-from .verdict import Measurement
+from .before_after import Measurement
 
 if TYPE_CHECKING:
     from ..model.atmos import AtmosModel

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ..evaluation.atoms import AtomTable
 from ..evaluation.ensemble import Ensemble
+from .before_after import Measurement
 from .distributions import compare_distributions, molecule_torsions
 from .held_out_loss import held_out_batches, held_out_loss
 from .proposals import EnergyWindow, judge_frames, judge_proposals
 from .quantities import find_quantity
-from .verdict import Measurement
 
 if TYPE_CHECKING:
     from ..evaluation.torsions import TorsionSet

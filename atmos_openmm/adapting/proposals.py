@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .before_after import Measurement
 from .quantities import at_lag
-from .verdict import Measurement
 
 if TYPE_CHECKING:
     import openmm

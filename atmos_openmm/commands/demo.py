@@ -218,7 +218,7 @@ def _write(
     from ..evaluation.ramachandran import find_backbone_torsions
     from ..jump.proposal import REASONS
     from ..report import style
-    from ..report.comparison import Comparison, write_comparison
+    from ..report.hybrid_page import Comparison, write_comparison
     from ..report.plots import TorsionSeries
 
     torsions = find_backbone_torsions(topology)

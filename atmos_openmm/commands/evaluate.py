@@ -179,9 +179,9 @@ def command(
     if system_xml is not None and forcefield:
         raise click.UsageError("Give either --system or --forcefield.")
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.formats import text_table
     from ..evaluation.panel import Settings
     from ..evaluation.panels import find_panel
-    from ..evaluation.tables import text_table
     from ..report.evaluation_page import write_evaluation
 
     for name in panels:
@@ -306,8 +306,8 @@ def _system(reference: Loaded, system_xml: Path | None, forcefield: tuple[str, .
 
 
 def _print_panels() -> None:
+    from ..evaluation.formats import metric_name
     from ..evaluation.panels import PANELS
-    from ..evaluation.tables import metric_name
 
     for panel in PANELS.values():
         click.echo(f"{panel.name}: {panel.title}. Source: {panel.source}.")
@@ -318,7 +318,7 @@ def _print_panels() -> None:
 
 def _print_collected(files: Sequence[Path], panels: Sequence[str]) -> None:
     from ..evaluation.collect import collect, read_evaluation
-    from ..evaluation.tables import number
+    from ..evaluation.formats import number
 
     documents = [read_evaluation(path) for path in files]
     names = panels or sorted({p["name"] for d in documents for p in d["panels"]})

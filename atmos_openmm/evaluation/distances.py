@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .divergence import row_divergences
+
 __all__ = [
     "BINS",
     "OFFSET",
@@ -87,11 +89,9 @@ def histogram_distance(first: Floats, second: Floats) -> float:
 
     Rows of `first` that hold the pseudo-count alone are as far as can be.
     """
-    p, q = (h / h.sum(axis=1, keepdims=True) for h in (first, second))
-    middle = (p + q) / 2
-    divergence = (p * np.log(p / middle) + q * np.log(q / middle)).sum(axis=1) / 2
+    divergence = row_divergences(first, second)
     divergence[first.max(axis=1) < 1] = np.log(2)
-    return float(np.sqrt(np.maximum(divergence, 0)).mean())
+    return float(np.sqrt(divergence).mean())
 
 
 def mean_distance(values: NDArray[Any], reference: NDArray[Any]) -> float:

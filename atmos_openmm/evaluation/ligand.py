@@ -200,7 +200,7 @@ def coverage(
     Precision: share of the first's frames with a frame of the second nearer than the radius (root
     mean square distance of the atoms); recall: the same the other way round.
     """
-    from .alignment import pairwise_distance
+    from .pairwise import pairwise_distance
 
     near = pairwise_distance(first, second) < radius_nm
     precision, recall = float(near.any(axis=1).mean()), float(near.any(axis=0).mean())

@@ -1,11 +1,13 @@
 """Markov models of discretised trajectories, as MDGen uses them: k-means, then PCCA+.
 
 Counts slide over each trajectory; the transition matrix is the reversible one of the largest
-likelihood (Bowman et al. 2009; Prinz et al. 2011), on the largest strongly connected set of states.
+likelihood (Bowman et al. 2009; Prinz et al. 2011), on a strongly connected set of states. Both are
+deeptime's.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +18,11 @@ from numpy.typing import NDArray
 __all__ = [
     "MarkovModel",
     "StateModel",
-    "count_matrix",
     "estimate_markov_model",
     "fit_states",
     "flux_matrix",
     "k_means",
+    "markov_model",
 ]
 
 Floats = NDArray[np.float64]
@@ -31,15 +33,6 @@ MACROSTATES = 10
 SEED = 137
 #: Fewer frames than this a cluster leave most of its transitions unseen.
 FRAMES_PER_CLUSTER = 10
-
-
-def count_matrix(trajectories: Sequence[States], lag: int, states: int) -> Floats:
-    """Transitions over `lag` frames, every start frame counted, [states, states]."""
-    counts = np.zeros((states, states))
-    for states_of in trajectories:
-        if len(states_of) > lag:
-            np.add.at(counts, (states_of[:-lag], states_of[lag:]), 1)
-    return counts
 
 
 @dataclass(frozen=True)
@@ -75,56 +68,53 @@ class MarkovModel:
         return result
 
 
-def estimate_markov_model(
-    counts: NDArray[Any], tolerance: float = 1e-12, iterations: int = 100_000
-) -> MarkovModel:
+def estimate_markov_model(counts: NDArray[Any], tolerance: float = 1e-12) -> MarkovModel:
     """Reversible transition matrix of the largest likelihood for a count matrix [S, S].
 
-    Solves x_ij = (c_ij + c_ji) / (c_i/x_i + c_j/x_j) with x_i = sum_j x_ij by iteration;
-    T_ij = x_ij / x_i, and the stationary vector is x_i / sum x.
+    It is that of the connected states with the most transitions between them.
 
     Raises
     ------
     ValueError
-        If nothing was counted, or no state is ever come back to, so that none is connected.
+        If no state is ever come back to, so that none is connected.
     """
-    from scipy.sparse.csgraph import connected_components
+    from deeptime.markov.tools import estimation
 
     counts = np.asarray(counts, np.float64)
-    if counts.sum() <= 0:
-        raise ValueError(
-            "a Markov model needs transitions; all trajectories are shorter than its lag"
-        )
-    _, label = connected_components(counts > 0, directed=True, connection="strong")
-    inside = label[:, None] == label[None]
-    weights = np.bincount(label, np.where(inside, counts, 0).sum(axis=1))
-    if not weights.any():
+    # deeptime's own choice is the set of the most states, however rarely they are seen.
+    active = max(estimation.connected_sets(counts), key=lambda s: counts[np.ix_(s, s)].sum())
+    inside = counts[np.ix_(active, active)]
+    if not inside.any():
         raise ValueError(
             "a Markov model needs a state that is come back to; these trajectories "
             "leave every state for good"
         )
-    active = np.flatnonzero(label == int(np.argmax(weights)))
-    c = counts[np.ix_(active, active)]
-    both, rows = c + c.T, c.sum(axis=1)
-    x = both.copy()
-    for _ in range(iterations):
-        ratio = rows / x.sum(axis=1)
-        updated = np.divide(
-            both, ratio[:, None] + ratio[None], out=np.zeros_like(x), where=both > 0
-        )
-        updated /= updated.sum()
-        change = np.abs(updated.sum(axis=1) - x.sum(axis=1) / x.sum()).max()
-        x = updated
-        if change < tolerance:
-            break
-    total = x.sum(axis=1)
-    return MarkovModel(active, x / total[:, None], total / total.sum(), len(counts))
+    transition, stationary = estimation.transition_matrix(
+        inside, reversible=True, maxerr=tolerance, return_statdist=True, warn_not_converged=False
+    )
+    return MarkovModel(active.astype(np.int64), transition, stationary, len(counts))
+
+
+def markov_model(trajectories: Sequence[States], lag: int, states: int) -> MarkovModel:
+    """The Markov model of trajectories of states at a lag in frames; every start frame counts.
+
+    Raises
+    ------
+    ValueError
+        If no trajectory is longer than the lag, or none comes back to a state.
+    """
+    from deeptime.markov.tools.estimation import count_matrix
+
+    return estimate_markov_model(
+        count_matrix(list(trajectories), lag, sparse_return=False, nstates=states)
+    )
 
 
 def flux_matrix(model: MarkovModel) -> Floats:
     """Flux pi_i T_ij between all states, [S, S], 0 outside the connected ones."""
-    full = model.full_transition()
-    return model.full_stationary()[:, None] * full
+    flux = model.full_stationary()[:, None] * model.full_transition()
+    # The two are equal by detailed balance; rounding must not rank them.
+    return (flux + flux.T) / 2
 
 
 @dataclass(frozen=True)
@@ -160,9 +150,7 @@ class StateModel:
         return self.macrostate[cKDTree(self.centres).query(points)[1]]
 
 
-def k_means(
-    points: Floats, clusters: int, seed: int = SEED, iterations: int = 100
-) -> tuple[Floats, States]:
+def k_means(points: Floats, clusters: int, seed: int = SEED) -> tuple[Floats, States]:
     """Lloyd's k-means from centres drawn by k-means++ (Arthur, Vassilvitskii 2007).
 
     Returns
@@ -172,26 +160,16 @@ def k_means(
     labels : int64 array [F]
         The nearest centre of each point.
     """
-    from scipy.spatial import cKDTree
+    from scipy.cluster.vq import kmeans2
 
-    random = np.random.default_rng(seed)
-    chosen = [int(random.integers(len(points)))]
-    squares = ((points - points[chosen[0]]) ** 2).sum(axis=1)
-    while len(chosen) < clusters and squares.max() > 0:
-        chosen.append(int(random.choice(len(points), p=squares / squares.sum())))
-        squares = np.minimum(squares, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
-    centres = points[chosen]
-    labels = np.full(len(points), -1)
-    for _ in range(iterations):
-        before, labels = labels, cKDTree(centres).query(points)[1]
-        if np.array_equal(before, labels):
-            break
-        counts = np.bincount(labels, minlength=len(centres))
-        sums = [np.bincount(labels, x, minlength=len(centres)) for x in points.T]
-        occupied = counts > 0
-        centres = (np.stack(sums, axis=1)[occupied]) / counts[occupied, None]
-    _, labels = np.unique(labels, return_inverse=True)
-    return centres, labels.astype(np.int64)
+    clusters = min(clusters, len(np.unique(points, axis=0)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        centres, labels = kmeans2(
+            points, clusters, iter=100, minit="++", seed=np.random.default_rng(seed)
+        )
+    occupied, labels = np.unique(labels, return_inverse=True)
+    return centres[occupied], labels.astype(np.int64)
 
 
 def fit_states(
@@ -227,7 +205,7 @@ def fit_states(
     centres, labels = k_means(points, clusters, seed)
     ends = np.cumsum([len(x) for x in trajectories])[:-1]
     discrete = np.split(labels, ends)
-    micro = estimate_markov_model(count_matrix(discrete, lag, len(centres)))
+    micro = markov_model(discrete, lag, len(centres))
     wanted = min(macrostates, len(micro.active) - 1)
     grouped = np.zeros(len(micro.active), np.int64)
     if wanted >= 2:
@@ -239,5 +217,5 @@ def fit_states(
     macrostate = grouped[nearest]
     number = max(wanted, 1)
     coarse = [macrostate[states] for states in discrete]
-    macro = estimate_markov_model(count_matrix(coarse, lag, number))
+    macro = markov_model(coarse, lag, number)
     return StateModel(centres, macrostate, number, micro, macro, lag)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import superpose
-from .alignment import pairwise_distance
 from .contacts import contact_sets, contacts, jaccard
 from .ensemble import Ensemble
 from .exposure import EXPOSED_NM2, mutual_information, side_chain_surface
+from .pairwise import pairwise_distance
 from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
 from .pca import fit_components, similarity
 from .rmsf import fluctuations, pearson

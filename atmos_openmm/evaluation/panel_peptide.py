@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .divergence import jensen_shannon_distance
 from .ensemble import Ensemble
-from .msm import StateModel, count_matrix, estimate_markov_model, fit_states, flux_matrix
+from .msm import StateModel, fit_states, flux_matrix, markov_model
 from .panel import Metric, NotApplicable, Panel, Settings
 from .paths import bridge_probabilities, cut_paths, sample_bridges
 from .tica import fit_tica, most_directions
@@ -160,7 +160,7 @@ class PeptidePanel(Panel):
         if lag is None or max(len(p) for p in pieces) <= lag:
             return found | nothing
         try:
-            model = estimate_markov_model(count_matrix(pieces, lag, number))
+            model = markov_model(pieces, lag, number)
         except ValueError:  # it leaves every state for good: short, or drifting away
             return found | nothing
         macro = self.states.macro

@@ -1,7 +1,9 @@
 """Time-lagged independent components (Perez-Hernandez et al. 2013), reversible estimate.
 
 Frames and their mirror in time count alike: C0 = (X'X + Y'Y)/2N and Ct = (X'Y + Y'X)/2N with X the
-frames at t, Y those at t + lag, both less the mean of all. Solved by whitening with C0.
+frames at t, Y those at t + lag, both less the mean of all. Solved by whitening with C0. deeptime's
+TICA, which this agrees with, has no limit on the directions and makes a covariance matrix of all
+features, however few the frames are.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.geometry import torsion_angles
 from .atoms import AtomTable
-from .divergence import jensen_shannon_distance
+from .divergence import jensen_shannon_distance, row_divergences, torsion_histogram
 
 __all__ = ["TORSION_BINS", "TorsionSet", "find_torsions", "pair_distances", "torsion_distances"]
 
@@ -143,16 +143,13 @@ def torsion_counts(angles: NDArray[Any]) -> NDArray[np.float64]:
 
 def torsion_distances(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
     """Jensen-Shannon distance (square root, nats) of each torsion of [F, T] and [G, T]."""
-    a, b = torsion_counts(first), torsion_counts(second)
-    return np.array([jensen_shannon_distance(p, q) for p, q in zip(a, b, strict=True)])
+    return np.sqrt(row_divergences(torsion_counts(first), torsion_counts(second)))
 
 
 def pair_distances(
     first: NDArray[Any], second: NDArray[Any], torsions: TorsionSet
 ) -> NDArray[np.float64]:
     """Jensen-Shannon distance of each residue's (phi, psi) map, [R]."""
-    from .divergence import torsion_histogram
-
     return np.array(
         [
             jensen_shannon_distance(

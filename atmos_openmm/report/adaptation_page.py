@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atmos_openmm.adapting.before_after import BETTER, WORSE, Number, number
 from atmos_openmm.adapting.folder import plain
-from atmos_openmm.adapting.verdict import BETTER, WORSE, Number, number
 from atmos_openmm.core.files import write_atomically
 from atmos_openmm.report import style
 from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atmos_openmm.evaluation.evaluate import GENERATOR, Evaluation, PanelResult, Row
-from atmos_openmm.evaluation.tables import cell, csv_text, json_text, metric_name
+from atmos_openmm.evaluation.formats import cell, csv_text, json_text, metric_name
 from atmos_openmm.report import evaluation_plots as plots
 from atmos_openmm.report import style
 from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page

@@ -132,30 +132,13 @@ def histogram_edges(reference: np.ndarray) -> np.ndarray:
 def jensen_shannon_bits(first: np.ndarray, second: np.ndarray, edges: np.ndarray) -> float:
     """Jensen-Shannon divergence of two histograms over the same bins, in bits (0 to 1)."""
 
-    def frequencies(values: np.ndarray) -> np.ndarray:
-        counts = np.bincount(
-            np.searchsorted(edges, values, side="right") - 1, minlength=len(edges) - 1
-        )
-        return counts / counts.sum()
+    from scipy.spatial.distance import jensenshannon
 
-    p, q = frequencies(first), frequencies(second)
-    middle = (p + q) / 2
+    def counts(values: np.ndarray) -> np.ndarray:
+        bins = np.searchsorted(edges, values, side="right") - 1
+        return np.bincount(bins, minlength=len(edges) - 1)
 
-    def entropy(frequency: np.ndarray) -> float:
-        positive = frequency > 0
-        ratio = frequency[positive] / middle[positive]
-        return float(np.sum(frequency[positive] * np.log2(ratio)))
-
-    return (entropy(p) + entropy(q)) / 2
-
-
-def wasserstein_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Wasserstein-1 distance of two samples: the area between their cumulative distributions."""
-    first, second = np.sort(first), np.sort(second)
-    places = np.sort(np.concatenate([first, second]))
-    below_first = np.searchsorted(first, places[:-1], side="right") / len(first)
-    below_second = np.searchsorted(second, places[:-1], side="right") / len(second)
-    return float(np.sum(np.abs(below_first - below_second) * np.diff(places)))
+    return float(jensenshannon(counts(first), counts(second), base=2) ** 2)
 
 
 def compare_energies(
@@ -178,13 +161,15 @@ def compare_energies(
     EnergyComparison
         with NaN where no frame has a finite energy.
     """
+    from scipy.stats import wasserstein_distance
+
     energies = np.asarray(energies_kj_per_mol, dtype=np.float64)
     finite = energies[np.isfinite(energies)]
     inside = int(np.sum(finite <= reference.window_limit(width)))
     if len(finite) == 0:
         nan = float("nan")
         return EnergyComparison(len(energies), 0, nan, nan, nan, nan, nan, 0.0)
-    distance = wasserstein_distance(finite, reference.energies_kj_per_mol)
+    distance = float(wasserstein_distance(finite, reference.energies_kj_per_mol))
     edges = histogram_edges(reference.energies_kj_per_mol)
     return EnergyComparison(
         num_frames=len(energies),

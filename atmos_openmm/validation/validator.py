@@ -15,8 +15,8 @@ from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
 from .contexts import as_positions_nm, as_value, check_positions
 from .energies import EnergyDecomposer
 from .forces import largest_force, movable_particles
+from .frame_geometry import Geometry, GeometryFindings
 from .frames import Frame, open_frames
-from .geometry import Geometry, GeometryFindings
 from .names import atom_labels
 from .reference import EnergyReference, read_reference
 from .relaxation import Relaxation, RelaxationError, relax_frame

@@ -13,6 +13,7 @@ from adapt_cases import SPACING_PS, alanine_dynamics, tiny_model
 from model_support import TINY, network
 
 from atmos_openmm.adapting.adapt import AdaptSettings, adapt
+from atmos_openmm.adapting.before_after import compare, overall
 from atmos_openmm.adapting.data import Run
 from atmos_openmm.adapting.fine_tune import (
     adapting_samples,
@@ -24,7 +25,6 @@ from atmos_openmm.adapting.folder import AdaptationFolder
 from atmos_openmm.adapting.held_out_loss import held_out_batches
 from atmos_openmm.adapting.measure import Judge, JudgeSettings
 from atmos_openmm.adapting.split import split_runs
-from atmos_openmm.adapting.verdict import compare, overall
 from atmos_openmm.model.model_file import load_model
 from atmos_openmm.model.sampler import SamplerSettings
 from atmos_openmm.propagator import AtmosPropagator, load_named_model
@@ -277,7 +277,7 @@ def test_files_say_what_was_found(adaptation) -> None:
 
 
 def _measured(**values):
-    from atmos_openmm.adapting.verdict import Measurement
+    from atmos_openmm.adapting.before_after import Measurement
 
     samples = {k: v for k, v in values.items() if not isinstance(v, tuple)}
     summaries = {k: v for k, v in values.items() if isinstance(v, tuple)}

@@ -7,10 +7,8 @@ import pytest
 
 from atmos_openmm.core.geometry import torsion_angles
 from atmos_openmm.evaluation.divergence import (
-    halves_error,
     jensen_shannon_distance,
     jensen_shannon_divergence,
-    replicas_error,
     resampled_divergence,
     torsion_histogram,
 )
@@ -138,18 +136,6 @@ def test_histogram_counts_every_frame_at_the_right_place():
         torsion_histogram(np.array([np.nan]), np.array([0.0]))
 
 
-def test_halves_of_independent_samples_differ_by_the_expected_sampling_error():
-    # 10 x 10 bins, uniform, 4000 samples a half: the mean of 8 n_a n_b/(n_a + n_b) JSD is
-    # chi-squared with K - 1 = 99 degrees of freedom: mean 99, sd sqrt(2 * 99) = 14, so the mean of
-    # 20 repeats is within 4 * 14.1/sqrt(20) = 12.6 of 99 (and the next order adds about 1 %).
-    random = np.random.default_rng(4)
-    scaled = []
-    for _ in range(20):
-        phi, psi = random.uniform(-np.pi, np.pi, size=(2, 8000))
-        scaled.append(8 * 2000 * halves_error(phi, psi, bins=10).mean_nats)
-    assert abs(np.mean(scaled) - 99) < 14
-
-
 def test_divergence_of_resampled_frames_is_the_error_of_so_many_samples():
     # 8 n JSD is chi-squared with 99 degrees of freedom for large n (one side exact); the mean of
     # 200 repeats has the relative sd sqrt(2/99/200) = 1 %, and the next order adds about 1 %.
@@ -158,18 +144,6 @@ def test_divergence_of_resampled_frames_is_the_error_of_so_many_samples():
     # Single samples fall in one bin of two: JSD of (1, 0) from (1/2, 1/2), m = (3/4, 1/4).
     one = (np.log(4 / 3) + (np.log(2 / 3) + np.log(2)) / 2) / 2
     assert resampled_divergence(np.array([7.0, 7.0]), 1) == pytest.approx(one)
-
-
-def test_halves_of_a_drifting_run_differ_by_ln_2():
-    phi = np.concatenate([np.full(50, -1.0), np.full(50, 1.0)])
-    assert halves_error(phi, np.zeros(100)).mean_nats == pytest.approx(np.log(2))
-
-
-def test_replicas_error_has_one_value_a_pair():
-    replicas = [(np.full(10, x), np.zeros(10)) for x in (-1.0, -1.0, 1.0)]
-    error = replicas_error(replicas)
-    np.testing.assert_allclose(error.divergences_nats, [0, np.log(2), np.log(2)], atol=1e-15)
-    assert error.largest_nats == pytest.approx(np.log(2))
 
 
 def test_recrossings_of_the_boundary_do_not_count():

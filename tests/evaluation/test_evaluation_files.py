@@ -23,10 +23,10 @@ from systems_support import SHARED, write_pdb
 from atmos_openmm.cli import main
 from atmos_openmm.evaluation.collect import collect, read_evaluation
 from atmos_openmm.evaluation.evaluate import evaluate, split_reference
+from atmos_openmm.evaluation.formats import csv_text, json_text, number, text_table
 from atmos_openmm.evaluation.loading import read_ensemble
 from atmos_openmm.evaluation.panel import Settings
 from atmos_openmm.evaluation.panels import PANELS
-from atmos_openmm.evaluation.tables import csv_text, json_text, number, text_table
 
 MDCATH = SHARED / "mdcath" / "mdcath_dataset_2hbaA00_partial.h5"
 # XTC keeps thousandths of a nm.

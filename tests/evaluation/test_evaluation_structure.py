@@ -7,7 +7,6 @@ import pytest
 from evaluation_cases import native_peptide, peptide_ensemble, peptide_topology
 
 from atmos_openmm.core.geometry import rmsd, superpose
-from atmos_openmm.evaluation.alignment import pairwise_rmsd
 from atmos_openmm.evaluation.atoms import AtomTable, common_atoms
 from atmos_openmm.evaluation.contacts import contact_sets, contacts, jaccard, pair_indices
 from atmos_openmm.evaluation.distances import (
@@ -19,6 +18,7 @@ from atmos_openmm.evaluation.distances import (
     value_range,
 )
 from atmos_openmm.evaluation.exposure import mutual_information, side_chain_surface
+from atmos_openmm.evaluation.pairwise import pairwise_rmsd
 from atmos_openmm.evaluation.pca import fit_components, similarity
 from atmos_openmm.evaluation.rmsf import fluctuations, pearson
 from atmos_openmm.evaluation.torsions import find_torsions, pair_distances, torsion_distances

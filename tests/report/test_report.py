@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from atmos_openmm.report import page, plots, style
-from atmos_openmm.report.comparison import Comparison, write_comparison
+from atmos_openmm.report.hybrid_page import Comparison, write_comparison
 
 pytest.importorskip("matplotlib")
 

@@ -14,6 +14,7 @@ from ..systems.screening import MIN_CHIRAL_VOLUME
 from .clashes import Clashes, ClashFinder
 from .forces import movable_particles
 from .names import atom_labels, join_atoms
+from .peptide_bonds import omega_torsions
 from .terms import (
     HarmonicTerms,
     angle_deviations,
@@ -22,7 +23,6 @@ from .terms import (
     bond_terms,
     constraint_terms,
 )
-from .torsions import omega_torsions
 
 __all__ = ["Geometry", "GeometryFindings"]
 
