@@ -29,7 +29,7 @@ _PLANES_MOVED = {
     "triangle_multiplication_forward": 9,
     "triangle_multiplication_backward": 34,
 }
-"""Pair tensors [B, N, N, C] that the GPU kernels (csrc/ops/triangle_layer_steps.cpp) hold for a
+"""Pair tensors [B, N, N, C] that the GPU kernels (csrc/ops/triangle_cuda.h) hold for a
 moment beyond their results, and that they read and write; for H = C."""
 
 
