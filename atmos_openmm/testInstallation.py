@@ -123,45 +123,13 @@ def _try_platform(platform: object) -> None:
 
 def _integrator() -> str:
     """A jump by an AtmosIntegrator with a TorchScript module."""
-    import io
-    import warnings
-
     import openmm
-    import torch
 
     from .integrator import AtmosIntegrator
+    from .jump.identity import Identity, module_bytes
 
-    class Identity(torch.nn.Module):
-        @torch.jit.export
-        def num_atoms(self) -> int:
-            return 2
-
-        @torch.jit.export
-        def state_size(self) -> int:
-            return 0
-
-        @torch.jit.export
-        def noise_size(self) -> int:
-            return 0
-
-        @torch.jit.export
-        def propagate(
-            self,
-            positions: torch.Tensor,
-            state: torch.Tensor,
-            noise: torch.Tensor,
-            lag: torch.Tensor,
-            temperature: torch.Tensor,
-        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            return positions, state, torch.zeros(positions.shape[0])
-
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # torch.jit is deprecated upstream, and is what model files are made of.
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(Identity()), buffer)
     integrator = AtmosIntegrator(300.0, 1.0, 0.001)
-    integrator.setModule(buffer.getvalue(), [0, 1])
+    integrator.setModule(module_bytes(Identity(2)), [0, 1])
     integrator.setAcceptanceMode("none")
     integrator.setJumpInterval(1)
     system, positions = _two_atoms()

@@ -13,17 +13,15 @@ CPU time: their whole cost but the network's. The bonds to hydrogen are constrai
 from __future__ import annotations
 
 import argparse
-import io
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 
 import openmm
-import torch
 from openmm import app, unit
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import Identity, module_bytes
 from atmos_openmm.systems.peptides import build_peptide
 
 TEMPERATURE = 300 * unit.kelvin
@@ -32,46 +30,6 @@ STEP_SIZE = 4 * unit.femtoseconds
 
 # Places in what timed() returns.
 WALL, CPU = CLOCKS = (0, 1)
-
-
-class Identity(torch.nn.Module):
-    """A module that returns the frame it is given."""
-
-    def __init__(self, num_atoms: int) -> None:
-        super().__init__()
-        self.atoms = num_atoms
-
-    @torch.jit.export
-    def num_atoms(self) -> int:
-        return self.atoms
-
-    @torch.jit.export
-    def state_size(self) -> int:
-        return 0
-
-    @torch.jit.export
-    def noise_size(self) -> int:
-        return 0
-
-    @torch.jit.export
-    def propagate(
-        self,
-        positions: torch.Tensor,
-        state: torch.Tensor,
-        noise: torch.Tensor,
-        lag: torch.Tensor,
-        temperature: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return positions, state, torch.zeros(positions.shape[0])
-
-
-def identity_bytes(num_atoms: int) -> bytes:
-    """The TorchScript archive of Identity."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(Identity(num_atoms)), buffer)
-    return buffer.getvalue()
 
 
 def context_of(
@@ -111,7 +69,7 @@ def compare(
         "plain B": openmm.LangevinMiddleIntegrator(TEMPERATURE, FRICTION, STEP_SIZE),
         "ours": AtmosIntegrator(TEMPERATURE, FRICTION, STEP_SIZE),
     }
-    integrators["ours"].setModule(identity_bytes(num_atoms), range(num_atoms))
+    integrators["ours"].setModule(module_bytes(Identity(num_atoms)), range(num_atoms))
     contexts = {
         name: context_of(system, positions, integrator, platform)
         for name, integrator in integrators.items()

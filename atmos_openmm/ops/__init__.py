@@ -7,7 +7,7 @@ process loads ``library_path()`` before the module.
 
 Notes
 -----
-``ATMOS_KERNELS`` in the environment chooses what the layer operators run: ``auto`` (the default),
+``ATMOS_KERNELS`` in the environment chooses what the operators run: ``auto`` (the default),
 kernels where there are some for the device, dtype and widths, plain operations of torch elsewhere;
 ``reference``, plain operations always; ``strict``, kernels or an error. It is read at each call.
 
@@ -27,7 +27,6 @@ import torch
 __all__ = [
     "library_info",
     "library_path",
-    "triangle_contraction",
     "triangle_multiplication",
     "triangle_multiplication_route",
 ]
@@ -88,43 +87,6 @@ def library_info() -> dict[str, Any]:
     return info
 
 
-def triangle_contraction(
-    a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor, outgoing: bool
-) -> torch.Tensor:
-    """Sum over the third node of a triangle (AlphaFold 3, Algorithms 12 and 13).
-
-    Outgoing edges:
-    ``out[b,i,j,c] = sum_k mask[b,i,k] a[b,i,k,c] mask[b,j,k] b[b,j,k,c]``;
-    incoming edges:
-    ``out[b,i,j,c] = sum_k mask[b,k,i] a[b,k,i,c] mask[b,k,j] b[b,k,j,c]``.
-
-    Parameters
-    ----------
-    a, b : torch.Tensor
-        Shape [B, N, N, C]; float32, float64 or bfloat16 (sums in float32). Any strides; those
-        whose channels lie together are read without a copy.
-    mask : torch.Tensor
-        Shape [B, N, N], floating or bool, 1 for pairs that exist and 0 elsewhere. Where it is 0,
-        ``a`` and ``b`` are not read (what stands there, NaN included, counts as zero) and their
-        gradients are exactly zero. A constant: no gradient.
-    outgoing : bool
-        Outgoing (True) or incoming (False) edges.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [B, N, N, C], contiguous, dtype of ``a``. Two calls give equal bits, on any number of
-        threads.
-
-    Raises
-    ------
-    RuntimeError
-        For wrong shapes, dtypes or devices, a mask that requires a gradient, or (in the backward
-        pass) a second derivative.
-    """
-    return torch.ops.atmos.triangle_contraction(a, b, mask, outgoing)
-
-
 def triangle_multiplication(
     z: torch.Tensor,
     mask: torch.Tensor,
@@ -145,8 +107,9 @@ def triangle_multiplication(
     """Triangle multiplicative update, the whole layer (AlphaFold 3, Algorithms 12 and 13).
 
     With ``n = LayerNorm_in(z)``, ``a = mask * sigmoid(n @ linear_a_g.T) * (n @ linear_a_p.T)``,
-    ``b`` likewise and ``x`` their contraction (see `triangle_contraction`), the update is
-    ``sigmoid(n @ linear_g.T) * (LayerNorm_out(x) @ linear_z.T)``.
+    ``b`` likewise and ``x`` their sum over the third node of a triangle,
+    ``x[i,j] = sum_k a[i,k] b[j,k]`` for outgoing and ``sum_k a[k,i] b[k,j]`` for incoming edges,
+    the update is ``sigmoid(n @ linear_g.T) * (LayerNorm_out(x) @ linear_z.T)``.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-namespace atmos_tc {
+namespace atmos_cpu {
 
 namespace {
 
@@ -46,4 +46,4 @@ const char* name_of(InstructionSet set) {
   }
 }
 
-}  // namespace atmos_tc
+}  // namespace atmos_cpu

@@ -2,7 +2,7 @@
 #ifndef ATMOS_KERNELS_CPU_INSTRUCTION_SET_H
 #define ATMOS_KERNELS_CPU_INSTRUCTION_SET_H
 
-namespace atmos_tc {
+namespace atmos_cpu {
 
 enum class InstructionSet { kGeneric, kAvx2, kAvx512 };
 
@@ -12,6 +12,6 @@ InstructionSet instruction_set();
 
 const char* name_of(InstructionSet set);
 
-}  // namespace atmos_tc
+}  // namespace atmos_cpu
 
 #endif

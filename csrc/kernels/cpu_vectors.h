@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-namespace atmos_tc {
+namespace atmos_cpu {
 namespace ATMOS_ISA {
 
 template <class Acc>
@@ -199,6 +199,6 @@ static inline Vector<double>::type sigmoid(Vector<double>::type x) {
 }
 
 }  // namespace ATMOS_ISA
-}  // namespace atmos_tc
+}  // namespace atmos_cpu
 
 #endif

@@ -1,4 +1,4 @@
-// The few operations of a CUDA device that the layer kernels are written in, each with the meaning
+// The few operations of a CUDA device that the kernels are written in, each with the meaning
 // that the PTX manual gives it. With ATMOS_EMULATE_CUDA they come from an emulation on the host
 // (tests/cuda_emulation), so that the kernels' indices can be tested where there is no GPU.
 #ifndef ATMOS_KERNELS_CUDA_DEVICE_H
@@ -88,6 +88,10 @@ int launch(int64_t blocks, int64_t blocks_y, int64_t shared_bytes,
 }
 
 constexpr int kInvalidValue = cudaErrorInvalidValue;
+
+inline const char* error_string(int error) {
+  return cudaGetErrorString(static_cast<cudaError_t>(error));
+}
 
 }  // namespace atmos_device
 #endif

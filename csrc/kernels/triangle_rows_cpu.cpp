@@ -6,23 +6,23 @@
 namespace atmos_tr {
 
 namespace generic {
-const atmos_tr_functions& functions(atmos_tc_dtype dtype, const char* name);
+const atmos_tr_functions& functions(atmos_dtype dtype, const char* name);
 }
 #ifdef ATMOS_HAVE_X86
 namespace avx2 {
-const atmos_tr_functions& functions(atmos_tc_dtype dtype, const char* name);
+const atmos_tr_functions& functions(atmos_dtype dtype, const char* name);
 }
 namespace avx512 {
-const atmos_tr_functions& functions(atmos_tc_dtype dtype, const char* name);
+const atmos_tr_functions& functions(atmos_dtype dtype, const char* name);
 }
 #endif
 
 }  // namespace atmos_tr
 
-extern "C" const atmos_tr_functions* atmos_tr_cpu_functions(atmos_tc_dtype dtype) {
-  using atmos_tc::InstructionSet;
-  const InstructionSet set = atmos_tc::instruction_set();
-  const char* name = atmos_tc::name_of(set);
+extern "C" const atmos_tr_functions* atmos_tr_cpu_functions(atmos_dtype dtype) {
+  using atmos_cpu::InstructionSet;
+  const InstructionSet set = atmos_cpu::instruction_set();
+  const char* name = atmos_cpu::name_of(set);
   switch (set) {
 #ifdef ATMOS_HAVE_X86
     case InstructionSet::kAvx512: return &atmos_tr::avx512::functions(dtype, name);

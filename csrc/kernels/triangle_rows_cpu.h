@@ -13,7 +13,7 @@
 #ifndef ATMOS_KERNELS_TRIANGLE_ROWS_CPU_H
 #define ATMOS_KERNELS_TRIANGLE_ROWS_CPU_H
 
-#include "triangle_contraction.h"
+#include "element_type.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -116,7 +116,7 @@ typedef struct atmos_tr_functions {
 
 /* Those of the widest instruction set that the build and the machine have (see
  * ATMOS_CPU_INSTRUCTION_SET). */
-const atmos_tr_functions* atmos_tr_cpu_functions(atmos_tc_dtype dtype);
+const atmos_tr_functions* atmos_tr_cpu_functions(atmos_dtype dtype);
 
 #ifdef __cplusplus
 }

@@ -7,7 +7,7 @@
 namespace atmos_tr {
 namespace ATMOS_ISA {
 
-using namespace atmos_tc::ATMOS_ISA;
+using namespace atmos_cpu::ATMOS_ISA;
 
 template <class T>
 struct Rows {
@@ -357,10 +357,10 @@ struct Rows {
   }
 };
 
-const atmos_tr_functions& functions(atmos_tc_dtype dtype, const char* name) {
+const atmos_tr_functions& functions(atmos_dtype dtype, const char* name) {
   switch (dtype) {
-    case ATMOS_TC_F64: return Rows<double>::functions(name);
-    case ATMOS_TC_BF16: return Rows<BFloat16>::functions(name);
+    case ATMOS_F64: return Rows<double>::functions(name);
+    case ATMOS_BF16: return Rows<BFloat16>::functions(name);
     default: return Rows<float>::functions(name);
   }
 }

@@ -15,7 +15,7 @@
 #include "kernels/triangle_rows_cpu.h"
 
 namespace atmos {
-namespace cpu_layer {
+namespace cpu {
 
 using at::Tensor;
 
@@ -45,9 +45,9 @@ void for_ranges(int64_t count, const Task& task) {
   });
 }
 
-inline atmos_tc_dtype kernel_dtype(at::ScalarType dtype) {
-  if (dtype == at::kDouble) return ATMOS_TC_F64;
-  return dtype == at::kBFloat16 ? ATMOS_TC_BF16 : ATMOS_TC_F32;
+inline atmos_dtype kernel_dtype(at::ScalarType dtype) {
+  if (dtype == at::kDouble) return ATMOS_F64;
+  return dtype == at::kBFloat16 ? ATMOS_BF16 : ATMOS_F32;
 }
 
 // Start of one system in a tensor whose first dimension is the batch.
@@ -60,5 +60,5 @@ inline atmos_tr_pairs pairs(const Tensor& tensor, int64_t batch) {
   return {base(tensor, batch), tensor.stride(1), tensor.stride(2)};
 }
 
-}  // namespace cpu_layer
+}  // namespace cpu
 }  // namespace atmos

@@ -45,17 +45,15 @@ Opened open_library() {
     complete = complete && function != nullptr;
   };
   CudaFunctions& functions = result.functions;
-  find("atmos_tc_cuda_run", functions.run);
+  find("atmos_tl_cuda_plan", functions.plan);
+  find("atmos_tl_cuda_nodes", functions.nodes);
+  find("atmos_tl_cuda_project", functions.project);
+  find("atmos_tl_cuda_finish", functions.finish);
+  find("atmos_tl_cuda_output_backward", functions.output_backward);
+  find("atmos_tl_cuda_input_backward", functions.input_backward);
+  find("atmos_tl_cuda_weight_gradient", functions.weight_gradient);
+  find("atmos_tl_cuda_sum", functions.sum);
   find("atmos_cuda_error_string", functions.error_string);
-  find("atmos_cuda_error_string", functions.layer.error_string);
-  find("atmos_tl_cuda_plan", functions.layer.plan);
-  find("atmos_tl_cuda_nodes", functions.layer.nodes);
-  find("atmos_tl_cuda_project", functions.layer.project);
-  find("atmos_tl_cuda_finish", functions.layer.finish);
-  find("atmos_tl_cuda_output_backward", functions.layer.output_backward);
-  find("atmos_tl_cuda_input_backward", functions.layer.input_backward);
-  find("atmos_tl_cuda_weight_gradient", functions.layer.weight_gradient);
-  find("atmos_tl_cuda_sum", functions.layer.sum);
   if (!complete) result.error = path + " lacks a function of this version of atmos_openmm";
   return result;
 }

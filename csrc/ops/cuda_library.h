@@ -4,8 +4,7 @@
 
 #include <string>
 
-#include "kernels/triangle_contraction_cuda.h"
-#include "triangle_layer_steps.h"
+#include "kernels/triangle_cuda.h"
 
 namespace atmos {
 
@@ -21,9 +20,15 @@ struct CudaLibraryState {
 CudaLibraryState cuda_library_state();
 
 struct CudaFunctions {
-  decltype(&atmos_tc_cuda_run) run = nullptr;
+  decltype(&atmos_tl_cuda_plan) plan = nullptr;
+  decltype(&atmos_tl_cuda_nodes) nodes = nullptr;
+  decltype(&atmos_tl_cuda_project) project = nullptr;
+  decltype(&atmos_tl_cuda_finish) finish = nullptr;
+  decltype(&atmos_tl_cuda_output_backward) output_backward = nullptr;
+  decltype(&atmos_tl_cuda_input_backward) input_backward = nullptr;
+  decltype(&atmos_tl_cuda_weight_gradient) weight_gradient = nullptr;
+  decltype(&atmos_tl_cuda_sum) sum = nullptr;
   decltype(&atmos_cuda_error_string) error_string = nullptr;
-  TriangleLayerFunctions layer;
 };
 
 // Raises with the reason when the library cannot be used.

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "cuda_library.h"
-#include "kernels/triangle_contraction_cpu.h"
-#include "triangle_layer.h"
+#include "kernels/cpu_instruction_set.h"
+#include "triangle.h"
 
 namespace atmos {
 namespace {
@@ -25,7 +25,7 @@ std::string library_info() {
   const CudaLibraryState cuda = cuda_library_state();
   std::string info = "{";
   info += "\"torch\": " + quoted(TORCH_VERSION);
-  info += ", \"cpu_instruction_set\": " + quoted(atmos_tc_cpu_isa());
+  info += ", \"cpu_instruction_set\": " + quoted(atmos_cpu::name_of(atmos_cpu::instruction_set()));
   info += std::string(", \"cuda_built\": ") + (cuda.built ? "true" : "false");
   info += std::string(", \"cuda_loaded\": ") + (cuda.loaded ? "true" : "false");
   info += ", \"cuda_toolkit\": " + quoted(cuda.toolkit);
@@ -50,13 +50,6 @@ std::string route_name(const Tensor& z, int64_t hidden) {
 
 TORCH_LIBRARY(atmos, m) {
   m.def("library_info() -> str", atmos::library_info);
-  m.def("triangle_contraction(Tensor a, Tensor b, Tensor mask, bool outgoing) -> Tensor",
-        {at::Tag::pt2_compliant_tag});
-  m.def(
-      "triangle_contraction_backward(Tensor grad, Tensor a, Tensor b, Tensor mask, bool outgoing)"
-      " -> (Tensor, Tensor)",
-      {at::Tag::pt2_compliant_tag});
-
   m.def("triangle_multiplication(Tensor z, Tensor mask, " ATMOS_PARAMETERS " -> Tensor",
         {at::Tag::pt2_compliant_tag});
   // Adds the update to z in place; without gradients.

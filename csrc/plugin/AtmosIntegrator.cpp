@@ -32,7 +32,7 @@ AtmosIntegrator::AtmosIntegrator(double temperature, double frictionCoeff, doubl
 AtmosIntegrator::~AtmosIntegrator() = default;
 
 void AtmosIntegrator::setModule(const string& bytes, const vector<int>& indices) {
-    unique_ptr<PropagatorModule> newModule = PropagatorModule::load(bytes);
+    const shared_ptr<const PropagatorModule> newModule = PropagatorModule::load(bytes);
     if (static_cast<size_t>(newModule->getNumAtoms()) != indices.size()) {
         stringstream message;
         message << "AtmosIntegrator: the propagator module moves " << newModule->getNumAtoms() << " atoms, but " << indices.size()
@@ -46,13 +46,13 @@ void AtmosIntegrator::setModule(const string& bytes, const vector<int>& indices)
 
     if (run.hidden.size() != static_cast<size_t>(newModule->getStateSize()))
         run.hidden.clear();
-    module = std::move(newModule);
-    moduleBytes = bytes;
+    module = newModule;
     atomIndices = indices;
 }
 
 const string& AtmosIntegrator::getModule() const {
-    return moduleBytes;
+    static const string none;
+    return module == nullptr ? none : module->getBytes();
 }
 
 const vector<int>& AtmosIntegrator::getAtomIndices() const {

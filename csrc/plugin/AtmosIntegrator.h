@@ -259,9 +259,8 @@ private:
     void record(const Proposal& proposal);
     std::vector<OpenMM::Vec3> selectSolute(const std::vector<OpenMM::Vec3>& positions) const;
 
-    std::string moduleBytes;
     std::vector<int> atomIndices;
-    std::unique_ptr<PropagatorModule> module;
+    std::shared_ptr<const PropagatorModule> module;
     std::unique_ptr<Binding> binding;
     ScreenParameters screen;
     int jumpInterval = 0, windowSamples = 20, torchThreads = 1;

@@ -12,7 +12,8 @@ namespace AtmosPlugin {
  * names no machine learning library, so another kind of model can take the place of TorchScript.
  *
  * Objects come from load().  That opens the library that holds the implementation the first time it
- * is called, so a process that never jumps never loads torch.
+ * is called, so a process that never jumps never loads torch.  A module keeps nothing between calls,
+ * so the integrators of any number of Contexts share one.
  */
 class PropagatorModule {
 public:
@@ -26,7 +27,15 @@ public:
         double logRatio = 0;
     };
 
+    /**
+     * @param bytes   the archive that the module is loaded from
+     */
+    explicit PropagatorModule(const std::string& bytes) : bytes(bytes) {}
     virtual ~PropagatorModule() = default;
+    PropagatorModule(const PropagatorModule&) = delete;
+    PropagatorModule& operator=(const PropagatorModule&) = delete;
+    /** The archive that the module was loaded from. */
+    const std::string& getBytes() const { return bytes; }
     /** How many atoms the module moves. */
     virtual int getNumAtoms() const = 0;
     /** How many numbers its state has; 0 for a module without memory. */
@@ -47,20 +56,24 @@ public:
      *         something of another shape or type
      */
     virtual Result propagate(const std::vector<float>& positions, const std::vector<float>& state, const std::vector<float>& noise, double lag,
-                             double temperature, int numThreads) = 0;
+                             double temperature, int numThreads) const = 0;
 
     /**
-     * Load a TorchScript module with the methods propagate, num_atoms, state_size and noise_size.
+     * Load a TorchScript module with the methods propagate, num_atoms, state_size and noise_size.  While a
+     * module is in use, the same archive is not loaded again: the callers share it.
      *
      * @param bytes   the content of the TorchScript archive
      * @throws OpenMMException with the cause in one line
      */
-    static std::unique_ptr<PropagatorModule> load(const std::string& bytes);
+    static std::shared_ptr<const PropagatorModule> load(const std::string& bytes);
     /**
      * Set a function that load() calls first, each time.  The Python layer uses it to import torch and the
      * operator library.  It throws to report a failure.
      */
     static void setPrepareFunction(void (*prepare)());
+
+private:
+    std::string bytes;
 };
 
 /** What the library with the implementation exports: atmosLoadPropagatorModule. */

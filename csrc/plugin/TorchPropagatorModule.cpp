@@ -95,7 +95,7 @@ static vector<float> toVector(const at::Tensor& tensor) {
 /** A module in TorchScript. */
 class TorchPropagatorModule : public PropagatorModule {
 public:
-    explicit TorchPropagatorModule(const string& bytes) {
+    explicit TorchPropagatorModule(const string& bytes) : PropagatorModule(bytes) {
         try {
             stringstream stream(bytes);
             module = torch::jit::load(stream, at::kCPU);
@@ -128,7 +128,7 @@ public:
     }
 
     Result propagate(const vector<float>& positions, const vector<float>& state, const vector<float>& noise, double lag, double temperature,
-                     int numThreads) override {
+                     int numThreads) const override {
         const ThreadScope threads(numThreads);
         const c10::InferenceMode inference;
 

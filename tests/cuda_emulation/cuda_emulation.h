@@ -23,6 +23,7 @@
 namespace atmos_device {
 
 constexpr int kInvalidValue = 1;
+inline const char* error_string(int /*error*/) { return "emulated"; }
 constexpr int64_t kSharedLimit = 163 * 1024;  // a block's most on compute capability 8.0
 
 [[noreturn]] inline void fail(const char* what) {

@@ -10,10 +10,8 @@ from integrator_support import (
     NUM_ATOMS,
     STEP_PS,
     TEMPERATURE,
-    Identity,
     make_context,
     make_integrator,
-    module_bytes,
     molecule_positions,
     molecule_screen,
     molecule_system,
@@ -22,6 +20,7 @@ from integrator_support import (
 )
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import Identity, module_bytes
 
 INTERVAL = 5
 

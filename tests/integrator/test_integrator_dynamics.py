@@ -12,16 +12,15 @@ from integrator_support import (
     NUM_ATOMS,
     STEP_PS,
     TEMPERATURE,
-    Identity,
     make_context,
     make_integrator,
-    module_bytes,
     molecule_screen,
     phase_point,
 )
 from openmm import unit
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import Identity, module_bytes
 
 
 def _plain_integrator():

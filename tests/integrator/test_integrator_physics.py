@@ -14,11 +14,9 @@ from integrator_support import (
     MASSES,
     NUM_ATOMS,
     TEMPERATURE,
-    Identity,
     add_molecule,
     make_context,
     make_integrator,
-    module_bytes,
     molecule_positions,
     molecule_screen,
     molecule_system,
@@ -28,6 +26,7 @@ from integrator_support import (
 from openmm import unit
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import Identity, module_bytes
 
 GAS_CONSTANT = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
 CONSTRAINT_TOLERANCE = 1e-6

@@ -12,10 +12,8 @@ import openmm
 import pytest
 from integrator_support import (
     NUM_ATOMS,
-    Identity,
     make_context,
     make_integrator,
-    module_bytes,
     molecule_positions,
     molecule_screen,
     molecule_system,
@@ -24,6 +22,7 @@ from integrator_support import (
 from openmm import unit
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import Identity, module_bytes
 
 INTERVAL = 10
 BEFORE = 205
@@ -114,7 +113,7 @@ def test_checkpoint_continues_bitwise_in_a_new_process(tmp_path, request):
     (tmp_path / "integrator.xml").write_text(openmm.XmlSerializer.serialize(integrator))
     (tmp_path / "checkpoint").write_bytes(context.createCheckpoint())
     end, _ = _finish(integrator, context)
-    code = _CONTINUE.format(tests=str(request.path.parent), steps=AFTER)
+    code = _CONTINUE.format(tests=str(request.path.parents[1] / "support"), steps=AFTER)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )

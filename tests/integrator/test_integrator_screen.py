@@ -6,9 +6,10 @@ import numpy as np
 import openmm
 import pytest
 import torch
-from integrator_support import Identity, module_bytes, no_screen
+from integrator_support import no_screen
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import Identity, module_bytes
 from atmos_openmm.systems import screening
 
 NUM_ATOMS = 9

@@ -1,4 +1,4 @@
-"""What importing atmos_openmm.ops says when the operator library cannot be used."""
+"""What the operator library says of itself, and importing it where it cannot be used."""
 
 from __future__ import annotations
 
@@ -44,3 +44,15 @@ def test_another_minor_version_of_torch_is_refused(monkeypatch):
         ImportError, match=f"built against torch {built.split('+')[0]} and torch is"
     ):
         import_from(path)
+
+
+def test_library_info_states_the_build():
+    info = atmos_openmm.ops.library_info()
+    assert info["torch"].split(".")[:2] == torch.__version__.split(".")[:2]
+    assert info["cpu_instruction_set"] in ("avx512", "avx2", "generic")
+    if info["cuda_built"]:
+        # The CUDA half opens without a GPU or a driver.
+        assert info["cuda_loaded"], info["cuda_error"]
+        assert info["cuda_architectures"] == ["sm_80", "sm_90a"]
+    else:
+        assert not info["cuda_loaded"] and info["cuda_architectures"] == []

@@ -137,6 +137,19 @@ def test_strided_views():
         assert torch.equal(torch.autograd.grad(out, leaf, grad)[0], expected[1])
 
 
+def test_offsets_beyond_32_bits():
+    layer = on_gpu(5, 32, 32, batch=2, dtype=BFLOAT16)
+    distance = 2**31 + 128
+    store = torch.empty(distance + 800, dtype=BFLOAT16, device="cuda")
+    far = store.as_strided((2, 5, 5, 32), (distance, 160, 32, 1))
+    far.copy_(layer.z)
+    expected = values_and_gradients(triangle_multiplication, layer, True)
+    far.requires_grad_()
+    out = triangle_multiplication(far, layer.mask, *layer.parameters, True, True)
+    assert torch.equal(out, expected[0])
+    assert torch.equal(torch.autograd.grad(out, far, layer.grad)[0], expected[1])
+
+
 def test_runs_on_the_current_stream():
     layer = on_gpu(64, 128, 128, dtype=BFLOAT16)
     expected = values_and_gradients(triangle_multiplication, layer, True)

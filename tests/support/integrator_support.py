@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from openmm import unit
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import module_bytes
 from atmos_openmm.systems.screening import ScreenSpec
 
 TEMPERATURE = 300.0
@@ -149,44 +149,6 @@ class Rotor(torch.nn.Module):
         )
         new_state = 0.5 * state + 0.5 * noise[:, :2]
         return frame, new_state, 0.1 * noise[:, 0]
-
-
-class Identity(torch.nn.Module):
-    """Returns what it is given."""
-
-    def __init__(self, num_atoms: int) -> None:
-        super().__init__()
-        self.atoms = num_atoms
-
-    @torch.jit.export
-    def num_atoms(self) -> int:
-        return self.atoms
-
-    @torch.jit.export
-    def state_size(self) -> int:
-        return 0
-
-    @torch.jit.export
-    def noise_size(self) -> int:
-        return 0
-
-    @torch.jit.export
-    def propagate(
-        self,
-        positions: torch.Tensor,
-        state: torch.Tensor,
-        noise: torch.Tensor,
-        lag: torch.Tensor,
-        temperature: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return positions, state, torch.zeros(positions.shape[0])
-
-
-def module_bytes(module: torch.nn.Module) -> bytes:
-    """The TorchScript archive of a module."""
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(module.eval()), buffer)
-    return buffer.getvalue()
 
 
 _CACHE: dict[str, bytes] = {}

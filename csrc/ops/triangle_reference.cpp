@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 
-#include "triangle_layer.h"
+#include "triangle.h"
 
 namespace atmos {
 namespace {

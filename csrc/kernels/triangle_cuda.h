@@ -14,10 +14,10 @@
  * 32 from 32 to 256. M = batch * size * size. Planes: [batch][hidden][size rows], rows `row_stride`
  * and matrices `plane_stride` elements apart.
  */
-#ifndef ATMOS_KERNELS_TRIANGLE_LAYER_CUDA_H
-#define ATMOS_KERNELS_TRIANGLE_LAYER_CUDA_H
+#ifndef ATMOS_KERNELS_TRIANGLE_CUDA_H
+#define ATMOS_KERNELS_TRIANGLE_CUDA_H
 
-#include "triangle_contraction.h"
+#include "element_type.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -31,7 +31,7 @@ typedef struct atmos_tl_pairs { /* [batch][size][size][channels], channels conti
 } atmos_tl_pairs;
 
 typedef struct atmos_tl_problem {
-  atmos_tc_dtype dtype;
+  atmos_dtype dtype;
   int64_t batch;
   int64_t size;
   int64_t channels;
@@ -96,6 +96,8 @@ int atmos_tl_cuda_weight_gradient(const atmos_tl_problem* problem, const void* x
  * [2 ceil(count / 64)][width]. */
 int atmos_tl_cuda_sum(const float* parts, int64_t count, int64_t width, float* scratch, float* out,
                       void* stream);
+
+const char* atmos_cuda_error_string(int error);
 
 #ifdef __cplusplus
 }

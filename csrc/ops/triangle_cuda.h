@@ -1,23 +1,27 @@
-#include "triangle_layer_steps.h"
+// The triangle multiplicative update on a CUDA device, as a sequence of steps: what is allocated,
+// which kernel and which product comes when. Knows the device only through the tensors, the stream
+// and the table of functions, so that a test can run it with emulated kernels.
+#pragma once
 
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
-#include "triangle_common.h"
+#include "cuda_library.h"
+#include "triangle.h"
 
 namespace atmos {
-namespace {
+namespace cuda {
 
 // Rows of planes start at multiples of this many elements: 16 bytes of bfloat16, which cuBLAS wants
 // for its fast kernels.
 constexpr int64_t kRowStep = 8;
 constexpr uintptr_t kAlignment = 16;
 
-class Steps {
+class CudaLayer {
  public:
-  Steps(const TriangleLayerFunctions& functions, void* stream, const Tensor& z, const Tensor& mask,
-        const TriangleParameters& p, const TriangleSettings& settings)
+  CudaLayer(const CudaFunctions& functions, void* stream, const Tensor& z, const Tensor& mask,
+            const TriangleParameters& p, const TriangleSettings& settings)
       : functions_(functions),
         stream_(stream),
         parameters_(p),
@@ -29,13 +33,13 @@ class Steps {
         hidden_(p.hidden()),
         row_stride_((size_ + kRowStep - 1) / kRowStep * kRowStep),
         z_(with_contiguous_channels(z)),
-        mask_(mask.to(at::kFloat)),
+        mask_(mask_for_kernel(mask, dtype_)),
         nodes_(sums({batch_, size_})),
         weights_{matrix(p.linear_a_g), matrix(p.linear_a_p), matrix(p.linear_b_g),
                  matrix(p.linear_b_p), matrix(p.linear_g),   matrix(p.linear_z)},
         norms_{vector(p.norm_in_weight), vector(p.norm_in_bias), vector(p.norm_out_weight),
                vector(p.norm_out_bias)} {
-    problem_.dtype = dtype_ == at::kBFloat16 ? ATMOS_TC_BF16 : ATMOS_TC_F32;
+    problem_.dtype = dtype_ == at::kBFloat16 ? ATMOS_BF16 : ATMOS_F32;
     problem_.batch = batch_;
     problem_.size = size_;
     problem_.channels = channels_;
@@ -68,11 +72,12 @@ class Steps {
     return {out, matrices(x).view({batch_, hidden_, size_, size_}).contiguous()};
   }
 
-  // A block reads its rows of z before it writes them.
+  // The update added to `z`, which is contiguous. A block reads its rows before it writes them.
   void add_to(const Tensor& z) const {
     check(functions_.finish(&problem_, contracted().const_data_ptr(), z.mutable_data_ptr(),
                             stream_));
   }
+
   TriangleBackward backward(const Tensor& grad, const Tensor& x_given) const {
     const Tensor given = with_contiguous_channels(grad);
     const atmos_tl_pairs grad_pairs = pairs(given);
@@ -209,7 +214,7 @@ class Steps {
     return folded(parts);
   }
 
-  const TriangleLayerFunctions& functions_;
+  const CudaFunctions& functions_;
   void* const stream_;
   const TriangleParameters& parameters_;
   const TriangleSettings settings_;
@@ -221,28 +226,5 @@ class Steps {
   atmos_tl_problem problem_{};
 };
 
-}  // namespace
-
-TriangleForward triangle_layer_forward_steps(const TriangleLayerFunctions& functions, void* stream,
-                                             const Tensor& z, const Tensor& mask,
-                                             const TriangleParameters& parameters,
-                                             const TriangleSettings& settings) {
-  return Steps(functions, stream, z, mask, parameters, settings).forward();
-}
-
-void triangle_layer_add_steps(const TriangleLayerFunctions& functions, void* stream,
-                              const Tensor& z, const Tensor& mask,
-                              const TriangleParameters& parameters,
-                              const TriangleSettings& settings) {
-  Steps(functions, stream, z, mask, parameters, settings).add_to(z);
-}
-
-TriangleBackward triangle_layer_backward_steps(const TriangleLayerFunctions& functions,
-                                               void* stream, const Tensor& grad, const Tensor& z,
-                                               const Tensor& mask, const Tensor& x,
-                                               const TriangleParameters& parameters,
-                                               const TriangleSettings& settings) {
-  return Steps(functions, stream, z, mask, parameters, settings).backward(grad, x);
-}
-
+}  // namespace cuda
 }  // namespace atmos

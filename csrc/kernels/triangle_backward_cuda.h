@@ -1,9 +1,9 @@
 // Backward kernels of the triangle multiplicative update on a CUDA device. Nothing but x comes from
 // the forward pass: the projections are computed again from z.
-#ifndef ATMOS_KERNELS_TRIANGLE_LAYER_BACKWARD_CUDA_H
-#define ATMOS_KERNELS_TRIANGLE_LAYER_BACKWARD_CUDA_H
+#ifndef ATMOS_KERNELS_TRIANGLE_BACKWARD_CUDA_H
+#define ATMOS_KERNELS_TRIANGLE_BACKWARD_CUDA_H
 
-#include "triangle_layer_forward_cuda.h"
+#include "triangle_forward_cuda.h"
 
 namespace atmos_layer {
 
@@ -166,7 +166,6 @@ struct InputBackward {
     normalise_z<S>(problem, tile, normed, stride);
 
     const Warp<S> warp;
-    const int lane = thread_index() % 32;
     const int own_tiles = channels / 16;
     Sums<S::kRowTiles, S::kWideTiles> back;
     back.clear();
@@ -183,37 +182,21 @@ struct InputBackward {
         commit_copies();
         wait_copies<0>();
         sync_block();
-        Sums<S::kRowTiles, S::kChunkTiles> gates, values;
-        gates.clear();
-        values.clear();
-        const T* const own = weights + warp.half * S::kChunk * stride;
-        const T* const rows = normed + warp.row * stride;
-        multiply<Fastest::kSum, Fastest::kSum>(gates, rows, stride, own, stride, channels,
-                                               S::kChunkTiles);
-        multiply<Fastest::kSum, Fastest::kSum>(values, rows, stride,
-                                               own + S::kChunk / 2 * stride, stride, channels,
-                                               S::kChunkTiles);
-#pragma unroll
-        for (int m = 0; m < S::kRowTiles; ++m)
-#pragma unroll
-          for (int n = 0; n < S::kChunkTiles; ++n)
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              const int row = warp.row + m * 16 + lane / 4 + e / 2 * 8;
-              const int channel = warp.half * (S::kChunk / 2) + n * 8 + 2 * (lane % 4) + e % 2;
+        multiply_gate_and_value<S>(
+            normed, channels, normed, channels, weights, stride,
+            [&](int row, int channel, float gate_sum, float value_sum) {
               const float mask = tile.mask[row];
               float of_gate = 0.0f, of_value = 0.0f;
               if (mask != 0.0f) {
-                const float factor = sigmoid(gates.at[m][n][e]);
+                const float factor = sigmoid(gate_sum);
                 of_value = widen(stage[row * kStage + channel]) * mask * factor;
-                of_gate = of_value * values.at[m][n][e] * (1.0f - factor);
+                of_gate = of_value * value_sum * (1.0f - factor);
               }
               // In the order of the rows of `weights`.
-              T* const to = given + row * kColumnStride + warp.half * S::kChunk + n * 8 +
-                            2 * (lane % 4) + e % 2;
+              T* const to = given + row * kColumnStride + warp.half * kHalf + channel;
               to[0] = To<T>::from(of_gate);
-              to[S::kChunk / 2] = To<T>::from(of_value);
-            }
+              to[kHalf] = To<T>::from(of_value);
+            });
         sync_block();
         T* const products =
             arguments.products + tile.first * 4 * hidden + side * 2 * hidden + chunk;

@@ -17,11 +17,10 @@
 
 #include "cpu_blocks.h"
 #include "kernels/triangle_rows_cpu.h"
-#include "triangle_common.h"
-#include "triangle_layer.h"
+#include "triangle.h"
 
 namespace atmos {
-namespace cpu_layer {
+namespace cpu {
 
 // Elements of one scratch row array: a handful of them, and four for the gated products, fit in the
 // second-level cache.
@@ -396,5 +395,5 @@ class CpuLayer {
   int64_t rows_, blocks_, chunks_;
 };
 
-}  // namespace cpu_layer
+}  // namespace cpu
 }  // namespace atmos

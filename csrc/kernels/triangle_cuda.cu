@@ -1,10 +1,10 @@
 // The C interface of the triangle multiplicative update on a CUDA device: picks the tiles by dtype
 // and width, and queues the kernels.
-#include "triangle_layer_cuda.h"
+#include "triangle_cuda.h"
 
 #include <type_traits>
 
-#include "triangle_layer_backward_cuda.h"
+#include "triangle_backward_cuda.h"
 
 namespace {
 
@@ -24,9 +24,9 @@ int with_shape(const atmos_tl_problem& problem, const Task& task) {
   if (!supported(problem.channels) || !supported(problem.hidden)) return kInvalidValue;
   const bool narrow = widest(problem) <= kNarrow;
   switch (problem.dtype) {
-    case ATMOS_TC_F32:
+    case ATMOS_F32:
       return narrow ? task(Shapes<float>::Narrow{}) : task(Shapes<float>::Wide{});
-    case ATMOS_TC_BF16:
+    case ATMOS_BF16:
       return narrow ? task(Shapes<BFloat16>::Narrow{}) : task(Shapes<BFloat16>::Wide{});
     default: return kInvalidValue;
   }
@@ -163,3 +163,5 @@ extern "C" int atmos_tl_cuda_sum(const float* parts, int64_t count, int64_t widt
     count = groups;
   }
 }
+
+extern "C" const char* atmos_cuda_error_string(int error) { return error_string(error); }

@@ -54,9 +54,9 @@ using TriangleBackward = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tens
                                     Tensor, Tensor, Tensor>;
 
 // Raise where shapes, dtypes or devices do not fit. Work on symbolic sizes.
-void check_triangle_layer(const Tensor& z, const Tensor& mask,
+void check_triangle(const Tensor& z, const Tensor& mask,
                           const TriangleParameters& parameters);
-void check_triangle_layer_gradient(const Tensor& grad, const Tensor& x, const Tensor& z,
+void check_triangle_gradient(const Tensor& grad, const Tensor& x, const Tensor& z,
                                    const TriangleParameters& parameters);
 
 // The dispatch rule, one for eager, TorchScript and C++: by device, dtype and widths alone, and by
@@ -68,6 +68,15 @@ TriangleRoute triangle_route(const Tensor& z, int64_t hidden);
 // The nodes that exist, [B, N]: 1, or 0; in the dtype of the mask.
 inline Tensor existing_nodes(const Tensor& mask, bool outgoing) {
   return mask.ne(0).any(outgoing ? 2 : 1).to(mask.scalar_type());
+}
+
+// Tensors as the kernels want them: channels contiguous, the mask in the type of the sums.
+// Pair and batch strides are kept as they are.
+inline Tensor with_contiguous_channels(const Tensor& tensor) {
+  return tensor.stride(3) == 1 || tensor.size(3) == 1 ? tensor : tensor.contiguous();
+}
+inline Tensor mask_for_kernel(const Tensor& mask, at::ScalarType dtype) {
+  return mask.to(dtype == at::kDouble ? at::kDouble : at::kFloat);
 }
 
 // The gradient of a parameter as its owner has it.

@@ -1,11 +1,11 @@
 // Row tiles of the triangle multiplicative update on a CUDA device: which rows a block has, their
 // layer norms, and moves between planes, rows and shared memory. A row is one pair; a tile is some
 // consecutive rows of one system.
-#ifndef ATMOS_KERNELS_TRIANGLE_LAYER_ROWS_CUDA_H
-#define ATMOS_KERNELS_TRIANGLE_LAYER_ROWS_CUDA_H
+#ifndef ATMOS_KERNELS_TRIANGLE_ROWS_CUDA_H
+#define ATMOS_KERNELS_TRIANGLE_ROWS_CUDA_H
 
 #include "cuda_tiles.h"
-#include "triangle_layer_cuda.h"
+#include "triangle_cuda.h"
 
 namespace atmos_layer {
 

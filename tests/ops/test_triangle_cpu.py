@@ -83,6 +83,17 @@ def test_gradcheck(outgoing, residual):
     )
 
 
+def test_gradient_of_one_input_alone(kernels):
+    layer = make(8, 4, 6, dtype=torch.float32)
+    every = values_and_gradients(triangle_multiplication, layer, True)
+    for index in range(len(NAMES) - 1):
+        given = [tensor.detach() for tensor in (layer.z, *layer.parameters)]
+        given[index] = given[index].clone().requires_grad_()
+        out = triangle_multiplication(given[0], layer.mask, *given[1:], True, True)
+        (alone,) = torch.autograd.grad(out, given[index], layer.grad)
+        assert torch.equal(alone, every[index + 1]), NAMES[index + 1]
+
+
 def test_a_mask_between_zero_and_one_scales_what_is_summed():
     layer = make(7, 5, 6)
     layer = layer._replace(mask=torch.rand(layer.mask.shape, dtype=torch.float64) * layer.mask)

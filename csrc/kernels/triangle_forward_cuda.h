@@ -1,8 +1,8 @@
 // Forward kernels of the triangle multiplicative update on a CUDA device.
-#ifndef ATMOS_KERNELS_TRIANGLE_LAYER_FORWARD_CUDA_H
-#define ATMOS_KERNELS_TRIANGLE_LAYER_FORWARD_CUDA_H
+#ifndef ATMOS_KERNELS_TRIANGLE_FORWARD_CUDA_H
+#define ATMOS_KERNELS_TRIANGLE_FORWARD_CUDA_H
 
-#include "triangle_layer_rows_cuda.h"
+#include "triangle_rows_cuda.h"
 
 namespace atmos_layer {
 
@@ -41,6 +41,35 @@ ATMOS_DEVICE void copy_gate_and_value(const typename S::T* gate, const typename 
     copy_rows<S>((is_value ? value : gate) + int64_t(part / 2) * kHalf * columns, columns, kHalf,
                  columns, kHalf, to + part * kHalf * stride, stride);
   }
+}
+
+// The products of rows with one chunk of weights, as copy_gate_and_value lays it out: this warp's
+// part, as after(row, channel, gate, value) with the channel counted from the chunk's first.
+template <class S, class After>
+ATMOS_DEVICE void multiply_gate_and_value(const typename S::T* gate_rows, int gate_terms,
+                                          const typename S::T* value_rows, int value_terms,
+                                          const typename S::T* weights, int stride,
+                                          const After& after) {
+  const Warp<S> warp;
+  const typename S::T* const own = weights + warp.half * S::kChunk * stride;
+  Sums<S::kRowTiles, S::kChunkTiles> gates, values;
+  gates.clear();
+  values.clear();
+  multiply<Fastest::kSum, Fastest::kSum>(gates, gate_rows + warp.row * stride, stride, own, stride,
+                                         gate_terms, S::kChunkTiles);
+  multiply<Fastest::kSum, Fastest::kSum>(values, value_rows + warp.row * stride, stride,
+                                         own + S::kChunk / 2 * stride, stride, value_terms,
+                                         S::kChunkTiles);
+  const int lane = thread_index() % 32;
+#pragma unroll
+  for (int m = 0; m < S::kRowTiles; ++m)
+#pragma unroll
+    for (int n = 0; n < S::kChunkTiles; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        after(warp.row + m * 16 + lane / 4 + e / 2 * 8,
+              warp.half * (S::kChunk / 2) + n * 8 + 2 * (lane % 4) + e % 2, gates.at[m][n][e],
+              values.at[m][n][e]);
 }
 
 // Which nodes exist; a warp a node.
@@ -117,7 +146,6 @@ struct Project {
     tile.set(problem, nullptr, block_index());
     normalise_z<S>(problem, tile, normed, stride);
 
-    const Warp<S> warp;
     for (int side = 0; side < 2; ++side) {
       T* const planes = (side == 0 ? arguments.a : arguments.b) +
                         tile.batch * hidden * problem.plane_stride;
@@ -126,31 +154,14 @@ struct Project {
         prefetch(last ? side + 1 : side, last ? 0 : chunk + S::kChunk);
         wait_copies<1>();
         sync_block();
-        Sums<S::kRowTiles, S::kChunkTiles> gates, values;
-        gates.clear();
-        values.clear();
-        const T* const own = weights + buffer(side, chunk, hidden) * 2 * S::kChunk * stride +
-                             warp.half * S::kChunk * stride;
-        const T* const rows = normed + warp.row * stride;
-        multiply<Fastest::kSum, Fastest::kSum>(gates, rows, stride, own, stride, channels,
-                                               S::kChunkTiles);
-        multiply<Fastest::kSum, Fastest::kSum>(values, rows, stride,
-                                               own + S::kChunk / 2 * stride, stride, channels,
-                                               S::kChunkTiles);
-        const int lane = thread_index() % 32;
-#pragma unroll
-        for (int m = 0; m < S::kRowTiles; ++m)
-#pragma unroll
-          for (int n = 0; n < S::kChunkTiles; ++n)
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              const int row = warp.row + m * 16 + lane / 4 + e / 2 * 8;
-              const int channel = warp.half * (S::kChunk / 2) + n * 8 + 2 * (lane % 4) + e % 2;
-              const float mask = tile.mask[row];
-              const float result =
-                  mask == 0.0f ? 0.0f : mask * sigmoid(gates.at[m][n][e]) * values.at[m][n][e];
-              stage[channel * kStage + row] = To<T>::from(result);
-            }
+        const T* const own = weights + buffer(side, chunk, hidden) * 2 * S::kChunk * stride;
+        multiply_gate_and_value<S>(normed, channels, normed, channels, own, stride,
+                                   [&](int row, int channel, float gate, float value) {
+                                     const float mask = tile.mask[row];
+                                     const float result =
+                                         mask == 0.0f ? 0.0f : mask * sigmoid(gate) * value;
+                                     stage[channel * kStage + row] = To<T>::from(result);
+                                   });
         sync_block();
         for (int at = thread_index(); at < S::kChunk * S::kTileRows; at += S::kThreads) {
           const int channel = at / S::kTileRows, row = at % S::kTileRows;
@@ -172,7 +183,6 @@ ATMOS_DEVICE void gate_and_value(const atmos_tl_problem& problem, const typename
                                  int stride, const After& after) {
   using T = typename S::T;
   const int channels = int(problem.channels), hidden = int(problem.hidden);
-  const Warp<S> warp;
   const auto buffer = [&](int chunk) {
     return weights + chunk / S::kChunk % kWeightBuffers * 2 * S::kChunk * stride;
   };
@@ -193,25 +203,10 @@ ATMOS_DEVICE void gate_and_value(const atmos_tl_problem& problem, const typename
       wait_copies<0>();
     }
     sync_block();
-    Sums<S::kRowTiles, S::kChunkTiles> gates, values;
-    gates.clear();
-    values.clear();
-    const T* const own = buffer(chunk) + warp.half * S::kChunk * stride;
-    multiply<Fastest::kSum, Fastest::kSum>(gates, normed + warp.row * stride, stride, own, stride,
-                                           channels, S::kChunkTiles);
-    multiply<Fastest::kSum, Fastest::kSum>(values, contracted + warp.row * stride, stride,
-                                           own + S::kChunk / 2 * stride, stride, hidden,
-                                           S::kChunkTiles);
-    const int lane = thread_index() % 32;
-#pragma unroll
-    for (int m = 0; m < S::kRowTiles; ++m)
-#pragma unroll
-      for (int n = 0; n < S::kChunkTiles; ++n)
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          after(warp.row + m * 16 + lane / 4 + e / 2 * 8,
-                chunk + warp.half * (S::kChunk / 2) + n * 8 + 2 * (lane % 4) + e % 2,
-                gates.at[m][n][e], values.at[m][n][e]);
+    multiply_gate_and_value<S>(normed, channels, contracted, hidden, buffer(chunk), stride,
+                               [&](int row, int channel, float gate, float value) {
+                                 after(row, chunk + channel, gate, value);
+                               });
     sync_block();  // all warps are done with these weights
   }
 }

@@ -1,0 +1,145 @@
+#include "Base64.h"
+#include "RunState.h"
+#include "check.h"
+
+#include <cmath>
+#include <cstring>
+
+using namespace AtmosPlugin;
+using namespace OpenMM;
+using namespace std;
+
+namespace {
+
+/** A state in which every number is another and hard to round. */
+RunState example() {
+    RunState state;
+    state.stepsSinceJump = 123456789012345;
+    for (int i = 0; i < NUM_REASONS; i++)
+        state.outcomes[i] = 1000 + i;
+    state.learnedTime = 1.0 / 3.0;
+    state.seed = (1ull << 53) - 1;
+    state.hidden = {0.1f, -0.0f, 1e-45f, 3.4e38f, static_cast<float>(M_PI)};
+    state.windowCount = 17;
+    state.windowMean = -1234.5678901234567;
+    state.windowSumSquares = 5e-324;
+    return state;
+}
+
+void checkEqual(const RunState& found, const RunState& expected) {
+    CHECK_EQUAL(found.stepsSinceJump, expected.stepsSinceJump);
+    CHECK(found.outcomes == expected.outcomes);
+    CHECK_EQUAL(found.learnedTime, expected.learnedTime);
+    CHECK_EQUAL(found.seed, expected.seed);
+    CHECK_EQUAL(found.windowCount, expected.windowCount);
+    CHECK_EQUAL(found.windowMean, expected.windowMean);
+    CHECK_EQUAL(found.windowSumSquares, expected.windowSumSquares);
+    CHECK_EQUAL(found.hidden.size(), expected.hidden.size());
+    CHECK(found.hidden.size() == expected.hidden.size() &&
+          memcmp(found.hidden.data(), expected.hidden.data(), expected.hidden.size() * sizeof(float)) == 0);
+}
+
+string written(const RunState& state) {
+    stringstream stream;
+    state.write(stream);
+    return stream.str();
+}
+
+/** Reading fails with a message that holds the text, and changes nothing. */
+void checkRefused(const string& bytes, const char* text) {
+    RunState state = example();
+    stringstream stream(bytes);
+    CHECK_THROWS(state.read(stream), text);
+    checkEqual(state, example());
+}
+
+SerializationNode node(const RunState& state) {
+    SerializationNode result;
+    state.write(result);
+    return result;
+}
+
+/** The parameters of the example with one of them changed. */
+SerializationNode changed(const string& name, const string& value) {
+    const SerializationNode whole = node(example());
+    SerializationNode result;
+    for (const auto& [key, old] : whole.getProperties())
+        result.setStringProperty(key, key == name ? value : old);
+    result.getChildren() = whole.getChildren();
+    return result;
+}
+
+void checkRefused(const SerializationNode& node, const char* text) {
+    RunState state = example();
+    CHECK_THROWS(state.read(node), text);
+    checkEqual(state, example());
+}
+
+} // namespace
+
+TEST(run_state, energies_have_their_mean_and_sample_deviation) {
+    RunState state;
+    CHECK_EQUAL(state.windowStandardDeviation(), 0.0);
+    state.addWindowEnergy(-7);
+    CHECK_EQUAL(state.windowMean, -7.0);
+    CHECK_EQUAL(state.windowStandardDeviation(), 0.0);
+    for (double energy : {-5.0, -6.0, -2.0})
+        state.addWindowEnergy(energy);
+    CHECK_EQUAL(state.windowCount, 4);
+    CHECK_NEAR(state.windowMean, -5.0, 1e-15);
+    CHECK_NEAR(state.windowStandardDeviation(), sqrt(14.0 / 3.0), 1e-15);
+}
+
+TEST(run_state, proposals_are_the_sum_of_the_outcomes) {
+    CHECK_EQUAL(example().numProposed(), 1000 * NUM_REASONS + NUM_REASONS * (NUM_REASONS - 1) / 2);
+}
+
+TEST(run_state, survives_a_checkpoint_to_the_bit) {
+    for (const RunState& state : {example(), RunState()}) {
+        RunState found;
+        stringstream stream(written(state) + "more");
+        found.read(stream);
+        checkEqual(found, state);
+
+        // It takes what is its own and no more.
+
+        string rest;
+        stream >> rest;
+        CHECK_EQUAL(rest, "more");
+    }
+}
+
+TEST(run_state, checkpoints_cut_short_are_refused) {
+    const string bytes = written(example());
+    for (size_t length = 0; length < bytes.size(); length++)
+        checkRefused(bytes.substr(0, length), length < 8 ? "holds no data of an AtmosIntegrator" : "ends early");
+}
+
+TEST(run_state, checkpoints_of_others_are_refused) {
+    string bytes = written(example());
+    bytes[7] = '2';
+    checkRefused(bytes, "holds no data of an AtmosIntegrator");
+
+    // A count of hidden numbers beyond all reason.
+
+    bytes = written(RunState());
+    bytes.replace(bytes.size() - 8, 8, string(8, '\x7f'));
+    checkRefused(bytes, "the checkpoint is damaged");
+}
+
+TEST(run_state, survives_the_parameters_of_a_state_to_the_bit) {
+    for (const RunState& state : {example(), RunState()}) {
+        RunState found = example();
+        found.read(node(state));
+        checkEqual(found, state);
+    }
+}
+
+TEST(run_state, parameters_of_others_are_refused) {
+    SerializationNode other;
+    other.setIntProperty("stepsSinceJump", 3);
+    checkRefused(other, "parameters of another kind of integrator");
+    checkRefused(changed("atmosVersion", "2"), "newer version");
+    checkRefused(changed("hidden", encodeBase64("12345")), "hidden state in the State is damaged");
+    checkRefused(changed("hidden", "?"), "not base64 text");
+}
