@@ -1,8 +1,8 @@
 """Learned long jumps that alternate with short molecular dynamics on one OpenMM System.
 
-Importing the package checks the versions of torch and OpenMM and makes `AtmosIntegrator` known to
-OpenMM's XmlSerializer. The public names below are imported when they are used; torch is loaded by
-the first that needs it.
+Importing the package checks the versions of torch and OpenMM, and imports OpenMM, so that its
+XmlSerializer knows `AtmosIntegrator`. The public names below are imported when they are used; torch
+is loaded by the first that needs it.
 
 AtmosPropagator
     a model bound to a Topology; makes integrators
@@ -16,10 +16,11 @@ HybridDriver
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._registration import register
+from ._registration import load_wrapper
 from ._versions import check_versions, package_version
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ _HOMES = {
 }
 
 check_versions()
-register()
+# A plugin that does not load is explained to whoever uses AtmosIntegrator; the rest works.
+with contextlib.suppress(ImportError):
+    load_wrapper()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The command line: maps subcommand names to the modules in ``atmos_openmm.commands``.
 
 A subcommand's module is imported only when that subcommand is used, so that ``--help`` and
-``--version`` load neither torch nor OpenMM.
+``--version`` do not load torch.
 """
 
 from __future__ import annotations

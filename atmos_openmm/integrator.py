@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,8 @@ import openmm
 from openmm import unit
 
 from ._registration import load_wrapper
+from .core.units import plain
+from .jump.proposal import Proposal
 
 if TYPE_CHECKING:
     from .systems.screening import ScreenSpec
@@ -19,63 +20,6 @@ if TYPE_CHECKING:
 _atmos = load_wrapper()
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class ProposalRecord:
-    """What is known of one proposed jump. A model atoms.
-
-    Attributes
-    ----------
-    attempt: int
-        number of the proposal, from 0; it selects the noise
-    step: int
-        step count of the Context when the jump was tried
-    reason: str
-        the outcome, one of `AtmosIntegrator.getReasonNames()`; "accepted" or what failed first
-    stage: int
-        relaxation stages that were applied
-    log_ratio: float
-        what the module returned as log_ratio; stored and not used
-    energy_before_kj_per_mol: float
-        potential energy before the jump
-    energy_raw_kj_per_mol: float
-        potential energy of the new frame after constraints only; NaN where it did not come to that
-    energy_after_kj_per_mol: float
-        potential energy after the relaxation stages; NaN where it did not come to that
-    energy_limit_kj_per_mol: float
-        highest energy that the filter let pass; infinite in mode "none"
-    positions_before_nm: float64 [A, 3] or None
-        the model's atoms before the jump; None where positions are not kept
-    positions_raw_nm: float64 [A, 3] or None
-        the new frame as it was generated, superposed on the old one unless the reason is
-        "nonfinite" or "displaced"; None where positions are not kept
-    positions_after_nm: float64 [A, 3] or None
-        the same after constraints and relaxation; None where it did not come to that
-    """
-
-    attempt: int
-    step: int
-    reason: str
-    stage: int
-    log_ratio: float
-    energy_before_kj_per_mol: float
-    energy_raw_kj_per_mol: float
-    energy_after_kj_per_mol: float
-    energy_limit_kj_per_mol: float
-    positions_before_nm: FloatArray | None
-    positions_raw_nm: FloatArray | None
-    positions_after_nm: FloatArray | None
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the jump was accepted."""
-        return self.reason == "accepted"
-
-
-def _plain(value: Any, in_unit: Any) -> float:
-    """A number in a unit, of a Quantity or of a bare number that is in this unit already."""
-    return float(value.value_in_unit(in_unit) if unit.is_quantity(value) else value)
 
 
 def _integers(values: Any) -> list[int]:
@@ -90,20 +34,20 @@ def _points(numbers: Sequence[float]) -> FloatArray | None:
     return np.array(numbers, dtype=np.float64).reshape(-1, 3) if numbers else None
 
 
-def _record(proposal: Any) -> ProposalRecord:
-    return ProposalRecord(
-        attempt=proposal.attempt,
-        step=proposal.step,
-        reason=proposal.reason,
-        stage=proposal.stage,
-        log_ratio=proposal.logRatio,
-        energy_before_kj_per_mol=proposal.energyBefore,
-        energy_raw_kj_per_mol=proposal.energyRaw,
-        energy_after_kj_per_mol=proposal.energyAfter,
-        energy_limit_kj_per_mol=proposal.energyLimit,
-        positions_before_nm=_points(proposal.positionsBefore),
-        positions_raw_nm=_points(proposal.positionsRaw),
-        positions_after_nm=_points(proposal.positionsAfter),
+def _proposal(native: Any) -> Proposal:
+    return Proposal(
+        attempt=native.attempt,
+        step=native.step,
+        reason=native.reason,
+        stage=native.stage,
+        log_ratio=native.logRatio,
+        energy_before_kj_per_mol=native.energyBefore,
+        energy_raw_kj_per_mol=native.energyRaw,
+        energy_after_kj_per_mol=native.energyAfter,
+        energy_limit_kj_per_mol=native.energyLimit,
+        positions_before_nm=_points(native.positionsBefore),
+        positions_raw_nm=_points(native.positionsRaw),
+        positions_after_nm=_points(native.positionsAfter),
     )
 
 
@@ -154,9 +98,9 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
     def __init__(self, temperature: Any, frictionCoeff: Any, stepSize: Any) -> None:
         super().__init__(
-            _plain(temperature, unit.kelvin),
-            _plain(frictionCoeff, unit.picosecond**-1),
-            _plain(stepSize, unit.picosecond),
+            plain(temperature, unit.kelvin),
+            plain(frictionCoeff, unit.picosecond**-1),
+            plain(stepSize, unit.picosecond),
         )
 
     # The module and the screen.
@@ -240,7 +184,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         lag: time
             more than 0 (in picoseconds)
         """
-        super().setLag(_plain(lag, unit.picosecond))
+        super().setLag(plain(lag, unit.picosecond))
 
     def setRelaxationStages(self, iterations: Sequence[int]) -> None:
         """Set the relaxation stages.
@@ -267,7 +211,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         tolerance: force
             more than 0 (in kJ/mol/nm)
         """
-        super().setRelaxationTolerance(_plain(tolerance, unit.kilojoule_per_mole / unit.nanometer))
+        super().setRelaxationTolerance(plain(tolerance, unit.kilojoule_per_mole / unit.nanometer))
 
     # What happened.
 
@@ -283,7 +227,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         }
         return {name: count for name, count in counts.items() if count > 0}
 
-    def getLastProposal(self) -> ProposalRecord:
+    def getLastProposal(self) -> Proposal:
         """Get the most recent proposal, with its positions.
 
         Raises
@@ -291,16 +235,16 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         openmm.OpenMMException
             if none has been made since this integrator was created
         """
-        return _record(super().getLastProposal())
+        return _proposal(super().getLastProposal())
 
-    def takeProposals(self) -> list[ProposalRecord]:
+    def takeProposals(self) -> list[Proposal]:
         """Get the proposals made since the last call, oldest first, and forget them.
 
         At most `getProposalCapacity()` (1000 by default) are kept, and the oldest are dropped
         first; `getNumDroppedProposals()` counts those. `setProposalRecording(capacity,
         keepPositions)` sets how many are kept and whether with their positions, by default without.
         """
-        return [_record(proposal) for proposal in super().takeProposals()]
+        return [_proposal(proposal) for proposal in super().takeProposals()]
 
     def getHiddenState(self) -> FloatArray:
         """Get the module's state, shape [S]; empty when there is no history."""
@@ -341,8 +285,8 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         """
         super().setWindowStatistics(
             int(samples),
-            _plain(mean, unit.kilojoule_per_mole),
-            _plain(standardDeviation, unit.kilojoule_per_mole),
+            plain(mean, unit.kilojoule_per_mole),
+            plain(standardDeviation, unit.kilojoule_per_mole),
         )
 
     # Python's copies. OpenMM's own would be this class around a pointer to the base class.

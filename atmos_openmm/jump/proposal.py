@@ -26,19 +26,20 @@ REASONS = (
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """One proposed frame and the verdict on it, with the fields of `integrator.ProposalRecord`.
+    """One proposed frame and the verdict on it.
 
     Energies are potential energies of the integration force groups; those that the proposal did
-    not live to see are NaN. Positions are those of the solute, in the frame of the Context.
+    not live to see are NaN. Positions are those of the solute (the A atoms of the model), in the
+    frame of the Context; None where they are not kept.
 
     Attributes
     ----------
     attempt: int
         number of the proposal, from 0; it selects the noise
     step: int
-        step count of the Context
+        step count of the Context when the jump was tried
     reason: str
-        "accepted", or the first test that it failed
+        one of `REASONS`: "accepted", or the first test that it failed
     stage: int
         relaxation stages that were applied
     log_ratio: float

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
+from .context_state import state_forces, state_velocities
 from .noise import VELOCITY_STREAM, normal
 
 if TYPE_CHECKING:
@@ -58,3 +59,65 @@ def without_net_momentum(
     result = velocities.copy()
     result[moving] -= drift
     return result
+
+
+def draw_velocities(
+    context: openmm.Context,
+    masses_da: NDArray[np.float64],
+    virtual: NDArray[np.bool_],
+    temperature_k: float,
+    seed: int,
+    attempt: int,
+) -> None:
+    """Give a Context new velocities at a temperature, on its constraints, without drift.
+
+    Parameters
+    ----------
+    context : openmm.Context
+        Its Integrator says when velocities are kept, and how well constraints hold.
+    masses_da : float64 [P]
+    virtual : bool [P]
+        Which particles are virtual sites. Where others have no mass they are fixed, and the
+        motion of the centre of mass is left as it is.
+    temperature_k : float
+    seed, attempt : int
+        Which noise they are drawn from.
+    """
+    integrator = context.getIntegrator()
+    moving = masses_da > 0
+    velocities = thermal_velocities(masses_da, temperature_k, seed, attempt)
+
+    # They are drawn for the time of the positions; a leapfrog scheme keeps them half a step behind,
+    # and would otherwise heat with every jump.
+
+    offset_ps = _velocity_offset_ps(integrator)
+    if offset_ps > 0:
+        groups = integrator.getIntegrationForceGroups()
+        forces = state_forces(context.getState(forces=True, groups=groups))
+        velocities[moving] -= forces[moving] * (offset_ps / masses_da[moving])[:, None]
+    context.setVelocities(velocities)
+    context.applyVelocityConstraints(integrator.getConstraintTolerance())
+    if bool((moving | virtual).all()):
+        velocities = state_velocities(context.getState(velocities=True))
+        context.setVelocities(without_net_momentum(velocities, masses_da))
+
+
+def _velocity_offset_ps(integrator: openmm.Integrator) -> float:
+    """How far an integrator keeps its velocities behind the positions, in ps.
+
+    As `Integrator::getVelocityTimeOffset()` of OpenMM says, which Python does not see.
+    """
+    import openmm
+
+    if isinstance(integrator, openmm.CompoundIntegrator):
+        integrator = integrator.getIntegrator(0)
+    half_step_behind = (
+        openmm.LangevinMiddleIntegrator,
+        openmm.LangevinIntegrator,
+        openmm.VerletIntegrator,
+        openmm.DPDIntegrator,
+        openmm.QTBIntegrator,
+    )
+    if isinstance(integrator, half_step_behind):
+        return 0.5 * float(integrator.getStepSize()._value)
+    return 0.0

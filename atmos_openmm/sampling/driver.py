@@ -12,32 +12,26 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import centroid, superpose
 from ..core.units import plain
 from ..jump.acceptance import ACCEPTANCE_MODES, EnergyWindow, RunningStatistics
-from ..jump.module_call import call_module, module_sizes
-from ..jump.noise import fresh_seed, proposal_noise, walker_seed
+from ..jump.judge import Judge, Snapshot
+from ..jump.module_call import module_sizes
+from ..jump.noise import fresh_seed, walker_seed
 from ..jump.proposal import Proposal
-from ..jump.velocities import (
-    particle_masses,
-    thermal_velocities,
-    virtual_sites,
-    without_net_momentum,
-)
+from ..jump.propose import ProposedFrames, propose_frames
+from ..jump.velocities import draw_velocities, particle_masses, virtual_sites
 
 if TYPE_CHECKING:
     import openmm
     import torch
 
     from ..systems.screening import ScreenSpec
-
-RELAXATION_TOLERANCE_KJ_PER_MOL_NM = 10.0
 
 
 @dataclass
@@ -52,17 +46,6 @@ class _Walker:
     learned_time_ps: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     last: Proposal | None = None
-
-
-@dataclass
-class _Snapshot:
-    """A Context before its jump; positions and velocities [P, 3] in nm and nm/ps."""
-
-    positions: NDArray[np.float64]
-    velocities: NDArray[np.float64]
-    energy: float
-    statistics: RunningStatistics
-    box: NDArray[np.float64]
 
 
 class HybridDriver:
@@ -145,7 +128,6 @@ class HybridDriver:
             raise ValueError("No Context was given; HybridDriver needs at least one.")
         self._module = module
         self._sizes = module_sizes(module)
-        self._screen = screen
         atoms = np.arange(self._sizes.num_atoms) if solute is None else np.asarray(solute)
         if len(atoms) != self._sizes.num_atoms:
             raise ValueError(
@@ -165,15 +147,12 @@ class HybridDriver:
             temperature = integrator.getTemperature()
         self._temperature_k = plain(temperature, unit.kelvin)
         self._acceptance = acceptance
-        self._relaxation = tuple(int(n) for n in relaxation)
         self._threads = threads
         self._since_jump = 0
         system = all_contexts[0].getSystem()
         self._masses = particle_masses(system)
         self._virtual = virtual_sites(system)
-        self._environment = np.setdiff1d(np.flatnonzero(self._masses > 0), self._solute)
-        self._constraints = _solute_constraints(system, self._solute)
-        self._periodic = system.usesPeriodicBoundaryConditions()
+        self._judge = Judge(system, self._masses, self._solute, screen, relaxation)
         seeds = _walker_seeds(seed, len(all_contexts))
         self._walkers = [
             _Walker(
@@ -299,17 +278,9 @@ class HybridDriver:
 
     def _jump(self) -> None:
         """Propose one frame for every walker whose window is ready."""
-        import openmm
-
-        snapshots = [self._take_snapshot(walker) for walker in self._walkers]
-        for index, (walker, snapshot) in enumerate(zip(self._walkers, snapshots, strict=True)):
-            if not math.isfinite(snapshot.energy):
-                raise openmm.OpenMMException(
-                    f"The potential energy of walker {index} before a jump is not a finite number, "
-                    "so the dynamics has failed. Use a smaller step size, or minimize the "
-                    "starting positions."
-                )
-            walker.window.statistics.add(snapshot.energy)
+        learned = [replace(walker.window.statistics) for walker in self._walkers]
+        snapshots = [Snapshot.of(walker.context) for walker in self._walkers]
+        self._learn_energies(snapshots)
         ready = [
             (walker, snapshot)
             for walker, snapshot in zip(self._walkers, snapshots, strict=True)
@@ -317,255 +288,67 @@ class HybridDriver:
         ]
         if not ready:
             return
-        centred = [
-            s.positions[self._solute] - centroid(s.positions[self._solute]) for _, s in ready
-        ]
         try:
-            frames, states, log_ratios = call_module(
+            frames = propose_frames(
                 self._module,
-                np.stack(centred).astype(np.float32),
+                np.stack([snapshot.positions_nm[self._solute] for _, snapshot in ready]),
                 np.stack([walker.state for walker, _ in ready]),
-                np.stack(
-                    [
-                        proposal_noise(walker.seed, walker.attempts, self._sizes.noise_size)
-                        for walker, _ in ready
-                    ]
-                ),
+                [(walker.seed, walker.attempts) for walker, _ in ready],
                 self._lag_ps,
                 self._temperature_k,
                 self._threads,
             )
         except RuntimeError as error:
+            import openmm
+
             # Nothing was written yet: only the energies just learned have to be forgotten.
-            for walker, snapshot in zip(self._walkers, snapshots, strict=True):
-                walker.window.statistics = snapshot.statistics
+            for walker, statistics in zip(self._walkers, learned, strict=True):
+                walker.window.statistics = statistics
             raise openmm.OpenMMException(str(error)) from None
         for row, (walker, snapshot) in enumerate(ready):
-            attempt = walker.attempts
-            walker.attempts += 1
-            proposal = self._judge(
-                walker, snapshot, frames[row], states[row], attempt, float(log_ratios[row])
-            )
-            walker.last = proposal
-            walker.reasons[proposal.reason] += 1
-            if proposal.accepted:
-                walker.state = states[row].copy()
-                walker.learned_time_ps += self._lag_ps
-                self._draw_velocities(walker, attempt)
-            else:
-                walker.context.setPositions(snapshot.positions)
-                walker.context.setVelocities(snapshot.velocities)
+            self._settle(walker, snapshot, frames, row)
 
-    def _take_snapshot(self, walker: _Walker) -> _Snapshot:
-        """Positions, velocities, energy of the integration groups, and the window as they are."""
-        state = walker.context.getState(
-            positions=True,
-            velocities=True,
-            energy=True,
-            groups=walker.context.getIntegrator().getIntegrationForceGroups(),
+    def _learn_energies(self, snapshots: list[Snapshot]) -> None:
+        """Tell the windows the energies of the dynamics."""
+        import openmm
+
+        for index, (walker, snapshot) in enumerate(zip(self._walkers, snapshots, strict=True)):
+            if not math.isfinite(snapshot.energy_kj_per_mol):
+                raise openmm.OpenMMException(
+                    f"The potential energy of walker {index} before a jump is not a finite number, "
+                    "so the dynamics has failed. Use a smaller step size, or minimize the "
+                    "starting positions."
+                )
+            walker.window.statistics.add(snapshot.energy_kj_per_mol)
+
+    def _settle(
+        self, walker: _Walker, snapshot: Snapshot, frames: ProposedFrames, row: int
+    ) -> None:
+        """Judge a walker's frame; keep it with new velocities, or put everything back."""
+        attempt = walker.attempts
+        walker.attempts += 1
+        window = walker.window if self._acceptance == "filter" else None
+        proposal = self._judge.judge(walker.context, snapshot, frames, row, attempt, window)
+        walker.last = proposal
+        walker.reasons[proposal.reason] += 1
+        if not proposal.accepted:
+            snapshot.restore(walker.context)
+            return
+        walker.state = frames.states[row].copy()
+        walker.learned_time_ps += self._lag_ps
+        draw_velocities(
+            walker.context,
+            self._masses,
+            self._virtual,
+            self._temperature_k,
+            walker.seed,
+            attempt,
         )
-        statistics = walker.window.statistics
-        return _Snapshot(
-            _positions(state),
-            np.asarray(state.getVelocities(asNumpy=True)._value, dtype=np.float64),
-            state.getPotentialEnergy()._value,
-            RunningStatistics(statistics.count, statistics.mean, statistics.sum_of_squares),
-            np.asarray(state.getPeriodicBoxVectors(asNumpy=True)._value, dtype=np.float64),
-        )
-
-    def _judge(
-        self,
-        walker: _Walker,
-        snapshot: _Snapshot,
-        frame: NDArray[np.float32],
-        state: NDArray[np.float32],
-        attempt: int,
-        log_ratio: float,
-    ) -> Proposal:
-        """Test one frame; when it passes, the Context holds it afterwards."""
-        from ..systems.screening import check_environment, screen
-
-        before = snapshot.positions[self._solute]
-        record: dict[str, Any] = {
-            "attempt": attempt,
-            "step": walker.context.getStepCount(),
-            "energy_before_kj_per_mol": snapshot.energy,
-            "log_ratio": log_ratio,
-            "positions_before_nm": before,
-            "positions_raw_nm": frame.astype(np.float64),
-        }
-        if self._acceptance == "filter":
-            record["energy_limit_kj_per_mol"] = walker.window.limit_kj_per_mol
-        proposed = record["positions_raw_nm"]
-        if not (np.isfinite(proposed).all() and np.isfinite(state).all()):
-            return Proposal(reason="nonfinite", **record)
-        if float(np.linalg.norm(centroid(proposed))) > self._screen.max_displacement_nm:
-            return Proposal(reason="displaced", **record)
-        raw = superpose(proposed, before)
-        record["positions_raw_nm"] = raw
-        fault = screen(self._screen, raw, before)
-        if fault != "accepted":
-            return Proposal(reason=fault, **record)
-        others = snapshot.positions[self._environment]
-        if not check_environment(
-            self._screen, raw, others, snapshot.box if self._periodic else None
-        ):
-            return Proposal(reason="environment", **record)
-
-        # Write the frame, and measure how far the constraints have to pull.
-
-        context = walker.context
-        integrator = context.getIntegrator()
-        tolerance = integrator.getConstraintTolerance()
-        groups = integrator.getIntegrationForceGroups()
-        positions = snapshot.positions.copy()
-        positions[self._solute] = raw
-        context.setPositions(positions)
-        context.computeVirtualSites()
-        if self._constraint_error(positions) > self._screen.constraint_tolerance_nm:
-            return Proposal(reason="constraints", **record)
-        context.applyConstraints(tolerance)
-        energy = _energy(context, groups)
-        record["energy_raw_kj_per_mol"] = energy
-
-        # Relax by stages: while the energy is too high (filter), or all of them (none).
-
-        stage = 0
-        for iterations in self._relaxation:
-            if self._acceptance == "filter" and walker.window.contains(energy):
-                break
-            energy = _minimized_energy(context, groups, iterations)
-            stage += 1
-        after, forces_are_finite = _positions_and_forces(context, groups)
-        after = after[self._solute]
-        record.update(energy_after_kj_per_mol=energy, stage=stage, positions_after_nm=after)
-        if stage > 0:
-            fault = screen(self._screen, after, before, only=("chirality", "cis_trans"))
-            if fault != "accepted":
-                return Proposal(reason=fault, **record)
-        inside = (
-            walker.window.contains(energy)
-            if self._acceptance == "filter"
-            else math.isfinite(energy)
-        ) and forces_are_finite
-        return Proposal(reason="accepted" if inside else "energy", **record)
-
-    def _constraint_error(self, positions: NDArray[np.float64]) -> float:
-        """Largest deviation from a constrained distance of the solute, in nm."""
-        if not self._constraints:
-            return 0.0
-        first, second, distance = map(np.array, zip(*self._constraints, strict=True))
-        actual = np.linalg.norm(positions[first] - positions[second], axis=1)
-        return float(np.abs(actual - distance).max())
-
-    def _draw_velocities(self, walker: _Walker, attempt: int) -> None:
-        """New velocities at the thermostat's temperature, on the constraints, without drift."""
-        context = walker.context
-        integrator = context.getIntegrator()
-        velocities = thermal_velocities(self._masses, self._temperature_k, walker.seed, attempt)
-
-        # They are drawn for the time of the positions; a leapfrog scheme keeps them half a step
-        # behind, and would otherwise heat with every jump.
-
-        offset_ps = _velocity_offset_ps(integrator)
-        if offset_ps > 0:
-            state = context.getState(forces=True, groups=integrator.getIntegrationForceGroups())
-            forces = np.asarray(state.getForces(asNumpy=True)._value, dtype=np.float64)
-            moving = self._masses > 0
-            velocities[moving] -= forces[moving] * (offset_ps / self._masses[moving])[:, None]
-        context.setVelocities(velocities)
-        context.applyVelocityConstraints(integrator.getConstraintTolerance())
-        if bool(((self._masses > 0) | self._virtual).all()):
-            state = context.getState(velocities=True)
-            velocities = np.asarray(state.getVelocities(asNumpy=True)._value, dtype=np.float64)
-            context.setVelocities(without_net_momentum(velocities, self._masses))
 
 
 def _bytes_array(data: bytes) -> NDArray[np.uint8]:
     """Bytes as an array, for numpy's archive format."""
     return np.frombuffer(data, dtype=np.uint8)
-
-
-def _positions(state: openmm.State) -> NDArray[np.float64]:
-    """Positions [P, 3] of a State in nm."""
-    return np.array(state.getPositions(asNumpy=True)._value, dtype=np.float64)
-
-
-def _positions_and_forces(context: openmm.Context, groups: int) -> tuple[NDArray[np.float64], bool]:
-    """Positions [P, 3] in nm, and whether the forces of the groups are finite.
-
-    A finite energy is no guarantee: where two atoms of an angle coincide it has no gradient.
-    """
-    import openmm
-
-    try:
-        state = context.getState(positions=True, forces=True, groups=groups)
-    except openmm.OpenMMException as error:
-        if "NaN" not in str(error):
-            raise
-        return _positions(context.getState(positions=True)), False
-    return _positions(state), bool(np.isfinite(state.getForces(asNumpy=True)._value).all())
-
-
-def _velocity_offset_ps(integrator: openmm.Integrator) -> float:
-    """How far an integrator keeps its velocities behind the positions, in ps.
-
-    As `Integrator::getVelocityTimeOffset()` of OpenMM says, which Python does not see.
-    """
-    import openmm
-
-    if isinstance(integrator, openmm.CompoundIntegrator):
-        integrator = integrator.getIntegrator(0)
-    half_step_behind = (
-        openmm.LangevinMiddleIntegrator,
-        openmm.LangevinIntegrator,
-        openmm.VerletIntegrator,
-        openmm.DPDIntegrator,
-        openmm.QTBIntegrator,
-    )
-    if isinstance(integrator, half_step_behind):
-        return 0.5 * float(integrator.getStepSize()._value)
-    return 0.0
-
-
-def _energy(context: openmm.Context, groups: int) -> float:
-    """Potential energy of the force groups in kJ/mol; NaN where OpenMM refuses the positions."""
-    import openmm
-
-    try:
-        return float(context.getState(energy=True, groups=groups).getPotentialEnergy()._value)
-    except openmm.OpenMMException as error:
-        if "NaN" in str(error):
-            return math.nan
-        raise
-
-
-def _minimized_energy(context: openmm.Context, groups: int, iterations: int) -> float:
-    """Minimise a little; the energy afterwards, NaN where OpenMM refuses the positions."""
-    import openmm
-
-    try:
-        openmm.LocalEnergyMinimizer.minimize(
-            context, RELAXATION_TOLERANCE_KJ_PER_MOL_NM, iterations
-        )
-    except openmm.OpenMMException as error:
-        if "NaN" not in str(error):
-            raise
-        return math.nan
-    return _energy(context, groups)
-
-
-def _solute_constraints(
-    system: openmm.System, solute: NDArray[np.int64]
-) -> list[tuple[int, int, float]]:
-    """Constraints on at least one atom of the solute: particles and distance in nm."""
-    inside = set(solute.tolist())
-    found = []
-    for index in range(system.getNumConstraints()):
-        first, second, distance = system.getConstraintParameters(index)
-        if first in inside or second in inside:
-            found.append((first, second, float(distance._value)))
-    return found
 
 
 def _walker_seeds(seed: int | Sequence[int], count: int) -> list[int]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import centroid, superpose
-from ..jump.module_call import call_module, check_device, module_sizes
-from ..jump.noise import proposal_noise, walker_seed
+from ..jump.module_call import check_device, module_sizes
+from ..jump.noise import walker_seed
+from ..jump.propose import ProposedFrames, propose_frames
 from .rollout_attempt import Attempt
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class Proposer:
     ) -> None:
         device = propagator.info()["device"]
         check_device(device)
-        sizes = module_sizes(propagator.bind())
-        self.state_size = sizes.state_size
-        self._noise_size = sizes.noise_size
+        self.state_size = module_sizes(propagator.bind()).state_size
         self._propagator = propagator
         self._screen = propagator.getScreen()
         self._device = device
@@ -85,28 +83,19 @@ class Proposer:
         """
         due = state.due.tolist()
         before = state.positions_nm[due]
-        centred = np.stack([frame - centroid(frame) for frame in before])
-        noise = np.stack(
-            [
-                proposal_noise(
-                    walker_seed(self._seed, walker), int(state.attempts[walker]), self._noise_size
-                )
-                for walker in due
-            ]
-        )
-        proposed, latents, _ = call_module(
+        frames = propose_frames(
             self._propagator.moduleOnDevice(),
-            centred.astype(np.float32),
+            before,
             state.latents[due],
-            noise,
+            [(walker_seed(self._seed, walker), int(state.attempts[walker])) for walker in due],
             self._lag_ps,
             self._temperature_k,
-            threads=self._threads,
-            device=self._device,
+            self._threads,
+            self._device,
         )
         return [
-            (walker, judge(self._propagator, self._screen, *frame))
-            for walker, frame in zip(due, zip(before, proposed, latents, strict=True), strict=True)
+            (walker, judge(self._propagator, self._screen, before[row], frames, row))
+            for row, walker in enumerate(due)
         ]
 
 
@@ -114,8 +103,8 @@ def judge(
     propagator: AtmosPropagator,
     screen: ScreenSpec,
     before_nm: NDArray[np.float64],
-    proposed_nm: NDArray[np.float32],
-    latent: NDArray[np.float32],
+    frames: ProposedFrames,
+    row: int,
 ) -> Attempt:
     """Screen what the network proposed, with the tests of a jump that need no System.
 
@@ -126,13 +115,14 @@ def judge(
     screen: ScreenSpec
     before_nm: float64 [A, 3]
         the frame before
-    proposed_nm: float32 [A, 3]
-        the raw frame, centred on the frame before, in any orientation
-    latent: float32 [S]
-        the latent state after it
+    frames: ProposedFrames
+    row: int
+        which of the frames
     """
     from ..systems.screening import check_displacement, inspect_frame
 
+    proposed_nm, positions = frames.centred_nm[row], frames.positions_nm[row]
+    latent = frames.states[row]
     if not np.isfinite(latent).all():
         count = int((~np.isfinite(latent)).sum())
         detail = f"{count} of {latent.size} components of the latent state are not finite"
@@ -146,7 +136,6 @@ def judge(
         detail = f"a coordinate is {reach_nm:.3g} nm, beyond any molecule"
         return Attempt("nonfinite", detail, latent)
     verdict = check_displacement(screen, proposed_nm)
-    positions = superpose(proposed_nm, before_nm)
     if verdict:
         verdict = inspect_frame(screen, positions, before_nm)
     detail = "" if verdict else propagator.describeVerdict(verdict)

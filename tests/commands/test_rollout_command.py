@@ -149,7 +149,7 @@ def test_a_module_that_fails_is_one_clear_sentence(model, tmp_path, capsys, monk
     def failing(*arguments, **keywords):
         raise RuntimeError("The propagator module failed: out of memory.")
 
-    monkeypatch.setattr(rollout_proposer, "call_module", failing)
+    monkeypatch.setattr(rollout_proposer, "propose_frames", failing)
     folder = str(tmp_path / "run")
     assert main(["rollout", "--sequence", "ACE-ALA-NME", "-o", folder, "--model", model]) == 1
     error = " ".join(capsys.readouterr().err.split())

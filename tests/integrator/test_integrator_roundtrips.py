@@ -12,8 +12,10 @@ import openmm
 import pytest
 from integrator_support import (
     NUM_ATOMS,
+    Identity,
     make_context,
     make_integrator,
+    module_bytes,
     molecule_positions,
     molecule_screen,
     molecule_system,
@@ -22,7 +24,6 @@ from integrator_support import (
 from openmm import unit
 
 from atmos_openmm.integrator import AtmosIntegrator
-from atmos_openmm.jump.identity import Identity, module_bytes
 
 INTERVAL = 10
 BEFORE = 205
@@ -94,7 +95,7 @@ def test_checkpoint_continues_bitwise(mode, seed, before, after):
 
 _CONTINUE = """
 import sys, pickle
-sys.path.insert(0, {tests!r})
+sys.path[:] = {support!r}
 from integrator_support import *
 import openmm
 from openmm import XmlSerializer
@@ -108,12 +109,12 @@ print(integrator.getNumProposed(), integrator.getNumAccepted(), integrator.getLe
 """
 
 
-def test_checkpoint_continues_bitwise_in_a_new_process(tmp_path, request):
+def test_checkpoint_continues_bitwise_in_a_new_process(tmp_path):
     integrator, context = _started()
     (tmp_path / "integrator.xml").write_text(openmm.XmlSerializer.serialize(integrator))
     (tmp_path / "checkpoint").write_bytes(context.createCheckpoint())
     end, _ = _finish(integrator, context)
-    code = _CONTINUE.format(tests=str(request.path.parents[1] / "support"), steps=AFTER)
+    code = _CONTINUE.format(support=sys.path, steps=AFTER)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )

@@ -236,6 +236,7 @@ def test_the_integrator_gets_everything(propagator):
         lag=20.0,
         acceptance="none",
         energyWindow=4.0,
+        windowSamples=9,
         relaxation=[5, 10],
         seed=12,
     )
@@ -243,6 +244,7 @@ def test_the_integrator_gets_everything(propagator):
     assert integrator.getStepSize() == 0.002 * unit.picosecond
     assert integrator.getJumpInterval() == 7 and integrator.getLag() == 20 * unit.picosecond
     assert integrator.getAcceptanceMode() == "none" and integrator.getEnergyWindow() == 4.0
+    assert integrator.getWindowSamples() == 9
     assert list(integrator.getRelaxationStages()) == [5, 10]
     assert integrator.getJumpSeed() == 12
     assert integrator.getModule() == propagator.moduleBytes()
@@ -270,6 +272,77 @@ def test_the_integrator_and_propagate_propose_the_same_frame():
     frame = propagator.propagate(proposal.positions_before_nm, attempt=0)._value
     # The same float32 arithmetic in C++ and Python, then two algorithms of superposition.
     np.testing.assert_allclose(proposal.positions_raw_nm, frame, atol=1e-6)
+
+
+def test_the_filter_waits_for_as_many_energies_as_it_is_told():
+    topology, system, _ = cases.dipeptide()
+    propagator = AtmosPropagator(cases.phi_module(), topology, lag=10.0, seed=3)
+    proposed = {}
+    for samples in (None, 2):
+        changes = {} if samples is None else {"windowSamples": samples}
+        integrator = propagator.createIntegrator(
+            300, 1, 0.002, system=system, jumpInterval=1, **changes
+        )
+        context = cases.context(integrator)
+        context.getIntegrator().step(11)
+        proposed[samples] = integrator.getNumProposed()
+    # Ten jumps were due; with the default of 20 energies none is made yet.
+    assert proposed == {None: 0, 2: 9}
+
+
+def test_a_screen_is_made_once_and_notices_another_system(monkeypatch):
+    from atmos_openmm.systems import screen_building
+
+    rings, calls = screen_building._small_rings, []
+    monkeypatch.setattr(
+        screen_building, "_small_rings", lambda features: calls.append(1) or rings(features)
+    )
+    topology, system, _ = cases.dipeptide()
+    propagator = AtmosPropagator(cases.phi_module(), topology, lag=10.0)
+    spec = propagator.getScreen(system)
+    copy = openmm.XmlSerializer.clone(system)
+    assert propagator.getScreen(system) is spec and propagator.getScreen(copy) is spec
+    # The same object with a changed constraint, then with a changed bond.
+    first, second, length = copy.getConstraintParameters(0)
+    copy.setConstraintParameters(0, first, second, length + 0.01 * unit.nanometer)
+    longer = propagator.getScreen(copy)
+    assert np.abs(longer.bond_lengths_nm - spec.bond_lengths_nm).max() == pytest.approx(0.01)
+    (force,) = (f for f in copy.getForces() if isinstance(f, openmm.HarmonicBondForce))
+    i, j, length, stiffness = force.getBondParameters(0)
+    force.setBondParameters(0, i, j, length + 0.02 * unit.nanometer, stiffness)
+    longest = propagator.getScreen(copy)
+    assert np.abs(longest.bond_lengths_nm - longer.bond_lengths_nm).max() == pytest.approx(0.02)
+    again = propagator.getScreen(system)
+    np.testing.assert_array_equal(again.bond_lengths_nm, spec.bond_lengths_nm)
+    typical = propagator.getScreen()
+    assert np.abs(typical.bond_lengths_nm - spec.bond_lengths_nm).max() > 1e-4
+    assert typical.rings == spec.rings and len(calls) == 1
+    # What is shared cannot be changed by whoever was given it.
+    with pytest.raises(ValueError, match="read-only"):
+        typical.bond_lengths_nm[0] = 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        typical.radii_nm[0] = 1.0
+    with pytest.raises(ValueError, match="System of this Topology"):
+        propagator.getScreen(openmm.System())
+
+
+def test_the_module_is_written_and_read_once(monkeypatch):
+    topology, system, _ = cases.dipeptide()
+    propagator = AtmosPropagator(cases.phi_module(), topology, lag=10.0)
+    counts = {"save": 0, "load": 0}
+    for name in counts:
+        original = getattr(torch.jit, name)
+
+        def counted(*arguments, original=original, name=name, **keywords):
+            counts[name] += 1
+            return original(*arguments, **keywords)
+
+        monkeypatch.setattr(torch.jit, name, counted)
+    for _ in range(3):
+        propagator.createIntegrator(300, 1, 0.002, system=system)
+        propagator.fingerprint()
+        propagator.moduleOnDevice()
+    assert counts == {"save": 1, "load": 1}
 
 
 def test_systems_that_do_not_belong_are_refused(propagator):

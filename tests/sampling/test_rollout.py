@@ -505,7 +505,7 @@ def test_a_rollout_that_stopped_goes_on_with_fresh_noise(tmp_path):
 def test_what_was_made_before_a_module_fails_is_kept(tmp_path, monkeypatch):
     from atmos_openmm.sampling import rollout_proposer
 
-    call, calls = rollout_proposer.call_module, []
+    call, calls = rollout_proposer.propose_frames, []
 
     def failing(*arguments, **keywords):
         calls.append(1)
@@ -513,7 +513,7 @@ def test_what_was_made_before_a_module_fails_is_kept(tmp_path, monkeypatch):
             raise RuntimeError("The propagator module failed: out of order")
         return call(*arguments, **keywords)
 
-    monkeypatch.setattr(rollout_proposer, "call_module", failing)
+    monkeypatch.setattr(rollout_proposer, "propose_frames", failing)
     with rollout(tmp_path / "run", kind="wide", commitSeconds=1e9) as made:
         with pytest.raises(RuntimeError, match="out of order"):
             made.run(FRAMES)

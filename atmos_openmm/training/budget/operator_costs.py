@@ -30,7 +30,7 @@ _PLANES_BESIDE = {
     _ATMOS.triangle_multiplication_forward: 1,
     _ATMOS.triangle_multiplication_backward: 7,
 }
-"""Pair tensors [B, N, N, C] that the GPU kernels (csrc/ops/triangle_steps.cpp) hold for a
+"""Pair tensors [B, N, N, C] that the GPU kernels (csrc/ops/triangle_cuda.h) hold for a
 moment beyond their results; for H = C."""
 
 

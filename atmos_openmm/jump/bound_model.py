@@ -1,0 +1,219 @@
+"""A model bound to the molecule of a Topology: its atoms, module, ranges and screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from ..core.units import plain
+from ..model.bundled import find_model
+from .arguments import checked_frames, checked_in_range
+from .bound_module import BoundModule, is_bound_module
+
+if TYPE_CHECKING:
+    import openmm
+    import torch
+    from openmm.app import Topology
+
+    from ..model.model_file import LoadedModel
+    from ..systems.screen_building import ScreenBuilder
+    from ..systems.screening import ScreenSpec, ScreenVerdict
+    from .solute import Solute
+
+DEFAULT_TEMPERATURE_K = 300.0
+
+
+class BoundModel:
+    """
+    What is known and made once a model and a Topology have met.  `AtmosPropagator` adds frames and
+    integrators to it, and documents the parameters.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        topology: Topology | None,
+        *,
+        atoms: str | None,
+        solute: Iterable[int] | None,
+        positions: Any,
+        molecules: Mapping[str, Any] | None,
+        lag: Any,
+        temperature: Any,
+        device: str,
+        screen: ScreenSpec | None,
+    ) -> None:
+        if topology is None or not hasattr(topology, "atoms"):
+            raise TypeError(
+                f"topology is {type(topology).__name__}; AtmosPropagator needs an "
+                "openmm.app.Topology, e.g. that of a PDBFile: AtmosPropagator(model, pdb.topology)."
+            )
+        self._topology = topology
+        self._num_particles = topology.getNumAtoms()
+        self._given_screen = screen
+        self._screen_builder: ScreenBuilder | None = None
+        self._loaded: LoadedModel | None = None
+        if is_bound_module(model):
+            self.modelName = "module"
+        else:
+            self.modelName, self._loaded = find_model(model)
+        carried = "all" if self._loaded is None else self._loaded.capabilities.atoms
+        if atoms is not None and self._loaded is not None and atoms != carried:
+            raise ValueError(
+                f"The model {self.modelName} carries {carried} atoms, but atoms={atoms!r} was "
+                "asked for. Leave `atoms` out, or take another model."
+            )
+        self._atoms = atoms or carried
+        self._solute = self._find_solute(solute, positions, molecules)
+        self.atomIndices = self._solute.atom_indices
+        bound_to = cast("torch.jit.ScriptModule", model) if self._loaded is None else self._loaded
+        self._bound = BoundModule(self.modelName, bound_to, self._solute, device)
+        self._lag_ps: float | None = None
+        if lag is not None:
+            self._lag_ps = self.checkedLag(lag)
+        elif self._loaded is not None:
+            self._lag_ps = float(self._loaded.capabilities.lag_range_ps[1])
+        self._temperature_k = DEFAULT_TEMPERATURE_K
+        if temperature is not None:
+            self._temperature_k = self.checkedTemperature(temperature)
+        self._device = device
+
+    def bind(self) -> torch.jit.ScriptModule:
+        """
+        Get the bound module: the network with everything about this molecule inside, the placement
+        of hydrogens included where the model is one of heavy atoms.  It is made at the first call
+        and kept.
+
+        Returns
+        -------
+        torch.jit.ScriptModule
+            see docs/architecture.md, "The bound module"
+
+        Raises
+        ------
+        ValueError
+            If the network of the model file takes other inputs than this version makes
+        """
+        return self._bound.module
+
+    def moduleOnDevice(self) -> torch.jit.ScriptModule:
+        """Get the bound module on the torch device that `propagate()` uses."""
+        return self._bound.on_device
+
+    def moduleBytes(self) -> bytes:
+        """Get the bound module as the content of a TorchScript archive."""
+        return self._bound.archive
+
+    def getScreen(self, system: openmm.System | None = None) -> ScreenSpec:
+        """
+        Get the geometry tests for frames of this molecule.  They are made once; a System is read at
+        each call, and as long as its bond lengths stay the same, so does the object.
+
+        Parameters
+        ----------
+        system: openmm.System, optional
+            Where reference bond lengths come from; typical ones are used without it
+
+        Raises
+        ------
+        ValueError
+            If the System does not belong to the Topology
+        """
+        if self._given_screen is not None:
+            return self._given_screen
+        if self._screen_builder is None:
+            from ..systems.screen_building import ScreenBuilder
+
+            assert self._solute.features is not None
+            self._screen_builder = ScreenBuilder(self._solute.features, self._topology)
+        return self._screen_builder.screen(system)
+
+    def describeVerdict(self, verdict: ScreenVerdict) -> str:
+        """
+        Get a sentence on a verdict of the screen, with the atoms by name where the features of the
+        molecule are known.
+        """
+        if self._solute.features is not None:
+            return verdict.describe(self._solute.features)
+        return f"{verdict.reason} at atoms {list(verdict.atoms)} of the model"
+
+    def fingerprint(self) -> str:
+        """
+        Get a hash (sha256, in hexadecimal) that tells models apart: that of the model file's
+        weights, or of the code and the numbers of a module of your own.
+        """
+        return self._bound.fingerprint
+
+    def checkedLag(self, lag: Any = None) -> float:
+        """
+        Get a lag in ps, that of the propagator for None.
+
+        Raises
+        ------
+        ValueError
+            If it is out of the model's range, or there is none
+        """
+        from openmm import unit
+
+        if lag is None:
+            if self._lag_ps is None:
+                raise ValueError(
+                    "No lag was given, and a module of your own declares none: say e.g. "
+                    "AtmosPropagator(module, topology, lag=10*picoseconds)."
+                )
+            return self._lag_ps
+        value = plain(lag, unit.picosecond)
+        limits = None if self._loaded is None else self._loaded.capabilities.lag_range_ps
+        return checked_in_range("lag", value, limits, "ps", self.modelName)
+
+    def checkedTemperature(self, temperature: Any) -> float:
+        """
+        Get a temperature in K.
+
+        Raises
+        ------
+        ValueError
+            If it is out of the model's range
+        """
+        from openmm import unit
+
+        value = plain(temperature, unit.kelvin)
+        limits = (
+            None if self._loaded is None else self._loaded.capabilities.temperature_range_kelvin
+        )
+        return checked_in_range("temperature", value, limits, "K", self.modelName)
+
+    def _find_solute(
+        self, solute: Iterable[int] | None, positions: Any, molecules: Mapping[str, Any] | None
+    ) -> Solute:
+        """Find the atoms that move, and check that the model is made for them."""
+        from .solute import Solute, find_solute
+
+        if positions is not None:
+            positions = checked_frames(positions, self._num_particles)[0][0]
+        screen = self._given_screen
+        if self._loaded is None and screen is not None and self._atoms != "heavy":
+            # Everything is given: the molecule need not be one that features can be made of.
+            chosen = range(screen.num_atoms) if solute is None else solute
+            found = Solute([int(i) for i in chosen])
+        else:
+            found = find_solute(
+                self._topology,
+                cast(Any, self._atoms),
+                solute,
+                positions=positions,
+                molecules=molecules,
+                caps="token" if self._loaded is None else self._loaded.config.caps,
+            )
+        if screen is not None and len(found.atom_indices) != screen.num_atoms:
+            raise ValueError(
+                f"solute names {len(found.atom_indices)} atoms, but the screen is for "
+                f"{screen.num_atoms}."
+            )
+        if self._loaded is not None and found.network_features is not None:
+            self._loaded.capabilities.check(
+                found.network_features.ref_element.tolist(),
+                found.network_features.num_tokens,
+                found.network_features.num_atoms,
+            )
+        return found
