@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.files import replacement
 from ..core.settings import read_settings
 from .storage import read_run
 from .trajectory_files import Frame, encoded_dcd_frames, open_trajectory
@@ -51,10 +51,11 @@ def write_valid_frames(
     """
     settings = read_settings(folder)
     walkers, frames = valid_frame_numbers(folder, count)
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    temporary.unlink(missing_ok=True)
-    output = open_trajectory(temporary, topology, settings["jump_interval"] * settings["step_ps"])
-    try:
+    if not len(frames):
+        return 0
+    interval_ps = settings["jump_interval"] * settings["step_ps"]
+    with replacement(path) as temporary:
+        output = open_trajectory(temporary, topology, interval_ps, format=path.suffix[1:])
         for start in range(0, len(frames), _BATCH):
             batch = slice(start, start + _BATCH)
             if settings["format"] == path.suffix[1:] == "dcd":
@@ -64,10 +65,6 @@ def write_valid_frames(
             else:
                 output.append(_gathered(folder, settings, walkers[batch], frames[batch], _read))
             output.confirm()
-        if len(frames):
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(frames)
 
 

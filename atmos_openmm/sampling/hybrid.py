@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,19 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.files import StorageError, explained
-from ..core.settings import digest, read_settings, versions
-from ..core.units import plain
-from ..jump.acceptance import ACCEPTANCE_MODES
-from ..jump.noise import fresh_seed, walker_seed
-from ..jump.proposal import REASONS
-from .checkpoint import RunCheckpoint
+from ..core.settings import digest, versions
+from .hybrid_settings import Dynamics, HybridSettings, Jumps
+from .hybrid_state import HybridState
 from .platforms import choose_platform, platform_properties
-from .progress import Progress, RunSummary, summarize
-from .start import Equilibration, make_ready, start_positions
-from .storage import RunFolder, read_run
-from .tables import TABLES, Rows, columns_of
-from .trajectory_files import FORMATS, open_trajectory
-from .walker import Walker
+from .progress import Progress, RunSummary, summarize, why_too_few
+from .resumable_run import ResumableRun, chosen_seed
+from .start import check_hand, make_ready, start_positions
+from .storage import HybridFolder, read_run
+from .tables import TABLES, packed_records
+from .walker import create_walkers, thermostat_seed
 
 if TYPE_CHECKING:
     import openmm
@@ -35,11 +31,9 @@ if TYPE_CHECKING:
 
 #: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
 SMALL_SOLUTE_ATOMS = 500
-#: Steps between the seeds of the thermostats and those of the jumps, so that they never coincide.
-_THERMOSTAT_STREAM = 1000003
 
 
-class HybridSampler:
+class HybridSampler(ResumableRun):
     """
     HybridSampler samples a molecule by learned jumps that alternate with molecular dynamics, with
     any number of walkers, and writes everything to a folder from which it can go on after a kill.
@@ -69,11 +63,11 @@ class HybridSampler:
     the window. The run goes on until there are as many, or says why there are not.
 
     The folder holds `topology.pdb`, `system.xml`, `trajectory_0000.dcd` (one a walker; frames
-    every reportInterval steps, never the raw generated ones), `record.h5` with a row for every
-    proposal (origin, energies before, raw and after, verdict, relaxation stage, positions), every
-    stretch of dynamics (with its origin: start, jump or continuation) and every frame, and
-    `run.json` with the settings. Read the tables, also of a run that is going on, with
-    `atmos_openmm.sampling.storage.read_run(folder)`.
+    every reportInterval steps, never the raw generated ones), `proposals.npy` with a row for every
+    proposal (energies before, raw and after, verdict, relaxation stage, positions),
+    `segments.npy` for every stretch of dynamics (with its origin: start, jump or continuation),
+    `frames.npy` for every frame, and `run.json` with the settings. Read the tables, also of a run
+    that is going on, with `atmos_openmm.sampling.read_run(folder)`.
 
     The populations that a hybrid run visits are not Boltzmann's: the acceptance is a filter. Each
     stretch of dynamics is unbiased from its own start, which is why all of them are recorded with
@@ -84,7 +78,7 @@ class HybridSampler:
 
     Attributes
     ----------
-    folder: RunFolder
+    folder: HybridFolder
         the files of the run
     walkers: list[Walker]
         the walkers, with their Contexts
@@ -181,98 +175,50 @@ class HybridSampler:
         StorageError
             If the folder cannot be written, is in use, or holds something else
         """
-        import openmm
-        from openmm import unit
-
         from ..propagator import AtmosPropagator
 
-        report = jumpInterval if reportInterval is None else reportInterval
-        _check(walkers >= 1, f"walkers is {walkers}; there has to be at least one.")
-        _check(jumpInterval >= 1, f"jumpInterval is {jumpInterval}; it has to be at least 1 step.")
-        _check(report >= 1, f"reportInterval is {report}; it has to be at least 1 step.")
-        _check(
-            trajectoryFormat in FORMATS,
-            f"Unknown trajectory format {trajectoryFormat!r}; use {' or '.join(FORMATS)}.",
-        )
-        _check(
-            acceptance in ACCEPTANCE_MODES,
-            f"Unknown acceptance {acceptance!r}; use {' or '.join(ACCEPTANCE_MODES)}.",
-        )
-        _check(
-            system.getNumParticles() == topology.getNumAtoms(),
-            f"The System has {system.getNumParticles()} particles, but the Topology has "
-            f"{topology.getNumAtoms()} atoms; they have to describe the same molecules.",
-        )
+        particles = system.getNumParticles()
+        if particles != topology.getNumAtoms():
+            raise ValueError(
+                f"The System has {particles} particles, but the Topology has "
+                f"{topology.getNumAtoms()} atoms; they have to describe the same molecules."
+            )
         if not isinstance(propagator, AtmosPropagator):
             propagator = AtmosPropagator(propagator, topology, lag=lag, positions=positions)
         self.topology = topology
         self.system = system
         self._propagator = propagator
-        self._positions = start_positions(positions, walkers, system.getNumParticles())
-        self._temperature_k = plain(temperature, unit.kelvin)
-        self._friction_per_ps = plain(frictionCoeff, unit.picosecond**-1)
-        self._step_ps = plain(stepSize, unit.picosecond)
-        self._lag_ps = propagator.checkedLag(lag)
-        propagator.checkedTemperature(self._temperature_k)
-        self._interval = int(jumpInterval)
-        self._report = int(report)
-        self._format = trajectoryFormat
-        self._equilibration = Equilibration(
-            self._temperature_k,
-            self._friction_per_ps,
-            self._step_ps,
-            int(equilibrationSteps),
-            bool(minimize),
+        solute = len(propagator.atomIndices)
+        keep = solute <= SMALL_SOLUTE_ATOMS if storePositions is None else storePositions
+        used_platform = choose_platform(platform)
+        self._plan = HybridSettings(
+            walkers,
+            Dynamics.of(temperature, frictionCoeff, stepSize, equilibrationSteps, minimize),
+            Jumps.of(
+                propagator, jumpInterval, lag, acceptance, energyWindow, windowSamples, relaxation
+            ),
+            int(jumpInterval if reportInterval is None else reportInterval),
+            trajectoryFormat,
+            chosen_seed(folder, seed),
+            used_platform.getName(),
+            solute if keep else None,
         )
-        self._commit_seconds = commitSeconds
-        solute = np.asarray(propagator.atomIndices, dtype=np.int64)
-        keep = len(solute) <= SMALL_SOLUTE_ATOMS if storePositions is None else storePositions
-        self._stored_atoms = len(solute) if keep else None
-        self._platform = choose_platform(platform)
-        self._properties = platform_properties(self._platform, system.getNumParticles(), threads)
-        stored = read_settings(folder) if (Path(folder) / "run.json").exists() else {}
-        self.seed = int(seed) or int(stored.get("seed", 0)) or fresh_seed()
-        self._settings: dict[str, Any] = {
-            **(settings or {}),
-            "model": propagator.modelName,
-            "model_sha256": propagator.fingerprint(),
-            "system_sha256": digest(openmm.XmlSerializer.serialize(system).encode()),
-            "start_sha256": digest(self._positions.tobytes()),
-            "atoms": topology.getNumAtoms(),
-            "solute_atoms": len(solute),
-            "walkers": walkers,
-            "temperature_K": self._temperature_k,
-            "friction_per_ps": self._friction_per_ps,
-            "step_ps": self._step_ps,
-            "jump_interval": self._interval,
-            "report_interval": self._report,
-            "lag_ps": self._lag_ps,
-            "acceptance": acceptance,
-            "energy_window": float(energyWindow),
-            "window_samples": int(windowSamples),
-            "relaxation": [int(n) for n in relaxation],
-            "seed": self.seed,
-            "platform": self._platform.getName(),
-            "format": trajectoryFormat,
-            "minimize": self._equilibration.minimize,
-            "equilibration_steps": self._equilibration.steps,
-            "store_positions": bool(keep),
-        }
-        self.folder = RunFolder(folder, self._settings, {**versions(), **(notes or {})})
-        self.cycle = 0
-        self._stop = False
-        self._torn = False
-        self._generated = 0
-        self._walltime_s = 0.0
-        self._reasons: Counter[str] = Counter()
+        self.seed = self._plan.seed
+        propagator.checkedTemperature(self._plan.dynamics.temperature_k)
+        start = start_positions(positions, walkers, particles)
+        everything = {**(settings or {}), **self._what_is_sampled(start), **self._plan.plain()}
+        self.folder = HybridFolder(folder, everything, {**versions(), **(notes or {})})
+        super().__init__(self.folder, commitSeconds)
+        self._properties = platform_properties(used_platform, particles, threads)
         try:
-            self.walkers = self._create_walkers(
-                solute, acceptance, energyWindow, windowSamples, relaxation
+            self.walkers = create_walkers(
+                topology, system, start, propagator, self._plan, self._properties
             )
-            if self.folder.checkpoint is None:
-                self._start()
+            state = self._open()
+            if state is None:
+                self._start(start[0])
             else:
-                self._take_up(self.folder.checkpoint)
+                self._go_to(state)
         except BaseException:
             self.folder.close()
             raise
@@ -313,61 +259,34 @@ class HybridSampler:
         StorageError
             If the disk is full or failing; what was committed is safe and can be taken up
         """
-        limit = cycles if valid_frames is None else max_cycles
-        if limit is None and valid_frames is None:
-            raise ValueError("Say when to stop: run(cycles=...) or run(valid_frames=...).")
-        if valid_frames is not None and cycles is not None:
-            raise ValueError(
-                "Give either cycles or valid_frames (with max_cycles as its limit), not both."
-            )
-        if valid_frames is not None and self._interval % self._report:
-            raise ValueError(
-                f"Frames are written every {self._report} steps, which misses the ends of cycles "
-                f"of {self._interval} steps; for valid_frames the report interval has to divide "
-                "the jump interval."
-            )
-        if limit is None:
-            raise ValueError(
-                "valid_frames needs max_cycles: the number of cycles after which to give up."
-            )
-        self._stop = False
-        if self._torn:
-            if self.folder.checkpoint is None:
-                raise ValueError(
-                    "The run was interrupted within its first cycles, before anything was "
-                    "committed. Create the sampler again to start over."
-                )
-            self._take_up(self.folder.checkpoint)
+        limit = self._limit(cycles, valid_frames, max_cycles)
         wanted = valid_frames or 0
-        began = committed = time.monotonic()
-        before_s = self._walltime_s
+        self._begin()
         first_cycle = self.cycle
-        while self.cycle < limit and not self._stop:
-            if valid_frames is not None and self._generated >= valid_frames:
-                break
-            self._round()
-            now = time.monotonic()
-            self._walltime_s = before_s + now - began
-            if now - committed >= self._commit_seconds:
-                self._commit()
-                committed = time.monotonic()
-            if progress is not None:
-                progress(
-                    Progress(
-                        cycle=self.cycle,
-                        cycles=limit,
-                        walkers=len(self.walkers),
-                        reasons=Counter(self._reasons),
-                        generated=self._generated,
-                        wanted=wanted,
-                        elapsed_s=now - began,
-                        new_cycles=self.cycle - first_cycle,
-                        cycle_md_ps=self._interval * self._step_ps,
-                        lag_ps=self._lag_ps,
-                    )
+
+        def report(elapsed_s: float) -> None:
+            if progress is None:
+                return
+            progress(
+                Progress(
+                    cycle=self.cycle,
+                    cycles=limit,
+                    walkers=len(self.walkers),
+                    reasons=Counter(self._reasons),
+                    generated=self._generated,
+                    wanted=wanted,
+                    elapsed_s=elapsed_s,
+                    new_cycles=self.cycle - first_cycle,
+                    cycle_md_ps=self._plan.jumps.interval * self._plan.dynamics.step_ps,
+                    lag_ps=self._plan.jumps.lag_ps,
                 )
-        self._commit()
-        self.folder.merge()
+            )
+
+        def reached() -> bool:
+            enough = valid_frames is not None and self._generated >= valid_frames
+            return enough or self.cycle >= limit
+
+        self._loop(reached, report)
         return self._summary(limit, valid_frames)
 
     def writeValidFrames(self, count: int | None = None, path: str | Path | None = None) -> Path:
@@ -389,139 +308,90 @@ class HybridSampler:
         """
         from .extract import write_valid_frames
 
-        target = self.folder.path / f"valid_frames.{self._format}" if path is None else Path(path)
+        target = (
+            self.folder.path / f"valid_frames.{self._plan.format}" if path is None else Path(path)
+        )
         with explained(self.folder.path, self.folder.committed_text()):
             write_valid_frames(self.folder.path, self.topology, target, count)
         return target
 
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop()` was called."""
-        return self._stop
-
-    def stop(self) -> None:
-        """
-        Ask a `run()` that is going on, from a signal handler or another thread, to end after the
-        current cycle and commit. It returns a summary with `complete` false.
-        """
-        self._stop = True
-
-    def close(self) -> None:
-        """Let other processes use the folder. The sampler cannot be used afterwards."""
-        self.folder.close()
-
-    def __enter__(self) -> HybridSampler:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _create_walkers(
-        self,
-        solute: NDArray[np.int64],
-        acceptance: str,
-        window: float,
-        samples: int,
-        relaxation: Sequence[int],
-    ) -> list[Walker]:
-        """Contexts with their integrators, at the start positions."""
+    def _what_is_sampled(self, start: NDArray[np.float64]) -> dict[str, Any]:
+        """Model, molecule and start, by their hashes."""
         import openmm
 
-        periodic = self.system.usesPeriodicBoundaryConditions()
-        checkpoint = self.folder.checkpoint
-        walkers = []
-        for index in range(self._settings["walkers"]):
-            integrator = self._propagator.createIntegrator(
-                self._temperature_k,
-                self._friction_per_ps,
-                self._step_ps,
-                system=self.system,
-                jumpInterval=self._interval,
-                lag=self._lag_ps,
-                acceptance=acceptance,
-                energyWindow=window,
-                relaxation=relaxation,
-                seed=walker_seed(self.seed, index),
-            )
-            integrator.setWindowSamples(samples)
-            integrator.setRandomNumberSeed(self._thermostat_seed(index))
-            context = openmm.Context(self.system, integrator, self._platform, self._properties)
-            if periodic and self.topology.getPeriodicBoxVectors() is not None:
-                context.setPeriodicBoxVectors(*self.topology.getPeriodicBoxVectors())
-            context.setPositions(self._positions[index])
-            frames = checkpoint.walkers[index].frames if checkpoint else 0
-            size = checkpoint.walkers[index].trajectory_bytes if checkpoint else 0
-            with explained(self.folder.path, self.folder.committed_text()):
-                trajectory = open_trajectory(
-                    self.folder.path / f"trajectory_{index:04d}.{self._format}",
-                    self.topology,
-                    self._report * self._step_ps,
-                    frames,
-                    size,
-                )
-            walkers.append(
-                Walker(
-                    index,
-                    context,
-                    integrator,
-                    solute=solute,
-                    screen=self._propagator.getScreen(self.system),
-                    interval=self._interval,
-                    report=self._report,
-                    trajectory=trajectory,
-                    periodic=periodic,
-                )
-            )
-        return walkers
+        return {
+            "model": self._propagator.modelName,
+            "model_sha256": self._propagator.fingerprint(),
+            "system_sha256": digest(openmm.XmlSerializer.serialize(self.system).encode()),
+            "start_sha256": digest(start.tobytes()),
+            "atoms": self.topology.getNumAtoms(),
+            "solute_atoms": len(self._propagator.atomIndices),
+        }
 
-    def _start(self) -> None:
-        """Write the topology, and make the walkers of a new run ready."""
-        self.folder.write_system(self.topology, self._positions[0], self.system)
+    def _limit(self, cycles: int | None, valid_frames: int | None, max_cycles: int | None) -> int:
+        """The cycle at which `run()` ends at the latest; its arguments are checked."""
+        if valid_frames is None:
+            if cycles is None:
+                raise ValueError("Say when to stop: run(cycles=...) or run(valid_frames=...).")
+            return cycles
+        if cycles is not None:
+            raise ValueError(
+                "Give either cycles or valid_frames (with max_cycles as its limit), not both."
+            )
+        interval, report = self._plan.jumps.interval, self._plan.report
+        if interval % report:
+            raise ValueError(
+                f"Frames are written every {report} steps, which misses the ends of cycles "
+                f"of {interval} steps; for valid_frames the report interval has to divide "
+                "the jump interval."
+            )
+        if max_cycles is None:
+            raise ValueError(
+                "valid_frames needs max_cycles: the number of cycles after which to give up."
+            )
+        return max_cycles
+
+    def _open(self) -> HybridState | None:
+        """Open the files; where the run is that they hold."""
+        return self.folder.open(
+            self.topology,
+            len(self.walkers),
+            self._plan.report * self._plan.dynamics.step_ps,
+            self._plan.stored_atoms,
+        )
+
+    def _start(self, positions_nm: NDArray[np.float64]) -> None:
+        """Write the topology, make the walkers of a new run ready, and commit where they are."""
+        self.folder.write_system(self.topology, positions_nm, self.system)
+        screen = self._propagator.getScreen(self.system)
         for walker in self.walkers:
             make_ready(
                 walker.context,
-                self._equilibration,
-                self._thermostat_seed(walker.index),
+                self._plan.dynamics,
+                thermostat_seed(self.seed, walker.index),
                 self.topology,
                 self._properties,
             )
-            self._check_start(walker)
+            check_hand(self._propagator, screen, walker)
+        self.cycle = self._generated = 0
+        self._reasons: Counter[str] = Counter()
+        self._write()
 
-    def _check_start(self, walker: Walker) -> None:
-        """Refuse a start of another hand than the screen's: it would turn every proposal down."""
-        from ..systems.screening import inspect_frame
-
-        state = walker.context.getState(positions=True)
-        positions = np.asarray(state.getPositions(asNumpy=True)._value)
-        screen = self._propagator.getScreen(self.system)
-        verdict = inspect_frame(
-            screen, positions[self._propagator.atomIndices], only=("chirality", "rings")
-        )
-        if not verdict:
-            raise ValueError(
-                f"The start of walker {walker.index} does not pass the screen: "
-                f"{self._propagator.describeVerdict(verdict)}. Mend the structure; if it is meant "
-                "so (a D residue), create the AtmosPropagator with positions=..., from which it "
-                "takes the hand."
-            )
-
-    def _take_up(self, checkpoint: RunCheckpoint) -> None:
-        """Go back to the last commit."""
-        for walker, saved in zip(self.walkers, checkpoint.walkers, strict=True):
+    def _go_to(self, state: HybridState) -> None:
+        for walker, saved in zip(self.walkers, state.walkers, strict=True):
             walker.restore(saved)
-        self._torn = False
-        self.cycle = checkpoint.cycle
-        self._generated = checkpoint.generated
-        self._walltime_s = checkpoint.walltime_s
-        codes = read_run(self.folder.path, positions=False).proposals["reason"]
-        self._reasons = Counter(REASONS[code] for code in codes)
+        self.cycle = state.cycle
+        self._generated = state.generated
+        self._reasons = Counter(state.reasons)
+        self._walltime_s = state.walltime_s
 
-    def _round(self) -> None:
-        """One cycle of every walker.
+    def _take_up(self) -> None:
+        state = self._open()
+        assert state is not None  # the start was committed
+        self._go_to(state)
 
-        What interrupts it leaves the walkers at different cycles; the next run goes back to the
-        last commit then.
-        """
+    def _advance(self) -> None:
+        """One cycle of every walker."""
         self._torn = True
         for walker in self.walkers:
             reason, valid = walker.run_cycle(self.cycle)
@@ -531,33 +401,27 @@ class HybridSampler:
         self.cycle += 1
         self._torn = False
 
-    def _commit(self) -> None:
-        """Write what is new since the last commit, if anything is."""
-        last = self.folder.checkpoint
-        if last is not None and last.cycle == self.cycle:
-            return
-        with explained(self.folder.path, self.folder.committed_text()):
-            lengths = [walker.write_frames() for walker in self.walkers]
-        rows = Rows(*(self._new_rows(name) for name in TABLES))
-        checkpoint = RunCheckpoint(
-            commit=self.folder.commit_number + 1,
-            cycle=self.cycle,
-            walltime_s=self._walltime_s,
-            generated=self._generated,
-            walkers=tuple(
-                walker.checkpoint(*length)
-                for walker, length in zip(self.walkers, lengths, strict=True)
-            ),
+    def _has_news(self) -> bool:
+        return any(walker.rows["segments"] for walker in self.walkers)
+
+    def _write(self) -> None:
+        state = HybridState(
+            self.cycle,
+            self._walltime_s,
+            self._generated,
+            Counter(self._reasons),
+            tuple(walker.state() for walker in self.walkers),
         )
-        self.folder.commit(rows, checkpoint)
+        tables = {name: self._new_rows(name) for name in TABLES}
+        self.folder.commit([walker.frames for walker in self.walkers], tables, state)
         for walker in self.walkers:
             walker.forget()
 
-    def _new_rows(self, name: str) -> dict[str, NDArray[Any]]:
+    def _new_rows(self, name: str) -> NDArray[Any]:
         """What is new in a table, in the order in which a run without commits would have it."""
         records = [record for walker in self.walkers for record in walker.rows[name]]
         records.sort(key=lambda record: (record["cycle"], record["walker"]))
-        return columns_of(name, records, self._stored_atoms)
+        return packed_records(name, records, self._plan.stored_atoms)
 
     def _summary(self, limit: int, valid_frames: int | None) -> RunSummary:
         """Count everything, and say why something was not reached."""
@@ -565,53 +429,22 @@ class HybridSampler:
         complete = self.cycle >= limit
         if valid_frames is not None:
             complete = self._generated >= valid_frames
-        if not complete and self._stop:
+        if not complete and self.stopped:
             message = (
                 f"Stopped at cycle {self.cycle} of {limit}. Run the same command again to go on."
             )
         elif not complete:
-            message = self._why_too_few(valid_frames or 0, limit)
+            message = why_too_few(self._generated, valid_frames or 0, limit, self._reasons)
         return summarize(
             read_run(self.folder.path, positions=False),
             cycles=self.cycle,
             walkers=len(self.walkers),
-            step_ps=self._step_ps,
-            lag_ps=self._lag_ps,
+            step_ps=self._plan.dynamics.step_ps,
+            lag_ps=self._plan.jumps.lag_ps,
             walltime_s=self._walltime_s,
             complete=complete,
             message=message,
         )
-
-    def _why_too_few(self, wanted: int, limit: int) -> str:
-        """Why there are fewer valid frames than were asked for."""
-        proposed = sum(self._reasons.values())
-        text = f"Only {self._generated} of {wanted} valid frames after {limit} cycles: "
-        if proposed == 0:
-            return text + (
-                "nothing was proposed yet, because the energy window was still being learned. "
-                "Allow more cycles (--max-cycles)."
-            )
-        rejected = [
-            f"{name} {count}" for name, count in self._reasons.most_common() if name != "accepted"
-        ]
-        text += f"{self._reasons['accepted']} of {proposed} proposals were accepted"
-        if rejected:
-            text += f" (rejected: {', '.join(rejected)})"
-        lost = self._reasons["accepted"] - self._generated
-        if lost:
-            text += f", and {lost} accepted frames were no longer valid after the dynamics"
-        text += ". Allow more cycles (--max-cycles)"
-        if self._reasons["energy"]:
-            text += ", relax proposals (--relax 10,20) or widen the window (--window)"
-        return text + "."
-
-    def _thermostat_seed(self, walker: int) -> int:
-        return walker_seed(self.seed, _THERMOSTAT_STREAM + walker)
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
 
 
 __all__ = ["HybridSampler", "StorageError"]

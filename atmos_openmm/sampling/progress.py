@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core.progress import duration
 from ..jump.proposal import REASONS
-from .tables import Rows
+from .layout import failures, nanoseconds, seconds_left, share, table
+from .tables import Rows, reasons_of
 
 _PS_PER_NS = 1000.0
 _SECONDS_PER_DAY = 86400.0
@@ -72,16 +73,13 @@ class Progress:
     @property
     def remaining_s(self) -> float:
         """Estimated time to the end; NaN while nothing is known."""
-        if self.new_cycles == 0:
-            return math.nan
-        by_cycles = (self.cycles - self.cycle) * self.elapsed_s / self.new_cycles
+        left = float(self.cycles - self.cycle)
         if self.wanted and self.cycle:
-            rate = self.generated / self.cycle
-            if rate == 0:
+            if self.generated == 0:
                 return math.nan
-            cycles_to_go = (self.wanted - self.generated) / rate
-            return min(by_cycles, max(0.0, cycles_to_go) * self.elapsed_s / self.new_cycles)
-        return by_cycles
+            cycles_a_frame = self.cycle / self.generated
+            left = min(left, max(0, self.wanted - self.generated) * cycles_a_frame)
+        return seconds_left(left, self.new_cycles, self.elapsed_s)
 
     def line(self) -> str:
         """One line for the terminal."""
@@ -90,13 +88,9 @@ class Progress:
             parts.append(f"valid frames {self.generated}/{self.wanted}")
         if self.proposed:
             parts.append(f"accepted {100 * self.acceptance:.0f} % of {self.proposed}")
-            rejected = [
-                f"{name} {count}"
-                for name, count in self.reasons.most_common()
-                if name != "accepted" and count
-            ]
+            rejected = failures(self.reasons)
             if rejected:
-                parts.append("rejected: " + ", ".join(rejected))
+                parts.append(f"rejected: {rejected}")
         else:
             parts.append("no proposal yet (learning the energy window)")
         parts.append(f"MD {_short(self.ns_per_day)} ns/day")
@@ -152,8 +146,8 @@ class RunSummary:
         proposed = sum(self.reasons.values())
         rows = [
             ("walkers x cycles", f"{self.walkers} x {self.cycles}"),
-            ("molecular dynamics", f"{self.md_ps / _PS_PER_NS:.4g} ns"),
-            ("learned time", f"{self.learned_ps / _PS_PER_NS:.4g} ns"),
+            ("molecular dynamics", nanoseconds(self.md_ps)),
+            ("learned time", nanoseconds(self.learned_ps)),
             ("wall-clock time", duration(self.walltime_s)),
             ("frames written", f"{self.frames} ({self.valid_frames} valid)"),
             ("valid generated frames", f"{self.generated}"),
@@ -162,7 +156,7 @@ class RunSummary:
         for name in REASONS:
             count = self.reasons[name]
             if count:
-                rows.append((f"  {name}", f"{count} ({100 * count / proposed:.1f} %)"))
+                rows.append(share(name, count, proposed))
         for stage, count in sorted(self.stages.items()):
             label = "accepted without relaxation" if stage == 0 else f"accepted after stage {stage}"
             rows.append((label, f"{count}"))
@@ -171,11 +165,7 @@ class RunSummary:
                 rows.append((f"median energy {name}", f"{value:.1f} kJ/mol"))
         if math.isfinite(self.rmsd_nm):
             rows.append(("median RMSD raw to accepted", f"{self.rmsd_nm:.4f} nm"))
-        width = max(len(label) for label, _ in rows)
-        lines = [f"{label:<{width}}  {value}" for label, value in rows]
-        if self.message:
-            lines.append(self.message)
-        return "\n".join(lines)
+        return table(rows, self.message)
 
 
 def summarize(
@@ -192,12 +182,6 @@ def summarize(
     """Count what the tables of a run hold."""
     proposals, frames = rows.proposals, rows.frames
     accepted = proposals["reason"] == REASONS.index("accepted")
-    reasons = Counter(
-        {
-            REASONS[code]: int((proposals["reason"] == code).sum())
-            for code in set(proposals["reason"])
-        }
-    )
     energies = {
         "before": proposals["energy_before_kj_per_mol"],
         "raw": proposals["energy_raw_kj_per_mol"],
@@ -209,7 +193,7 @@ def summarize(
         frames=len(frames["frame"]),
         valid_frames=int((frames["verdict"] == REASONS.index("accepted")).sum()),
         generated=int(frames["generated"].sum()),
-        reasons=reasons,
+        reasons=reasons_of(proposals["reason"]),
         stages=Counter(int(stage) for stage in proposals["stage"][accepted]),
         md_ps=float(rows.segments["steps"].sum()) * step_ps,
         learned_ps=float(accepted.sum()) * lag_ps,
@@ -219,6 +203,28 @@ def summarize(
         complete=complete,
         message=message,
     )
+
+
+def why_too_few(generated: int, wanted: int, limit: int, reasons: Counter[str]) -> str:
+    """Why there are fewer valid frames than were asked for, after so many cycles."""
+    proposed = sum(reasons.values())
+    text = f"Only {generated} of {wanted} valid frames after {limit} cycles: "
+    if proposed == 0:
+        return text + (
+            "nothing was proposed yet, because the energy window was still being learned. "
+            "Allow more cycles."
+        )
+    text += f"{reasons['accepted']} of {proposed} proposals were accepted"
+    rejected = failures(reasons)
+    if rejected:
+        text += f" (rejected: {rejected})"
+    lost = reasons["accepted"] - generated
+    if lost:
+        text += f", and {lost} accepted frames were no longer valid after the dynamics"
+    text += ". Allow more cycles"
+    if reasons["energy"]:
+        text += ", relax proposals or widen the energy window"
+    return text + "."
 
 
 def _median(values: np.ndarray) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.files import StorageError
-from ..core.settings import digest, read_settings, versions
+from ..core.settings import digest, versions
 from ..core.units import plain
-from ..jump.noise import fresh_seed
+from .resumable_run import ResumableRun, chosen_seed
 from .rollout_attempt import Attempt
 from .rollout_folder import RolloutFolder, table_row
 from .rollout_proposer import Proposer, check_starts
 from .rollout_report import RolloutProgress, RolloutSummary, summarize_rollout
 from .rollout_state import RolloutState
 from .start import number_of_starts, start_positions
-from .trajectory_files import FORMATS
+from .trajectory_files import check_format
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +34,7 @@ _BUFFER_BYTES = 8 << 20
 _ROW_BYTES = 1 << 10
 
 
-class Rollout:
+class Rollout(ResumableRun):
     """
     Rollout lets a learned propagator generate a trajectory by itself: each frame comes from the
     one before and from the latent state, which the propagator carries on from frame to frame. No
@@ -185,18 +184,12 @@ class Rollout:
         # Files list atoms in the order of the Topology, whatever that of the module is.
         self._file_order = np.argsort(propagator.atomIndices)
         self._topology = subset_topology(topology, propagator.atomIndices)
-        stored = read_settings(folder) if (Path(folder) / "run.json").exists() else {}
-        self.seed = int(seed) or int(stored.get("seed", 0)) or fresh_seed()
+        self.seed = chosen_seed(folder, seed)
         self._on_invalid = onInvalid
         self._limit = int(maxAttempts) if onInvalid == "retry" else 1
         self._proposer = Proposer(
             propagator, self.seed, self._lag_ps, self._temperature_k, int(threads)
         )
-        self._commit_seconds = commitSeconds
-        self._stop = False
-        self._torn = False
-        self._frames: list[list[NDArray[np.float64]]] = [[] for _ in range(walkers)]
-        self._rows: list[dict[str, Any]] = []
         self._last_failures = [""] * walkers
         everything = {
             **(settings or {}),
@@ -216,6 +209,7 @@ class Rollout:
         self.folder = RolloutFolder(
             folder, everything, {**versions(), "max_attempts": maxAttempts, **(notes or {})}
         )
+        super().__init__(self.folder, commitSeconds)
         try:
             self._take_up()
         except BaseException:
@@ -225,7 +219,7 @@ class Rollout:
     @property
     def frame(self) -> int:
         """Frames that every walker has."""
-        return int(self._state.frames.min())
+        return self._state.done
 
     def run(
         self, frames: int, *, progress: Callable[[RolloutProgress], None] | None = None
@@ -253,45 +247,35 @@ class Rollout:
         StorageError
             If the disk is full or failing; what was committed is safe and can be taken up
         """
-        self._stop = False
-        if self._torn:
-            self._take_up()
+        self._begin()
         # Attempts at a frame are counted over kills, but anew where they had been used up.
         self._state.failures[self._state.failures >= self._limit] = 0
-        began = committed = time.monotonic()
-        before_s, first = self._state.walltime_s, self.frame
-        while self.frame < frames and not self._stop and not self._stuck():
-            try:
-                self._advance()
-            except Exception:
-                self._commit()
-                raise
-            now = time.monotonic()
-            self._state.walltime_s = before_s + now - began
-            if now - committed >= self._commit_seconds or self._buffered() > _BUFFER_BYTES:
-                self._commit()
-                committed = time.monotonic()
-            if progress is not None:
-                progress(
-                    RolloutProgress(
-                        frame=self.frame,
-                        frames=frames,
-                        walkers=len(self._starts),
-                        reasons=Counter(self._state.reasons),
-                        largest_h=self._state.largest_h,
-                        lag_ps=self._lag_ps,
-                        elapsed_s=now - began,
-                        new_frames=self.frame - first,
-                    )
+        first = self.frame
+
+        def report(elapsed_s: float) -> None:
+            if progress is None:
+                return
+            progress(
+                RolloutProgress(
+                    frame=self.frame,
+                    frames=frames,
+                    walkers=len(self._starts),
+                    reasons=Counter(self._state.reasons),
+                    largest_h=self._state.largest_h,
+                    lag_ps=self._lag_ps,
+                    elapsed_s=elapsed_s,
+                    new_frames=self.frame - first,
                 )
-        self._commit()
+            )
+
+        self._loop(lambda: self.frame >= frames or self._is_stuck(), report)
         return summarize_rollout(
             self._state,
             frames,
             lag_ps=self._lag_ps,
             on_invalid=self._on_invalid,
             limit=self._limit,
-            failures=self._last_failures,
+            last_failures=self._last_failures,
         )
 
     def getPositions(self) -> Any:
@@ -311,37 +295,17 @@ class Rollout:
         """Get the latent state of each walker after its last frame: [walkers, S]."""
         return self._state.latents.copy()
 
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop()` was called."""
-        return self._stop
-
-    def stop(self) -> None:
-        """
-        Ask a `run()` that is going on, from a signal handler or another thread, to end after the
-        current call of the network and commit. It returns a summary with `complete` false.
-        """
-        self._stop = True
-
-    def close(self) -> None:
-        """Let other processes use the folder. The rollout cannot be used afterwards."""
-        self.folder.close()
-
-    def __enter__(self) -> Rollout:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def _take_up(self) -> None:
-        """Go back to the last commit, or to the start."""
         committed = self.folder.open(
             self._topology, self._starts[:, self._file_order], self._lag_ps
         )
         self._state = committed or RolloutState.start(self._starts, self._proposer.state_size)
-        self._frames = [[] for _ in self._starts]
-        self._rows = []
-        self._torn = False
+        self._walltime_s = self._state.walltime_s
+        self._forget()
+
+    def _forget(self) -> None:
+        self._frames: list[list[NDArray[np.float64]]] = [[] for _ in self._starts]
+        self._rows: list[dict[str, Any]] = []
 
     def _advance(self) -> None:
         """One attempt at the next frame of every walker that is behind."""
@@ -367,28 +331,24 @@ class Rollout:
         else:
             self._last_failures[walker] = f"{attempt.reason}: {attempt.detail}"
 
-    def _stuck(self) -> bool:
+    def _is_stuck(self) -> bool:
         return bool((self._state.failures >= self._limit).any())
+
+    def _has_news(self) -> bool:
+        return bool(self._rows)
+
+    def _is_full(self) -> bool:
+        return self._buffered() > _BUFFER_BYTES
 
     def _buffered(self) -> int:
         """Memory of what is not committed yet, in bytes."""
-        return sum(len(new) for new in self._frames) * self._starts[0].nbytes + _ROW_BYTES * len(
-            self._rows
-        )
+        frames = sum(len(new) for new in self._frames) * self._starts[0].nbytes
+        return frames + _ROW_BYTES * len(self._rows)
 
-    def _commit(self) -> None:
-        """Write what is new since the last commit, if anything is."""
-        if not self._rows:
-            return
-        try:
-            self.folder.commit(self._frames, self._rows, self._state)
-        except StorageError:
-            raise  # nothing is lost: the next `run()` writes it
-        except BaseException:
-            self._torn = True
-            raise
-        self._frames = [[] for _ in self._starts]
-        self._rows = []
+    def _write(self) -> None:
+        self._state.walltime_s = self._walltime_s
+        self.folder.commit(self._frames, self._rows, self._state)
+        self._forget()
 
 
 def _check_choices(on_invalid: str, attempts: int, trajectory_format: str, threads: int) -> None:
@@ -396,10 +356,7 @@ def _check_choices(on_invalid: str, attempts: int, trajectory_format: str, threa
         raise ValueError(f"Unknown onInvalid {on_invalid!r}; use {', '.join(ON_INVALID)}.")
     if attempts < 1:
         raise ValueError(f"maxAttempts is {attempts}; it has to be at least 1.")
-    if trajectory_format not in FORMATS:
-        raise ValueError(
-            f"Unknown trajectory format {trajectory_format!r}; use {' or '.join(FORMATS)}."
-        )
+    check_format(trajectory_format)
     if threads < 1:
         raise ValueError(f"threads is {threads}; it has to be at least 1.")
 

@@ -1,37 +1,19 @@
-"""The folder of a rollout: commits that survive a kill, and reading what they hold.
-
-A commit writes, in this order: the new frames at the end of each trajectory and the new rows at
-the end of `frames.csv`, flushed to the disk; then `checkpoint.npz` beside its place, renamed into
-it. The rename makes the commit: the checkpoint names the length of every file, and what is found
-beyond it was not committed and is cut off. Nothing is read back or rewritten, so a commit costs the
-same after any number of frames.
-"""
+"""The folder of a rollout, and reading what it holds; see `run_folder` for how it is kept."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import (
-    StorageError,
-    check_writable,
-    explained,
-    remove_leftovers,
-    replaced_atomically,
-    write_atomically,
-)
-from ..core.locks import FolderLock
-from ..core.settings import HYBRID_RUN, read_settings, take_settings
-from .growing_table import GrowingTable, read_table
+from .csv_table import CsvTable, read_csv_table
+from .growing_file import Length
 from .rollout_state import RolloutState
-from .trajectory_files import GrowingTrajectory, open_trajectory
+from .run_folder import Arrays, Lengths, Meta, RunFolder, check_kind, read_checkpoint
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -40,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 KIND = "rollout"
+TABLE = "frames.csv"
 
 #: Columns of frames.csv. A row is an attempt at a frame of a walker.
 COLUMNS = {
@@ -54,17 +37,8 @@ COLUMNS = {
     "detail": "str",
 }
 
-_FILES = ("frames.csv", "checkpoint.npz", "topology.pdb")
 _ARRAYS = ("frames", "attempts", "failures", "positions_nm", "latents")
 _NUMBERS = ("largest_h", "rmsd_sum_nm", "walltime_s")
-
-
-@dataclass(frozen=True)
-class FileLengths:
-    """What is committed: bytes of the table; frames and bytes of each trajectory."""
-
-    table: int
-    trajectories: tuple[tuple[int, int], ...]
 
 
 def table_row(
@@ -84,39 +58,18 @@ def table_row(
     }
 
 
-class RolloutFolder:
-    """The files of one rollout, open for writing by one process.
+class RolloutFolder(RunFolder[RolloutState]):
+    """The files of one rollout, open for writing by one process; see `RunFolder`."""
 
-    Parameters
-    ----------
-    folder: str or Path
-        made where it is missing
-    settings, notes: mapping
-        for run.json, see `settings.take_settings`
-
-    Raises
-    ------
-    StorageError
-        if the folder cannot be written, is in use by another process, holds something else, or
-        holds a rollout with other settings; the message lists the differences
-    """
+    kind = KIND
+    unit = "frame"
+    versions = (VERSION,)
+    own_files = (TABLE, "checkpoint.npz", "topology.pdb")
 
     def __init__(
         self, folder: str | Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
     ) -> None:
-        self.path = Path(folder)
-        check_writable(self.path)
-        self._lock = FolderLock(self.path)
-        self._table: GrowingTable
-        self._trajectories: list[GrowingTrajectory] = []
-        try:
-            self.settings = take_settings(self.path, {"kind": KIND, **settings}, notes, _FILES)
-            self._committed: int | None = None
-            with explained(self.path, "What was committed is safe."):
-                remove_leftovers(self.path, "parts/*.tmp", ".xtc-*")
-        except BaseException:
-            self._lock.release()
-            raise
+        super().__init__(folder, {"kind": KIND, **settings}, notes)
 
     def open(
         self, topology: Topology, start_nm: NDArray[np.float64], frame_interval_ps: float
@@ -125,42 +78,27 @@ class RolloutFolder:
 
         Parameters
         ----------
-        topology: openmm.app.Topology
-            of the frames
-        start_nm: float64 [W, A, 3]
-            start of each walker
-        frame_interval_ps: float
-            for the headers of trajectories
+        topology : openmm.app.Topology
+            Of the frames.
+        start_nm : float64 [W, A, 3]
+            Start of each walker.
+        frame_interval_ps : float
+            For the headers of trajectories.
 
         Returns
         -------
         RolloutState or None
-            the state at the last commit; None for a new rollout
+            The state at the last commit; None for a new rollout.
 
         Raises
         ------
         StorageError
-            if a file is damaged or shorter than what was committed
+            A file is damaged or shorter than what was committed.
         """
-        path = self.path / "checkpoint.npz"
-        state, lengths = (None, None) if not path.exists() else _read_checkpoint(path)
+        tables = {TABLE: lambda path, length: CsvTable(path, COLUMNS, length)}
+        state = self._open(len(start_nm), topology, frame_interval_ps, tables)
         if state is None:
-            self._write_topology(topology, start_nm[0])
-        else:
-            self._committed = int(state.frames.min())
-        with explained(self.path, self.committed_text()):
-            self._table = GrowingTable(
-                self.path / "frames.csv", COLUMNS, 0 if lengths is None else lengths.table
-            )
-            self._trajectories = [
-                open_trajectory(
-                    self.path / f"trajectory_{walker:04d}.{self.settings['format']}",
-                    topology,
-                    frame_interval_ps,
-                    *((0, 0) if lengths is None else lengths.trajectories[walker]),
-                )
-                for walker in range(len(start_nm))
-            ]
+            self.write_topology(topology, start_nm[0])
         return state
 
     def commit(
@@ -173,51 +111,42 @@ class RolloutFolder:
 
         Parameters
         ----------
-        frames: sequence of W sequences of float64 [A, 3]
-            new frames of each walker, nm
-        rows: sequence of mappings
-            new rows of the table
-        state: RolloutState
-            after them
+        frames : sequence of W sequences of float64 [A, 3]
+            New frames of each walker, nm.
+        rows : sequence of mappings
+            New rows of the table.
+        state : RolloutState
+            After them.
 
         Raises
         ------
         StorageError
-            if the disk is full or failing; the last commit stands
+            The disk is full or failing; the last commit stands.
         """
-        with explained(self.path, self.committed_text()):
-            lengths = FileLengths(
-                trajectories=tuple(
-                    trajectory.append([(positions, None) for positions in new])
-                    for trajectory, new in zip(self._trajectories, frames, strict=True)
-                ),
-                table=self._table.append(rows),
-            )
-            _write_checkpoint(self.path / "checkpoint.npz", state, lengths)
-        self._committed = int(state.frames.min())
-        self._table.confirm()
-        for trajectory in self._trajectories:
-            trajectory.confirm()
+        self._commit([[(x, None) for x in new] for new in frames], {TABLE: rows}, state)
 
-    def committed_text(self) -> str:
-        """A sentence on what is safe on the disk."""
-        if self._committed is None:
-            return "Nothing was committed before."
-        return f"Everything up to frame {self._committed} is safe."
+    def _encode(self, state: RolloutState, lengths: Lengths) -> tuple[Meta, Arrays]:
+        meta = {
+            "version": VERSION,
+            "table_bytes": lengths[TABLE].size,
+            "trajectories": [lengths[self.trajectory_name(w)] for w in range(len(state.frames))],
+            "reasons": dict(state.reasons),
+            **{name: getattr(state, name) for name in _NUMBERS},
+        }
+        return meta, {name: getattr(state, name) for name in _ARRAYS}
 
-    def close(self) -> None:
-        """Let other processes use the folder."""
-        self._lock.release()
-
-    def _write_topology(self, topology: Topology, positions_nm: NDArray[np.float64]) -> None:
-        import io
-
-        from openmm import app, unit
-
-        text = io.StringIO()
-        app.PDBFile.writeFile(topology, positions_nm * unit.nanometer, text, keepIds=True)
-        with explained(self.path, "Nothing was committed."):
-            write_atomically(self.path / "topology.pdb", text.getvalue().encode())
+    def _decode(self, meta: Meta, arrays: Arrays) -> tuple[RolloutState, Lengths]:
+        state = RolloutState(
+            reasons=Counter(meta["reasons"]),
+            **{name: arrays[name] for name in _ARRAYS},  # type: ignore[arg-type]
+            **{name: meta[name] for name in _NUMBERS},
+        )
+        lengths = {
+            self.trajectory_name(walker): Length(*map(int, length))
+            for walker, length in enumerate(meta["trajectories"])
+        }
+        lengths[TABLE] = Length(int(state.attempts.sum()), int(meta["table_bytes"]))
+        return state, lengths
 
 
 def read_rollout(folder: str | Path) -> dict[str, NDArray[Any]]:
@@ -243,51 +172,6 @@ def read_rollout(folder: str | Path) -> dict[str, NDArray[Any]]:
         if the folder is not that of a rollout, or lost files
     """
     path = Path(folder)
-    kind = read_settings(path).get("kind", HYBRID_RUN)
-    if kind != KIND:
-        raise StorageError(f"{path} holds a {kind}, not a {KIND}.")
-    checkpoint = path / "checkpoint.npz"
-    size = _read_checkpoint(checkpoint)[1].table if checkpoint.exists() else 0
-    return read_table(path / "frames.csv", COLUMNS, size)
-
-
-def _write_checkpoint(path: Path, state: RolloutState, lengths: FileLengths) -> None:
-    """Write a numpy archive of arrays and JSON, without pickles."""
-    meta = {
-        "version": VERSION,
-        "table_bytes": lengths.table,
-        "trajectories": lengths.trajectories,
-        "reasons": dict(state.reasons),
-        **{name: getattr(state, name) for name in _NUMBERS},
-    }
-    text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-    arrays = {name: getattr(state, name) for name in _ARRAYS}
-    with replaced_atomically(path) as file:
-        np.savez(file, meta=text, **arrays)  # type: ignore[arg-type]
-
-
-def _read_checkpoint(path: Path) -> tuple[RolloutState, FileLengths]:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            meta = json.loads(archive["meta"].tobytes().decode())
-            if meta["version"] != VERSION:
-                raise StorageError(
-                    f"{path} was written by another version of this program; go on with that one, "
-                    "or start a new rollout in another folder."
-                )
-            state = RolloutState(
-                **{name: archive[name] for name in _ARRAYS},
-                reasons=Counter(meta["reasons"]),
-                **{name: meta[name] for name in _NUMBERS},
-            )
-            lengths = FileLengths(
-                meta["table_bytes"], tuple((int(f), int(b)) for f, b in meta["trajectories"])
-            )
-            return state, lengths
-    except StorageError:
-        raise
-    except Exception as error:
-        raise StorageError(
-            f"{path} is damaged ({error}). The frames and the table of the rollout are still "
-            "readable, but it cannot go on: start a new one in another folder."
-        ) from error
+    check_kind(path, KIND)
+    found = read_checkpoint(path, KIND, (VERSION,))
+    return read_csv_table(path / TABLE, COLUMNS, 0 if found is None else found[0]["table_bytes"])

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.progress import duration
+from .layout import failures, nanoseconds, seconds_left, share, table
 
 if TYPE_CHECKING:
     from .rollout_state import RolloutState
-
-_PS_PER_NS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,7 @@ class RolloutProgress:
     @property
     def remaining_s(self) -> float:
         """Estimated time to the end; NaN while nothing is known."""
-        if self.new_frames == 0:
-            return math.nan
-        return (self.frames - self.frame) * self.elapsed_s / self.new_frames
+        return seconds_left(self.frames - self.frame, self.new_frames, self.elapsed_s)
 
     def line(self) -> str:
         """One line for the terminal."""
@@ -62,10 +59,10 @@ class RolloutProgress:
         attempts = sum(self.reasons.values())
         if attempts:
             parts.append(f"passed {100 * self.reasons['accepted'] / attempts:.0f} % of {attempts}")
-        failed = _failed(self.reasons)
+        failed = failures(self.reasons)
         if failed:
             parts.append(f"failed: {failed}")
-        parts.append(f"learned {_nanoseconds(self.frame * self.lag_ps)}")
+        parts.append(f"learned {nanoseconds(self.frame * self.lag_ps)}")
         parts.append(f"largest |h| {self.largest_h:.3g}")
         if self.new_frames:
             parts.append(f"{self.elapsed_s / self.new_frames:.2g} s/frame")
@@ -125,22 +122,18 @@ class RolloutSummary:
         rows = [
             ("walkers x frames", f"{self.walkers} x {self.frames}"),
             ("lag", f"{self.lag_ps:g} ps"),
-            ("learned time of each", _nanoseconds(self.learned_ps)),
+            ("learned time of each", nanoseconds(self.learned_ps)),
             ("wall-clock time", duration(self.walltime_s)),
             ("frames written", f"{self.written} ({self.valid} pass the screen)"),
             ("frames proposed", f"{self.attempts}"),
         ]
         for name, count in self.reasons.most_common():
             if name != "accepted" and count:
-                rows.append((f"  {name}", f"{count} ({100 * count / self.attempts:.1f} %)"))
+                rows.append(share(name, count, self.attempts))
         if math.isfinite(self.mean_rmsd_nm):
             rows.append(("mean RMSD to the frame before", f"{self.mean_rmsd_nm:.4f} nm"))
         rows.append(("largest |h| of the latent", f"{self.largest_h:.4f}"))
-        width = max(len(label) for label, _ in rows)
-        lines = [f"{label:<{width}}  {value}" for label, value in rows]
-        if self.message:
-            lines.append(self.message)
-        return "\n".join(lines)
+        return table(rows, self.message)
 
 
 def summarize_rollout(
@@ -150,7 +143,7 @@ def summarize_rollout(
     lag_ps: float,
     on_invalid: str,
     limit: int,
-    failures: Sequence[str],
+    last_failures: Sequence[str],
 ) -> RolloutSummary:
     """Sum up a rollout after a call of `run()`.
 
@@ -166,7 +159,7 @@ def summarize_rollout(
         "retry", "keep" or "stop"
     limit: int
         failed attempts at a frame after which it ends
-    failures: sequence of W str
+    last_failures: sequence of W str
         what was wrong with the last failed attempt of each walker
     """
     done, written = int(state.frames.min()), int(state.frames.sum())
@@ -177,7 +170,7 @@ def summarize_rollout(
         if len(stuck):
             walker = int(stuck[0])
             frame = int(state.frames[walker])
-            message = _why_ended(walker, frame, failures[walker], on_invalid, limit)
+            message = _why_ended(walker, frame, last_failures[walker], on_invalid, limit)
     return RolloutSummary(
         frames=done,
         walkers=len(state.frames),
@@ -199,26 +192,15 @@ def _why_ended(walker: int, frame: int, failure: str, on_invalid: str, limit: in
     if on_invalid == "retry":
         return text + (
             f"each of {limit} attempts failed, the last by {failure}. The same command again "
-            "tries as often again; --on-invalid keep, in another folder, goes on from frames that "
-            "fail."
+            "tries as often again; to keep frames that fail, in another folder, goes on from them."
         )
     if on_invalid == "stop":
         return text + (
-            f"{failure}. The same command again draws it anew; --on-invalid retry, in another "
-            "folder, does so by itself."
+            f"{failure}. The same command again draws it anew; to retry, in another folder, does "
+            "so by itself."
         )
     return text + (
         f"{failure}. There is no going on from it. The same command again draws it anew; if that "
         "does not help, take a lag and a temperature well inside the model's range, or another "
         "start."
     )
-
-
-def _failed(reasons: Counter[str]) -> str:
-    return ", ".join(
-        f"{name} {count}" for name, count in reasons.most_common() if name != "accepted" and count
-    )
-
-
-def _nanoseconds(picoseconds: float) -> str:
-    return f"{picoseconds / _PS_PER_NS:.4g} ns"

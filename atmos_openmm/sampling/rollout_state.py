@@ -57,6 +57,11 @@ class RolloutState:
         )
 
     @property
+    def done(self) -> int:
+        """Frames that every walker has."""
+        return int(self.frames.min())
+
+    @property
     def due(self) -> NDArray[np.int64]:
         """The walkers that are behind: those of the next call of the network."""
         return np.flatnonzero(self.frames == self.frames.min())

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.units import positions_in_nm
+
 if TYPE_CHECKING:
     import openmm
     from openmm.app import Topology
 
+    from ..propagator import AtmosPropagator
+    from ..systems.screening import ScreenSpec
+    from .hybrid_settings import Dynamics
+    from .walker import Walker
+
 #: Minimiser iterations at the start: molecules that drift over a flat energy never converge.
 START_ITERATIONS = 500
-
-
-@dataclass(frozen=True)
-class Equilibration:
-    """How walkers are made ready.
-
-    Attributes
-    ----------
-    temperature_k, friction_per_ps, step_ps: float
-        of the Langevin dynamics
-    steps: int
-        steps of plain dynamics
-    minimize: bool
-        whether to minimise before them
-    """
-
-    temperature_k: float
-    friction_per_ps: float
-    step_ps: float
-    steps: int
-    minimize: bool
 
 
 def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.float64]:
@@ -45,11 +30,7 @@ def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.
     ValueError
         if the shape is neither, or a number is not finite
     """
-    from openmm import unit
-
-    if hasattr(positions, "value_in_unit"):
-        positions = positions.value_in_unit(unit.nanometer)
-    array = np.array(positions, dtype=np.float64)
+    array = positions_in_nm(positions)
     if array.shape == (particles, 3):
         array = np.broadcast_to(array, (walkers, particles, 3)).copy()
     if array.shape != (walkers, particles, 3):
@@ -64,16 +45,13 @@ def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.
 
 def number_of_starts(positions: Any) -> int:
     """How many walkers positions [P, 3] or [walkers, P, 3] are for; 1 for any other shape."""
-    from openmm import unit
-
-    if hasattr(positions, "value_in_unit"):
-        positions = positions.value_in_unit(unit.nanometer)
-    return len(positions) if np.ndim(positions) == 3 else 1
+    array = positions_in_nm(positions)
+    return len(array) if array.ndim == 3 else 1
 
 
 def make_ready(
     walker: openmm.Context,
-    plan: Equilibration,
+    dynamics: Dynamics,
     seed: int,
     topology: Topology,
     properties: dict[str, str],
@@ -87,7 +65,7 @@ def make_ready(
     ----------
     walker: openmm.Context
         with its positions set; positions, velocities and box are replaced
-    plan: Equilibration
+    dynamics: Dynamics
         what to do
     seed: int
         of velocities and thermostat
@@ -103,7 +81,9 @@ def make_ready(
     """
     import openmm
 
-    plain = openmm.LangevinMiddleIntegrator(plan.temperature_k, plan.friction_per_ps, plan.step_ps)
+    plain = openmm.LangevinMiddleIntegrator(
+        dynamics.temperature_k, dynamics.friction_per_ps, dynamics.step_ps
+    )
     plain.setRandomNumberSeed(seed)
     plain.setIntegrationForceGroups(walker.getIntegrator().getIntegrationForceGroups())
     context = openmm.Context(walker.getSystem(), plain, walker.getPlatform(), properties)
@@ -114,19 +94,42 @@ def make_ready(
     if not _is_finite(context):
         positions = np.asarray(state.getPositions(asNumpy=True)._value)
         raise ValueError(_nearest_atoms(topology, positions))
-    if plan.minimize:
+    if dynamics.minimize:
         openmm.LocalEnergyMinimizer.minimize(context, maxIterations=START_ITERATIONS)
-    context.setVelocitiesToTemperature(plan.temperature_k, seed)
-    plain.step(plan.steps)
+    context.setVelocitiesToTemperature(dynamics.temperature_k, seed)
+    plain.step(dynamics.equilibration_steps)
     if not _is_finite(context):
         raise ValueError(
-            "Molecular dynamics of the start broke down. Minimise it (leave --no-minimize "
-            "out), use a shorter time step, or check the force field."
+            "Molecular dynamics of the start broke down. Let it be minimised, use a shorter time "
+            "step, or check the force field."
         )
     state = context.getState(positions=True, velocities=True)
     walker.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
     walker.setPositions(state.getPositions(asNumpy=True))
     walker.setVelocities(state.getVelocities(asNumpy=True))
+
+
+def check_hand(propagator: AtmosPropagator, screen: ScreenSpec, walker: Walker) -> None:
+    """Refuse a start of another hand than the screen's: it would turn every proposal down.
+
+    Raises
+    ------
+    ValueError
+        with the walker, the atoms, and what to do
+    """
+    from ..systems.screening import inspect_frame
+
+    positions = np.asarray(
+        walker.context.getState(positions=True).getPositions(asNumpy=True)._value
+    )
+    verdict = inspect_frame(screen, positions[propagator.atomIndices], only=("chirality", "rings"))
+    if not verdict:
+        raise ValueError(
+            f"The start of walker {walker.index} does not pass the screen: "
+            f"{propagator.describeVerdict(verdict)}. Mend the structure; if it is meant "
+            "so (a D residue), create the AtmosPropagator with positions=..., from which it "
+            "takes the hand."
+        )
 
 
 def _is_finite(context: openmm.Context) -> bool:

@@ -1,23 +1,17 @@
-"""The tables of a run record, and their form in HDF5."""
+"""The tables of a hybrid run."""
 
 from __future__ import annotations
 
-import io
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..jump.proposal import REASONS
 
-if TYPE_CHECKING:
-    import h5py
-
-FORMAT = "atmos-openmm-run"
-VERSION = 1
 ORIGINS = ("start", "jump", "continuation")
 
 #: Column -> dtype of each table. Rows are numbers; codes index `REASONS` and `ORIGINS`.
@@ -63,9 +57,6 @@ TABLES: dict[str, dict[str, str]] = {
 #: Positions [row, A, 3] in nm that go with a proposal, in single precision.
 PROPOSAL_POSITIONS = ("positions_before_nm", "positions_raw_nm", "positions_after_nm")
 
-_CHUNK_ROWS = 1024
-_CHUNK_FRAMES = 32
-
 
 @dataclass
 class Rows:
@@ -73,9 +64,9 @@ class Rows:
 
     Attributes
     ----------
-    proposals, segments, frames: dict of str to numpy.ndarray
-        columns by name, all of one length; `proposals` may also hold the three arrays
-        `PROPOSAL_POSITIONS` of shape [rows, A, 3] in nm
+    proposals, segments, frames : dict of str to numpy.ndarray
+        Columns by name, all of one length; `proposals` may also hold the three arrays
+        `PROPOSAL_POSITIONS` of shape [rows, A, 3] in nm.
     """
 
     proposals: dict[str, NDArray[Any]]
@@ -88,116 +79,52 @@ class Rows:
         return columns
 
 
-def columns_of(
-    name: str, records: Sequence[Mapping[str, Any]], atoms: int | None = None
-) -> dict[str, NDArray[Any]]:
-    """Turn records into the columns of a table.
+def row_dtype(name: str, atoms: int | None = None) -> np.dtype[Any]:
+    """The dtype of a row of a table.
 
     Parameters
     ----------
-    name: str
-        "proposals", "segments" or "frames"
-    records: sequence of mappings
-        one a row
-    atoms: int, optional
-        with it, the positions of proposals of this many atoms are kept
+    name : str
+        "proposals", "segments" or "frames".
+    atoms : int, optional
+        With it, proposals have the positions of this many atoms.
     """
-    columns: dict[str, NDArray[Any]] = {
-        column: np.array([record[column] for record in records], dtype=dtype)
-        for column, dtype in TABLES[name].items()
-    }
+    columns: list[tuple[Any, ...]] = list(TABLES[name].items())
     if name == "proposals" and atoms is not None:
-        for column in PROPOSAL_POSITIONS:
-            stacked = [np.asarray(record[column], dtype=np.float32) for record in records]
-            columns[column] = (
-                np.stack(stacked) if stacked else np.zeros((0, atoms, 3), dtype=np.float32)
-            )
-    return columns
+        columns += [(column, "f4", (atoms, 3)) for column in PROPOSAL_POSITIONS]
+    return np.dtype(columns)
 
 
-def empty_rows(atoms: int | None) -> Rows:
-    """Tables without rows."""
-    return Rows(*(columns_of(name, [], atoms) for name in TABLES))
+def packed(
+    name: str, columns: Mapping[str, Any], rows: int, atoms: int | None = None
+) -> NDArray[Any]:
+    """Columns of a table as one structured array, whose columns are those of `row_dtype`."""
+    table = np.zeros(rows, row_dtype(name, atoms))
+    for column in table.dtype.names or ():
+        if rows:
+            table[column] = columns[column]
+    return table
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Several sets of rows, one after the other."""
-    return Rows(
-        *(
-            {
-                column: np.concatenate([part.table(name)[column] for part in parts])
-                for column in parts[0].table(name)
-            }
-            for name in TABLES
-        )
-    )
+def packed_records(
+    name: str, records: Sequence[Mapping[str, Any]], atoms: int | None = None
+) -> NDArray[Any]:
+    """Records, one a row, as one structured array."""
+    dtype = row_dtype(name, atoms)
+    columns = {column: [record[column] for record in records] for column in dtype.names or ()}
+    return packed(name, columns, len(records), atoms)
 
 
-def encode(rows: Rows, commit: int) -> bytes:
-    """The rows of one commit as the bytes of an HDF5 file."""
-    import h5py
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        _describe(file, commit)
-        for name in TABLES:
-            group = file.create_group(name)
-            for column, values in rows.table(name).items():
-                group.create_dataset(column, data=values)
-    return buffer.getvalue()
+def columns_of(table: NDArray[Any], positions: bool = True) -> dict[str, NDArray[Any]]:
+    """The columns of a structured array, each an array of its own, with or without positions."""
+    return {
+        column: np.array(table[column])
+        for column in table.dtype.names or ()
+        if positions or column not in PROPOSAL_POSITIONS
+    }
 
 
-def create_record(file: h5py.File, rows: Rows, commit: int, settings: Mapping[str, Any]) -> None:
-    """Fill a new HDF5 file with tables that can grow."""
-    _describe(file, commit)
-    file.attrs["settings"] = json.dumps(settings, sort_keys=True)
-    for name in TABLES:
-        group = file.create_group(name)
-        for column, values in rows.table(name).items():
-            group.create_dataset(
-                column,
-                data=values,
-                maxshape=(None, *values.shape[1:]),
-                chunks=(_CHUNK_ROWS if values.ndim == 1 else _CHUNK_FRAMES, *values.shape[1:]),
-            )
-
-
-def append_rows(file: h5py.File, rows: Rows, commit: int) -> None:
-    """Add the rows of one commit to a record."""
-    for name in TABLES:
-        for column, values in rows.table(name).items():
-            dataset = file[name][column]
-            start = len(dataset)
-            dataset.resize(start + len(values), axis=0)
-            dataset[start:] = values
-    file.attrs["commit"] = commit
-
-
-def decode(file: h5py.File, positions: bool = True) -> Rows:
-    """The rows of a record or of a part, with or without the positions of proposals."""
-    if file.attrs.get("format") != FORMAT:
-        raise ValueError(f"{file.filename} is not a run record (format {FORMAT!r}).")
-    version = int(file.attrs["version"])
-    if version != VERSION:
-        raise ValueError(
-            f"{file.filename} has version {version} of the run record; this program reads "
-            f"version {VERSION}. Use the release that wrote it."
-        )
-    return Rows(
-        *(
-            {
-                column: data[()]
-                for column, data in file[name].items()
-                if positions or column not in PROPOSAL_POSITIONS
-            }
-            for name in TABLES
-        )
-    )
-
-
-def _describe(file: h5py.File, commit: int) -> None:
-    file.attrs["format"] = FORMAT
-    file.attrs["version"] = VERSION
-    file.attrs["commit"] = commit
-    file.attrs["reasons"] = json.dumps(REASONS)
-    file.attrs["origins"] = json.dumps(ORIGINS)
+def reasons_of(codes: NDArray[Any]) -> Counter[str]:
+    """Proposals by verdict, from the column of their codes."""
+    found, counts = np.unique(codes, return_counts=True)
+    return Counter({REASONS[code]: int(n) for code, n in zip(found, counts, strict=True)})

@@ -1,4 +1,4 @@
-"""Trajectory files that grow by whole commits and can be cut back to one."""
+"""Trajectory files that grow by whole commits."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.files import StorageError
+from .growing_file import GrowingFile, Length
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -27,103 +28,52 @@ _DCD_HEADER_BYTES = 276
 Frame = tuple[NDArray[np.float64], NDArray[np.float64] | None]
 
 
-class GrowingTrajectory:
+class GrowingTrajectory(GrowingFile):
     """A trajectory file that is written by commits: what the formats share.
 
     Parameters
     ----------
-    path: Path
-        the file
-    topology: openmm.app.Topology
-        of the frames
-    frame_interval_ps: float
-        Context time between frames
-    frames, size: int
-        committed frames and bytes; anything beyond is cut off
+    path : Path
+        The file.
+    topology : openmm.app.Topology
+        Of the frames.
+    frame_interval_ps : float
+        Context time between frames.
+    length : Length
+        Committed frames and bytes; anything beyond is cut off.
     """
 
     def __init__(
-        self, path: Path, topology: Topology, frame_interval_ps: float, frames: int, size: int
+        self, path: Path, topology: Topology, frame_interval_ps: float, length: Length
     ) -> None:
-        self.path = path
         self._topology = topology
         self._interval_ps = frame_interval_ps
-        self._frames = frames
-        self._size = size
-        self._pending = frames, size
-        self._cut_back()
+        super().__init__(path, length)
 
-    def append(self, frames: Iterable[Frame]) -> tuple[int, int]:
+    def append(self, records: Iterable[Frame]) -> Length:
         """Write frames and flush them to the disk.
-
-        The file is opened, extended and closed at each call; what stands beyond the last confirmed
-        byte is cut off first, so a failed write can be repeated. `confirm()` makes the frames
-        part of the file.
 
         Parameters
         ----------
-        frames: iterable of (positions [P, 3] in nm, box vectors [3, 3] in nm or None)
-
-        Returns
-        -------
-        int, int
-            frames and bytes in the file now
+        records : iterable of (positions [P, 3] in nm, box vectors [3, 3] in nm or None)
         """
-        batch = list(frames)
-        self._pending = self._frames, self._size
-        if not batch:
+        frames = list(records)
+        self._pending = self._length
+        if not frames:
             return self._pending
-        header, body = self._encode(batch)
-        return self._write(header, body, len(batch))
+        return self._write(*self._encode(frames), len(frames))
 
-    def append_encoded(self, frames: Sequence[bytes]) -> tuple[int, int]:
+    def append_encoded(self, frames: Sequence[bytes]) -> Length:
         """`append()` for frames as they stand in a file of the same format and Topology."""
-        self._pending = self._frames, self._size
+        self._pending = self._length
         if not frames:
             return self._pending
         header, _ = self._encode([])
         return self._write(header, b"".join(frames), len(frames))
 
-    def _write(self, header: bytes, body: bytes, count: int) -> tuple[int, int]:
-        with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
-            file.truncate(self._size)
-            file.seek(self._size)
-            if self._size == 0:
-                file.write(header)
-            file.write(body)
-            self._finish(file, self._frames + count)
-            file.flush()
-            size = os.fstat(file.fileno()).st_size
-            os.fsync(file.fileno())
-        self._pending = self._frames + count, size
-        return self._pending
-
-    def confirm(self) -> None:
-        """The frames of the last `append()` are committed: the next ones come after them."""
-        self._frames, self._size = self._pending
-
-    def _cut_back(self) -> None:
-        """Drop what was written after the last commit; refuse a file that lost some of it."""
-        found = self.path.stat().st_size if self.path.exists() else 0
-        if found < self._size:
-            raise StorageError(
-                f"{self.path} has {found} bytes, but {self._size} were committed "
-                f"({self._frames} frames): somebody cut or replaced it. Put the file back, or "
-                "start again in another folder."
-            )
-        if found > self._size:
-            with open(self.path, "r+b") as file:
-                file.truncate(self._size)
-                if self._size > 0:
-                    self._finish(file, self._frames)
-                file.flush()
-                os.fsync(file.fileno())
-
     def _encode(self, frames: list[Frame]) -> tuple[bytes, bytes]:
+        """Header of a new file, and frames, as bytes of the format."""
         raise NotImplementedError
-
-    def _finish(self, file: Any, frames: int) -> None:
-        """Bring the header up to the number of frames."""
 
 
 class DcdTrajectory(GrowingTrajectory):
@@ -139,12 +89,12 @@ class DcdTrajectory(GrowingTrajectory):
         data = buffer.getvalue()
         return data[:_DCD_HEADER_BYTES], data[_DCD_HEADER_BYTES:]
 
-    def _finish(self, file: Any, frames: int) -> None:
+    def _finish(self, file: BinaryIO, count: int) -> None:
         # The number of frames and the number of the last step, as DCDFile counts them.
         file.seek(8)
-        file.write(struct.pack("<i", frames))
+        file.write(struct.pack("<i", count))
         file.seek(20)
-        file.write(struct.pack("<i", frames - 1))
+        file.write(struct.pack("<i", count - 1))
 
 
 class XtcTrajectory(GrowingTrajectory):
@@ -157,7 +107,9 @@ class XtcTrajectory(GrowingTrajectory):
         # are written to a scratch file and their bytes appended.
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".xtc-") as folder:
             scratch = Path(folder) / "frames.xtc"
-            writer = app.XTCFile(str(scratch), self._topology, self._interval_ps, self._frames)
+            writer = app.XTCFile(
+                str(scratch), self._topology, self._interval_ps, self._length.records
+            )
             try:
                 for positions, box in frames:
                     writer.writeModel(positions, periodicBoxVectors=_box(box))
@@ -176,6 +128,17 @@ class XtcTrajectory(GrowingTrajectory):
             return b"", scratch.read_bytes()
 
 
+def check_format(name: str) -> None:
+    """Refuse a format that is not written.
+
+    Raises
+    ------
+    ValueError
+    """
+    if name not in FORMATS:
+        raise ValueError(f"Unknown trajectory format {name!r}; use {' or '.join(FORMATS)}.")
+
+
 def encoded_dcd_frames(path: Path, topology: Topology, numbers: Iterable[int]) -> Iterator[bytes]:
     """Frames of a DCD file of OpenMM's kind, as they stand there, for `append_encoded()`."""
     box_bytes = 0 if topology.getPeriodicBoxVectors() is None else 56
@@ -187,30 +150,37 @@ def encoded_dcd_frames(path: Path, topology: Topology, numbers: Iterable[int]) -
 
 
 def open_trajectory(
-    path: Path, topology: Topology, frame_interval_ps: float, frames: int = 0, size: int = 0
+    path: Path,
+    topology: Topology,
+    frame_interval_ps: float,
+    frames: int = 0,
+    size: int = 0,
+    *,
+    format: str | None = None,
 ) -> GrowingTrajectory:
-    """A trajectory file of the format that its suffix names, cut back to what was committed.
+    """A trajectory file, cut back to what was committed.
 
     Parameters
     ----------
-    path: Path
-        ends in .dcd or .xtc
-    topology: openmm.app.Topology
-        of the frames
-    frame_interval_ps: float
-        Context time between frames
-    frames, size: int
-        committed frames and bytes; 0 for a new file
+    path : Path
+    topology : openmm.app.Topology
+        Of the frames.
+    frame_interval_ps : float
+        Context time between frames.
+    frames, size : int
+        Committed frames and bytes; 0 for a new file.
+    format : str, optional
+        "dcd" or "xtc"; by default as the suffix of the file says.
 
     Raises
     ------
     StorageError
-        if the file is shorter than what was committed
+        The file is shorter than what was committed.
     """
-    kinds: dict[str, type[GrowingTrajectory]] = {".dcd": DcdTrajectory, ".xtc": XtcTrajectory}
-    if path.suffix not in kinds:
-        raise ValueError(f"Unknown trajectory format {path.suffix!r}; use .dcd or .xtc.")
-    return kinds[path.suffix](path, topology, frame_interval_ps, frames, size)
+    name = path.suffix[1:] if format is None else format
+    check_format(name)
+    kind = DcdTrajectory if name == "dcd" else XtcTrajectory
+    return kind(path, topology, frame_interval_ps, Length(frames, size))
 
 
 def _box(vectors: NDArray[np.float64] | None) -> Any:

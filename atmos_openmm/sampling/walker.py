@@ -10,18 +10,24 @@ from numpy.typing import NDArray
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from ..core.geometry import rmsd
+from ..jump.noise import walker_seed
 from ..jump.proposal import REASONS
 from ..jump.velocities import particle_masses
-from .checkpoint import WalkerCheckpoint
+from .hybrid_state import WalkerState
 from .tables import ORIGINS, PROPOSAL_POSITIONS, TABLES
 
 if TYPE_CHECKING:
     import openmm
+    from openmm.app import Topology
 
+    from ..propagator import AtmosPropagator
     from ..systems.screening import ScreenSpec
-    from .trajectory_files import Frame, GrowingTrajectory
+    from .hybrid_settings import HybridSettings
+    from .trajectory_files import Frame
 
 
+#: Steps between the seeds of the thermostats and those of the jumps, so that they never coincide.
+_THERMOSTAT_STREAM = 1000003
 # Columns of the record that are fields of the integrator's proposals.
 _COPIED = (
     "attempt",
@@ -53,8 +59,6 @@ class Walker:
         for the verdict on trajectory frames
     interval, report: int
         steps between jumps and between frames
-    trajectory: GrowingTrajectory
-        where its frames go
     periodic: bool
         whether frames carry box vectors
     """
@@ -69,7 +73,6 @@ class Walker:
         screen: ScreenSpec,
         interval: int,
         report: int,
-        trajectory: GrowingTrajectory,
         periodic: bool,
     ) -> None:
         self.index = index
@@ -79,7 +82,6 @@ class Walker:
         self._screen = screen
         self._interval = interval
         self._report = report
-        self._trajectory = trajectory
         self._periodic = periodic
         self._groups = integrator.getIntegrationForceGroups()
         self._kinetic_limit = _kinetic_limit(context.getSystem(), integrator)
@@ -90,13 +92,27 @@ class Walker:
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self._frame_count = 0
 
-    def restore(self, checkpoint: WalkerCheckpoint) -> None:
-        """Go back to a committed moment."""
-        self.context.loadCheckpoint(checkpoint.context)
-        self.step = checkpoint.step
-        self.segment = checkpoint.segment
-        self.energy_limit = checkpoint.energy_limit_kj_per_mol
-        self._frame_count = checkpoint.frames
+    def state(self) -> WalkerState:
+        """Where it is."""
+        return WalkerState(
+            context=self.context.createCheckpoint(),
+            frames=self._frame_count,
+            segment=self.segment,
+            step=self.step,
+            energy_limit_kj_per_mol=self.energy_limit,
+        )
+
+    def restore(self, state: WalkerState) -> None:
+        """Go to where it was, with nothing that waits to be committed."""
+        self.context.loadCheckpoint(state.context)
+        self.step = state.step
+        self.segment = state.segment
+        self.energy_limit = state.energy_limit_kj_per_mol
+        self._frame_count = state.frames
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop frames and rows: they are committed."""
         self.frames = []
         self.rows = {name: [] for name in TABLES}
 
@@ -149,30 +165,6 @@ class Walker:
             finally:
                 self.integrator.setJumpInterval(self._interval)
             return "unstable", False
-
-    def write_frames(self) -> tuple[int, int]:
-        """Write the frames that wait to the trajectory; return its frames and bytes.
-
-        Until `forget()` says that they are committed, a second call writes them again in place.
-        """
-        return self._trajectory.append(self.frames)
-
-    def checkpoint(self, frames: int, size: int) -> WalkerCheckpoint:
-        """The walker as it is, with the length of its trajectory file."""
-        return WalkerCheckpoint(
-            context=self.context.createCheckpoint(),
-            frames=frames,
-            trajectory_bytes=size,
-            segment=self.segment,
-            step=self.step,
-            energy_limit_kj_per_mol=self.energy_limit,
-        )
-
-    def forget(self) -> None:
-        """Drop frames and rows: they are committed."""
-        self._trajectory.confirm()
-        self.frames = []
-        self.rows = {name: [] for name in TABLES}
 
     def _run_cycle(self, cycle: int) -> tuple[str | None, bool]:
         first_step, first_frame = self.step, self._frame_count
@@ -288,6 +280,72 @@ class Walker:
             }
         )
         self.segment += 1
+
+
+def create_walkers(
+    topology: Topology,
+    system: openmm.System,
+    positions_nm: NDArray[np.float64],
+    propagator: AtmosPropagator,
+    settings: HybridSettings,
+    properties: dict[str, str],
+) -> list[Walker]:
+    """Contexts with their integrators, at start positions [W, P, 3], without velocities.
+
+    Parameters
+    ----------
+    topology, system, propagator
+        What HybridSampler is given.
+    positions_nm : float64 [W, P, 3]
+    settings : HybridSettings
+    properties : dict
+        Of the Platform.
+    """
+    import openmm
+
+    platform = openmm.Platform.getPlatform(settings.platform)
+    periodic = system.usesPeriodicBoundaryConditions()
+    box = topology.getPeriodicBoxVectors() if periodic else None
+    screen = propagator.getScreen(system)
+    dynamics, jumps = settings.dynamics, settings.jumps
+    walkers = []
+    for index, start in enumerate(positions_nm):
+        integrator = propagator.createIntegrator(
+            dynamics.temperature_k,
+            dynamics.friction_per_ps,
+            dynamics.step_ps,
+            system=system,
+            jumpInterval=jumps.interval,
+            lag=jumps.lag_ps,
+            acceptance=jumps.acceptance,
+            energyWindow=jumps.energy_window,
+            relaxation=jumps.relaxation,
+            seed=walker_seed(settings.seed, index),
+        )
+        integrator.setWindowSamples(jumps.window_samples)
+        integrator.setRandomNumberSeed(thermostat_seed(settings.seed, index))
+        context = openmm.Context(system, integrator, platform, properties)
+        if box is not None:
+            context.setPeriodicBoxVectors(*box)
+        context.setPositions(start)
+        walkers.append(
+            Walker(
+                index,
+                context,
+                integrator,
+                solute=np.asarray(propagator.atomIndices, dtype=np.int64),
+                screen=screen,
+                interval=jumps.interval,
+                report=settings.report,
+                periodic=periodic,
+            )
+        )
+    return walkers
+
+
+def thermostat_seed(seed: int, walker: int) -> int:
+    """The seed of a walker's thermostat."""
+    return walker_seed(seed, _THERMOSTAT_STREAM + walker)
 
 
 class _BrokeDownError(Exception):

@@ -449,7 +449,7 @@ def test_policies(tmp_path, kind, reason, policy):
         assert len(frames(tmp_path / "run")) == 1
     else:
         assert reason in summary.message and "frame 0 of walker 0" in summary.message
-        assert "--on-invalid" in summary.message
+        assert "The same command again" in summary.message
 
 
 def test_a_kept_frame_is_gone_on_from(tmp_path):

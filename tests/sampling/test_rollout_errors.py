@@ -13,7 +13,7 @@ from rollout_cases import bound, model_file, rollout
 from atmos_openmm import AtmosPropagator
 from atmos_openmm.core.files import StorageError
 from atmos_openmm.sampling import Rollout, read_rollout
-from atmos_openmm.sampling.growing_table import GrowingTable, read_table
+from atmos_openmm.sampling.csv_table import CsvTable, read_csv_table
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_starts_of_something_else(propagator, tmp_path):
 def test_folders_of_other_runs(tmp_path):
     with cases.hybrid_sampler(tmp_path / "hybrid"):
         pass
-    with pytest.raises(StorageError, match="holds a hybrid run, not a rollout.*--output"):
+    with pytest.raises(StorageError, match="holds a hybrid run, not a rollout.*another folder"):
         rollout(tmp_path / "hybrid")
     with pytest.raises(StorageError, match="holds a hybrid run, not a rollout"):
         read_rollout(tmp_path / "hybrid")
@@ -94,7 +94,7 @@ def test_folders_of_other_runs(tmp_path):
     with pytest.raises(StorageError, match="frames.csv but no run.json"):
         rollout(tmp_path / "strange")
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="Cannot write to the folder .*--output"):
+    with pytest.raises(StorageError, match="Cannot write to the folder .*Choose another folder"):
         rollout(tmp_path / "file" / "run")
     # The limit of attempts only says when to give up: it may change.
     with rollout(tmp_path / "run", maxAttempts=50) as made:
@@ -215,7 +215,7 @@ def test_a_new_rollout_has_an_empty_table(tmp_path):
 def test_tables_keep_any_text(tmp_path):
     columns = {"n": "int", "x": "float", "text": "str"}
     path = tmp_path / "t.csv"
-    table = GrowingTable(path, columns)
+    table = CsvTable(path, columns)
     rows = [
         {"n": 1, "x": 0.1, "text": 'a "b", c'},
         {"n": -2, "x": np.float32(np.nan), "text": "two\nlines"},
@@ -225,21 +225,22 @@ def test_tables_keep_any_text(tmp_path):
     table.confirm()
     # What was written and not confirmed is written over.
     table.append(rows[:2])
-    size = table.append(rows[1:])
+    length = table.append(rows[1:])
     table.confirm()
-    assert size == path.stat().st_size
-    read = read_table(path, columns, size)
+    size = length.size
+    assert length == (3, path.stat().st_size)
+    read = read_csv_table(path, columns, size)
     assert list(read["n"]) == [1, -2, 3] and list(read["text"]) == [r["text"] for r in rows]
     np.testing.assert_array_equal(read["x"], [0.1, np.nan, np.inf])
     with open(path, "a") as file:
         file.write("garbage")
-    assert len(read_table(path, columns, size)["n"]) == 3
-    GrowingTable(path, columns, size)
+    assert len(read_csv_table(path, columns, size)["n"]) == 3
+    CsvTable(path, columns, length)
     assert path.stat().st_size == size
     with pytest.raises(StorageError, match="its columns are n, x, text"):
-        read_table(path, {"m": "int", "x": "float", "text": "str"}, size)
+        read_csv_table(path, {"m": "int", "x": "float", "text": "str"}, size)
     with pytest.raises(StorageError, match="damaged"):
-        read_table(path, columns, size + 1)
+        read_csv_table(path, columns, size + 1)
 
 
 def test_a_module_needs_a_lag(tmp_path):

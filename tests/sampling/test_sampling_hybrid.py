@@ -19,7 +19,7 @@ from atmos_openmm import AtmosPropagator
 from atmos_openmm.core.files import StorageError
 from atmos_openmm.core.settings import read_settings
 from atmos_openmm.jump.proposal import REASONS
-from atmos_openmm.sampling import HybridSampler
+from atmos_openmm.sampling import HybridSampler, run_folder
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.sampling.tables import ORIGINS, TABLES
 from atmos_openmm.systems.screening import ScreenSpec
@@ -75,16 +75,21 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole, tmp_path):
     assert_same_run(whole[0], folder)
 
 
-def test_what_was_not_committed_is_made_again(whole, tmp_path):
+def _die(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_what_was_not_committed_is_made_again(whole, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with cases.hybrid_sampler(folder) as sampler:
         sampler.run(cycles=5)
-        # Two more cycles whose frames reach the trajectory, and no commit: as a crash leaves it.
+        # Two more cycles that reach the files, and no commit: as a crash leaves it.
         for _ in range(2):
-            sampler._round()
-        for walker in sampler.walkers:
-            walker.write_frames()
-        sampler.folder._lock.release()
+            sampler._advance()
+        with monkeypatch.context() as patch:
+            patch.setattr(run_folder, "write_checkpoint", _die)
+            with pytest.raises(KeyboardInterrupt):
+                sampler._commit()
     assert len(frames(folder, 0)) == 14
     assert len(read_run(folder).frames["frame"]) == 20
     with cases.hybrid_sampler(folder) as sampler:

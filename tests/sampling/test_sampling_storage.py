@@ -1,12 +1,12 @@
 """The run folder: commits, interruptions at every point, full disks, damaged files."""
 
 import errno
+import json
 import os
 import resource
 import signal
-from pathlib import Path
+from collections import Counter
 
-import h5py
 import mdtraj
 import numpy as np
 import pytest
@@ -14,27 +14,48 @@ from openmm import app
 
 from atmos_openmm.core.files import StorageError, write_atomically
 from atmos_openmm.core.locks import FolderLock
-from atmos_openmm.sampling.checkpoint import RunCheckpoint, WalkerCheckpoint
-from atmos_openmm.sampling.storage import RunFolder, read_run
-from atmos_openmm.sampling.tables import TABLES, Rows, columns_of
+from atmos_openmm.jump.proposal import REASONS
+from atmos_openmm.sampling.growing_file import GrowingFile
+from atmos_openmm.sampling.hybrid_state import HybridState, WalkerState
+from atmos_openmm.sampling.storage import HybridFolder, read_run
+from atmos_openmm.sampling.tables import ORIGINS, PROPOSAL_POSITIONS, TABLES, packed_records
 from atmos_openmm.sampling.trajectory_files import open_trajectory
 
 ATOMS = 4
-SETTINGS = {"seed": 3, "walkers": 1}
+SETTINGS = {"seed": 3, "walkers": 1, "format": "dcd"}
+
+
+class Run:
+    """The folder of a run of one walker, and how far it is."""
+
+    def __init__(self, path, settings, atoms):
+        self.folder = HybridFolder(path, settings)
+        try:
+            self.state = self.folder.open(topology(), 1, 0.5, atoms)
+        except BaseException:
+            self.folder.close()
+            raise
+        self.cycle = 0 if self.state is None else self.state.cycle
+
+    def commit(self, count=1, context=b""):
+        for _ in range(count):
+            cycle = self.cycle + 1
+            self.folder.commit([[frame(cycle)]], rows(cycle), state(cycle, context))
+            self.cycle = cycle
 
 
 @pytest.fixture
 def open_run():
-    """RunFolder, closed at the end of the test."""
+    """Runs, closed at the end of the test."""
     opened = []
 
-    def open_folder(path, settings=SETTINGS):
-        opened.append(RunFolder(path, settings))
+    def open_folder(path, settings=SETTINGS, atoms=ATOMS):
+        opened.append(Run(path, settings, atoms))
         return opened[-1]
 
     yield open_folder
-    for folder in opened:
-        folder.close()
+    for run in opened:
+        run.folder.close()
 
 
 def topology(atoms=ATOMS, box=None):
@@ -47,73 +68,77 @@ def topology(atoms=ATOMS, box=None):
     return made
 
 
-def rows(cycle, positions=True):
+def rows(cycle):
     """One row a table, recognisable by its cycle."""
-    made = []
+    made = {}
     for name, columns in TABLES.items():
         record = {column: cycle for column in columns}
         record.update(reason=0, verdict=0, origin=0, generated=True, stage=0)
-        for column in ("positions_before_nm", "positions_raw_nm", "positions_after_nm"):
+        for column in PROPOSAL_POSITIONS:
             record[column] = np.full((ATOMS, 3), cycle)
-        made.append(columns_of(name, [record], ATOMS if positions else None))
-    return Rows(*made)
+        made[name] = packed_records(name, [record], ATOMS)
+    return made
 
 
-def checkpoint(number, frames=0, size=0):
-    walker = WalkerCheckpoint(b"\x00\xffcontext" * number, frames, size, number, 10 * number, 1.5)
-    return RunCheckpoint(number, number, 0.25 * number, number, (walker,))
+def state(cycle, context=b""):
+    walker = WalkerState(b"\x00\xffcontext" * cycle + context, cycle, cycle, 10 * cycle, np.inf)
+    return HybridState(cycle, 0.25 * cycle, cycle, Counter(bonds=cycle), (walker,))
 
 
-def commit(folder, count):
-    for number in range(folder.commit_number + 1, folder.commit_number + count + 1):
-        folder.commit(rows(number), checkpoint(number))
-
-
-def test_rows_come_back_from_parts_and_from_the_record(tmp_path, open_run):
-    folder = open_run(tmp_path)
-    commit(folder, 5)
-    assert not (tmp_path / "record.h5").exists()
+def test_rows_and_state_come_back(tmp_path, open_run):
+    run = open_run(tmp_path)
+    assert run.state is None and len(read_run(tmp_path).proposals["cycle"]) == 0
+    run.commit(5)
     np.testing.assert_array_equal(read_run(tmp_path).proposals["cycle"], [1, 2, 3, 4, 5])
-    folder.merge()
-    assert not (tmp_path / "parts").exists()
-    commit(folder, 3)
+    run.folder.close()
+    run = open_run(tmp_path)
+    assert run.state == state(5)
+    run.commit(3)
     read = read_run(tmp_path)
-    for name in TABLES:
+    for name, columns in TABLES.items():
         np.testing.assert_array_equal(read.table(name)["cycle"], range(1, 9))
+        for column, kind in columns.items():
+            assert read.table(name)[column].dtype == np.dtype(kind)
     np.testing.assert_array_equal(read.proposals["positions_raw_nm"][:, 0, 0], range(1, 9))
     assert read.proposals["positions_raw_nm"].dtype == np.float32
-    folder.merge()
-    np.testing.assert_array_equal(read_run(tmp_path).frames["cycle"], range(1, 9))
+    assert set(read_run(tmp_path, positions=False).proposals) == set(TABLES["proposals"])
 
 
-def test_many_commits_are_merged_on_the_way(tmp_path, open_run):
-    folder = open_run(tmp_path)
-    commit(folder, 40)
-    assert (tmp_path / "record.h5").exists()
-    assert len(list((tmp_path / "parts").glob("*"))) < 10
-    np.testing.assert_array_equal(read_run(tmp_path).segments["cycle"], range(1, 41))
-
-
-def test_checkpoint_round_trip_is_exact(tmp_path, open_run):
-    folder = open_run(tmp_path)
-    folder.commit(rows(1), checkpoint(1))
-    assert RunCheckpoint.read(tmp_path / "checkpoint.npz") == checkpoint(1)
+def test_anybody_can_load_the_tables_at_any_time(tmp_path, open_run):
+    run = open_run(tmp_path)
+    for cycle in range(12):
+        for name in TABLES:
+            for mode in (None, "r"):
+                loaded = np.load(tmp_path / f"{name}.npy", mmap_mode=mode)
+                np.testing.assert_array_equal(loaded["cycle"], range(1, cycle + 1))
+        assert loaded.dtype.isnative and loaded.dtype.itemsize == 54
+        run.commit()
+    assert loaded.flags.writeable is False
+    proposals = np.load(tmp_path / "proposals.npy")
+    assert proposals["positions_after_nm"].shape == (12, ATOMS, 3)
+    codes = json.loads((tmp_path / "tables.json").read_text())
+    assert codes["reasons"] == list(REASONS) and codes["origins"] == list(ORIGINS)
+    # What is written and not committed is not in sight.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", _die)
+        with pytest.raises(Killed):
+            run.commit()
+    assert len(np.load(tmp_path / "frames.npy")) == len(read_run(tmp_path).frames["cycle"]) == 12
 
 
 class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("point", range(12))
-def test_a_kill_at_any_file_operation_loses_and_doubles_nothing(
-    tmp_path, monkeypatch, point, open_run
-):
-    # The process "dies" at the n-th rename or removal of a commit and of the merge that follows.
-    folder = open_run(tmp_path)
-    commit(folder, 3)
+def _die(*arguments):
+    raise Killed
+
+
+def dying(monkeypatch, point, *operations):
+    """Let the process "die" at the n-th call of these (object, name)."""
     calls = 0
 
-    def dying(operation):
+    def wrapped(operation):
         def wrapper(*arguments, **keywords):
             nonlocal calls
             calls += 1
@@ -123,40 +148,48 @@ def test_a_kill_at_any_file_operation_loses_and_doubles_nothing(
 
         return wrapper
 
+    for owner, name in operations:
+        monkeypatch.setattr(owner, name, wrapped(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("point", range(11))
+def test_a_kill_at_any_file_operation_loses_and_doubles_nothing(
+    tmp_path, monkeypatch, point, open_run
+):
+    # At the n-th flush to the disk (trajectory, tables, checkpoint, folder) or rename of a commit,
+    # or within what comes after it.
+    run = open_run(tmp_path)
+    run.commit(3)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", dying(os.replace))
-        patch.setattr(Path, "unlink", dying(Path.unlink))
-        try:
-            folder.commit(rows(4), checkpoint(4))
-            folder.merge()
-        except Killed:
-            pass
-    folder.close()
+        dying(patch, point, (os, "fsync"), (os, "replace"), (GrowingFile, "confirm"))
+        with pytest.raises(Killed):
+            run.commit()
+    run.folder.close()
     again = open_run(tmp_path)
-    assert again.commit_number in (3, 4)
-    expected = list(range(1, again.commit_number + 1))
-    np.testing.assert_array_equal(read_run(tmp_path).proposals["cycle"], expected)
-    commit(again, 2)
-    again.merge()
-    np.testing.assert_array_equal(
-        read_run(tmp_path).proposals["cycle"], range(1, again.commit_number + 1)
-    )
+    assert again.cycle == (3 if point < 6 else 4)
+    for _ in range(2):
+        expected = range(1, again.cycle + 1)
+        for name in TABLES:
+            np.testing.assert_array_equal(read_run(tmp_path).table(name)["cycle"], expected)
+            np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy")["cycle"], expected)
+        assert load(tmp_path / "trajectory_0000.dcd", topology()).n_frames == again.cycle
+        again.commit(2)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_other_settings_are_refused_with_the_differences(tmp_path, open_run):
-    open_run(tmp_path).close()
+    open_run(tmp_path).folder.close()
     with pytest.raises(StorageError, match=r"walkers: 1 there, 2 now"):
         open_run(tmp_path, {**SETTINGS, "walkers": 2})
     # The lock was released by the refusal.
-    open_run(tmp_path).close()
+    open_run(tmp_path).folder.close()
 
 
 def test_a_folder_in_use_is_refused(tmp_path, open_run):
-    folder = open_run(tmp_path)
+    run = open_run(tmp_path)
     with pytest.raises(StorageError, match="Another process"):
         open_run(tmp_path)
-    folder.close()
+    run.folder.close()
     FolderLock(tmp_path).release()
 
 
@@ -166,22 +199,31 @@ def test_foreign_and_damaged_folders_are_refused(tmp_path, open_run):
     (foreign / "topology.pdb").write_text("ATOM")
     with pytest.raises(StorageError, match="no run.json"):
         open_run(foreign)
-    folder = open_run(tmp_path / "run")
-    commit(folder, 2)
-    folder.close()
-    part = next((tmp_path / "run" / "parts").glob("*000001.h5"))
-    content = part.read_bytes()
-    part.unlink()
-    with pytest.raises(StorageError, match="lacks part 1"):
+    run = open_run(tmp_path / "run")
+    run.commit(2)
+    run.folder.close()
+    table = tmp_path / "run" / "segments.npy"
+    content = table.read_bytes()
+    table.write_bytes(content[:-1])
+    with pytest.raises(StorageError, match="segments.npy has .* bytes, but .* were committed"):
         open_run(tmp_path / "run")
-    part.write_bytes(content[: len(content) // 2])
-    with pytest.raises(StorageError, match="damaged"):
+    with pytest.raises(StorageError, match="segments.npy is damaged"):
         read_run(tmp_path / "run")
-    part.write_bytes(content)
+    table.unlink()
+    with pytest.raises(StorageError, match="segments.npy has 0 bytes"):
+        open_run(tmp_path / "run")
+    table.write_bytes(b"x" + content[1:])
+    with pytest.raises(StorageError, match="segments.npy is damaged.*magic"):
+        open_run(tmp_path / "run")
+    table.write_bytes(content)
+    with pytest.raises(StorageError, match="proposals.npy has other columns"):
+        open_run(tmp_path / "run", atoms=ATOMS + 1)
     saved = (tmp_path / "run" / "checkpoint.npz").read_bytes()
     (tmp_path / "run" / "checkpoint.npz").write_bytes(saved[:-40])
     with pytest.raises(StorageError, match="checkpoint.npz is damaged"):
         open_run(tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.npz").write_bytes(saved)
+    assert open_run(tmp_path / "run").cycle == 2
 
 
 def test_an_unwritable_folder_is_named(tmp_path, open_run):
@@ -203,19 +245,16 @@ def small_disk():
 
 
 def test_a_full_disk_keeps_what_was_committed(tmp_path, small_disk, open_run):
-    folder = open_run(tmp_path)
-    commit(folder, 2)
-    big = checkpoint(3)
-    big.walkers[0].__dict__["context"] = bytes(400_000)
+    run = open_run(tmp_path)
+    run.commit(2)
     with pytest.raises(StorageError, match="No space is left.*cycle 2 is safe.*same command"):
-        folder.commit(rows(3), big)
-    assert folder.commit_number == 2
+        run.commit(context=bytes(400_000))
+    assert run.cycle == 2
     # The same process may try again after room was made.
-    commit(folder, 1)
-    folder.close()
-    again = open_run(tmp_path)
+    run.commit()
+    run.folder.close()
+    assert open_run(tmp_path).state == state(3)
     np.testing.assert_array_equal(read_run(tmp_path).frames["cycle"], [1, 2, 3])
-    again.close()
 
 
 def test_write_atomically_leaves_the_old_file(tmp_path, small_disk):
@@ -282,17 +321,6 @@ def test_trajectories_on_a_full_disk(tmp_path, small_disk, suffix):
     again = open_trajectory(path, made, 0.5, *good)
     again.append([(positions, None)])
     assert load(path, made).n_frames == 2
-
-
-def test_part_files_are_plain_hdf5(tmp_path, open_run):
-    folder = open_run(tmp_path)
-    commit(folder, 1)
-    folder.merge()
-    with h5py.File(tmp_path / "record.h5") as file:
-        assert file.attrs["format"] == "atmos-openmm-run"
-        assert set(file) == set(TABLES)
-        assert '"accepted"' in file.attrs["reasons"]
-        assert '"seed": 3' in file.attrs["settings"]
 
 
 def test_locks_are_optional_where_a_system_has_none(tmp_path, monkeypatch):

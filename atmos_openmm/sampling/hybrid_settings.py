@@ -1,0 +1,158 @@
+"""What decides a hybrid run, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..core.units import plain
+from ..jump.acceptance import ACCEPTANCE_MODES
+from .trajectory_files import check_format
+
+if TYPE_CHECKING:
+    from ..propagator import AtmosPropagator
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The Langevin dynamics between jumps, and how walkers are made ready by it.
+
+    Attributes
+    ----------
+    temperature_k, friction_per_ps, step_ps : float
+    equilibration_steps : int
+        Steps before the first cycle.
+    minimize : bool
+        Whether to minimise before them.
+    """
+
+    temperature_k: float
+    friction_per_ps: float
+    step_ps: float
+    equilibration_steps: int
+    minimize: bool
+
+    @staticmethod
+    def of(
+        temperature: Any, friction: Any, step: Any, equilibration_steps: int, minimize: bool
+    ) -> Dynamics:
+        """From Quantities, or numbers in K, 1/ps and ps."""
+        from openmm import unit
+
+        return Dynamics(
+            plain(temperature, unit.kelvin),
+            plain(friction, unit.picosecond**-1),
+            plain(step, unit.picosecond),
+            int(equilibration_steps),
+            bool(minimize),
+        )
+
+
+@dataclass(frozen=True)
+class Jumps:
+    """When walkers jump, and what becomes of a proposal; see AtmosIntegrator.
+
+    Attributes
+    ----------
+    interval : int
+        MD steps between jumps.
+    lag_ps : float
+    acceptance : str
+    energy_window : float
+    window_samples : int
+    relaxation : tuple of int
+    """
+
+    interval: int
+    lag_ps: float
+    acceptance: str
+    energy_window: float
+    window_samples: int
+    relaxation: tuple[int, ...]
+
+    @staticmethod
+    def of(
+        propagator: AtmosPropagator,
+        interval: int,
+        lag: Any,
+        acceptance: str,
+        window: float,
+        samples: int,
+        relaxation: Sequence[int],
+    ) -> Jumps:
+        """From the arguments of HybridSampler.
+
+        Raises
+        ------
+        ValueError
+            An argument makes no sense, or the model does not know the lag.
+        """
+        if interval < 1:
+            raise ValueError(f"jumpInterval is {interval}; it has to be at least 1 step.")
+        if acceptance not in ACCEPTANCE_MODES:
+            raise ValueError(
+                f"Unknown acceptance {acceptance!r}; use {' or '.join(ACCEPTANCE_MODES)}."
+            )
+        stages = tuple(int(n) for n in relaxation)
+        lag_ps = propagator.checkedLag(lag)
+        return Jumps(int(interval), lag_ps, acceptance, float(window), int(samples), stages)
+
+
+@dataclass(frozen=True)
+class HybridSettings:
+    """What decides a hybrid run, beside the molecule and the model.
+
+    Attributes
+    ----------
+    walkers : int
+    dynamics : Dynamics
+    jumps : Jumps
+    report : int
+        MD steps between trajectory frames.
+    format : str
+        Of trajectories.
+    seed : int
+    platform : str
+        OpenMM's name of it.
+    stored_atoms : int or None
+        Atoms of each proposal whose positions are kept.
+    """
+
+    walkers: int
+    dynamics: Dynamics
+    jumps: Jumps
+    report: int
+    format: str
+    seed: int
+    platform: str
+    stored_atoms: int | None
+
+    def __post_init__(self) -> None:
+        if self.walkers < 1:
+            raise ValueError(f"walkers is {self.walkers}; there has to be at least one.")
+        if self.report < 1:
+            raise ValueError(f"reportInterval is {self.report}; it has to be at least 1 step.")
+        check_format(self.format)
+
+    def plain(self) -> dict[str, Any]:
+        """As run.json keeps them."""
+        return {
+            "walkers": self.walkers,
+            "temperature_K": self.dynamics.temperature_k,
+            "friction_per_ps": self.dynamics.friction_per_ps,
+            "step_ps": self.dynamics.step_ps,
+            "jump_interval": self.jumps.interval,
+            "report_interval": self.report,
+            "lag_ps": self.jumps.lag_ps,
+            "acceptance": self.jumps.acceptance,
+            "energy_window": self.jumps.energy_window,
+            "window_samples": self.jumps.window_samples,
+            "relaxation": list(self.jumps.relaxation),
+            "seed": self.seed,
+            "platform": self.platform,
+            "format": self.format,
+            "minimize": self.dynamics.minimize,
+            "equilibration_steps": self.dynamics.equilibration_steps,
+            "store_positions": self.stored_atoms is not None,
+        }

@@ -1,0 +1,240 @@
+"""The folder of a run: commits that survive a kill.
+
+A folder holds `run.json` (the settings), `topology.pdb`, files that only grow (trajectories,
+tables), and `checkpoint.npz`. A commit writes what is new at the end of each growing file, flushed
+to the disk; then the checkpoint beside its place, renamed into it. The rename makes the commit:
+the checkpoint names the length of every file, and what is found beyond it when a run goes on was
+not committed and is cut off. Nothing is read back or rewritten, so a commit costs the same however
+long the run is.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.files import (
+    StorageError,
+    check_writable,
+    explained,
+    remove_leftovers,
+    replaced_atomically,
+    write_atomically,
+)
+from ..core.locks import FolderLock
+from ..core.settings import HYBRID_RUN, read_settings, take_settings
+from .growing_file import EMPTY, GrowingFile, Length
+from .trajectory_files import open_trajectory
+
+if TYPE_CHECKING:
+    from openmm.app import Topology
+
+    from .trajectory_files import Frame
+
+CHECKPOINT = "checkpoint.npz"
+
+Meta = dict[str, Any]
+Arrays = dict[str, NDArray[Any]]
+Lengths = Mapping[str, Length]
+
+
+class State(Protocol):
+    """Where a run is."""
+
+    @property
+    def done(self) -> int:
+        """What every walker has completed: cycles, frames."""
+        ...
+
+
+StateT = TypeVar("StateT", bound=State)
+
+
+class RunFolder(Generic[StateT]):
+    """The files of one run, open for writing by one process: what all kinds of runs share.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made where it is missing.
+    settings : mapping
+        Everything that decides what the run computes, as plain JSON values.
+    notes : mapping, optional
+        What is worth knowing but may change between the processes that work on a run (versions,
+        command line).
+
+    Attributes
+    ----------
+    path : Path
+    settings : dict
+        As JSON keeps them.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be written, is in use by another process, holds something else, or holds
+        a run with other settings; the message lists the differences.
+    """
+
+    #: What the run is called, what its progress is counted in, which versions of the checkpoint
+    #: are read, and files that only such a run makes.
+    kind: ClassVar[str]
+    unit: ClassVar[str]
+    versions: ClassVar[tuple[int, ...]]
+    own_files: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(folder)
+        self._committed: int | None = None
+        self._files: dict[str, GrowingFile] = {}
+        check_writable(self.path)
+        self._lock = FolderLock(self.path)
+        try:
+            self.settings = take_settings(self.path, settings, notes or {}, self.own_files)
+            with explained(self.path, "What was committed is safe."):
+                remove_leftovers(self.path, ".xtc-*")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def committed_text(self) -> str:
+        """A sentence on what is safe on the disk."""
+        if self._committed is None:
+            return "Nothing was committed before."
+        return f"Everything up to {self.unit} {self._committed} is safe."
+
+    def write_topology(self, topology: Topology, positions_nm: NDArray[np.float64]) -> None:
+        """Store the topology with positions [P, 3] as PDB."""
+        from openmm import app, unit
+
+        text = io.StringIO()
+        app.PDBFile.writeFile(topology, positions_nm * unit.nanometer, text, keepIds=True)
+        with explained(self.path, "Nothing was committed."):
+            write_atomically(self.path / "topology.pdb", text.getvalue().encode())
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        self._lock.release()
+
+    def trajectory_name(self, walker: int) -> str:
+        """The file of a walker's frames."""
+        return f"trajectory_{walker:04d}.{self.settings['format']}"
+
+    def _open(
+        self,
+        walkers: int,
+        topology: Topology,
+        frame_interval_ps: float,
+        tables: Mapping[str, Callable[[Path, Length], GrowingFile]],
+    ) -> StateT | None:
+        """Open trajectories and tables, cut back to the last commit; the state at it, if any."""
+        state: StateT | None = None
+        lengths: Lengths = {}
+        found = read_checkpoint(self.path, self.kind, self.versions)
+        if found is not None:
+            try:
+                state, lengths = self._decode(*found)
+            except (KeyError, TypeError, ValueError) as error:
+                raise _damaged(self.path / CHECKPOINT, self.kind, error) from error
+        self._committed = None if state is None else state.done
+        with explained(self.path, self.committed_text()):
+            self._files = {
+                name: open_trajectory(
+                    self.path / name, topology, frame_interval_ps, *lengths.get(name, EMPTY)
+                )
+                for name in map(self.trajectory_name, range(walkers))
+            }
+            for name, table in tables.items():
+                self._files[name] = table(self.path / name, lengths.get(name, EMPTY))
+        return state
+
+    def _commit(
+        self,
+        frames: Sequence[Sequence[Frame]],
+        tables: Mapping[str, Any],
+        state: StateT,
+    ) -> None:
+        """Make new frames of each walker, new rows by table, and the state after them permanent."""
+        records: dict[str, Any] = {
+            self.trajectory_name(walker): new for walker, new in enumerate(frames)
+        }
+        records.update(tables)
+        with explained(self.path, self.committed_text()):
+            lengths = {name: file.append(records[name]) for name, file in self._files.items()}
+            write_checkpoint(self.path / CHECKPOINT, *self._encode(state, lengths))
+        self._committed = state.done
+        for file in self._files.values():
+            file.confirm()
+
+    def _encode(self, state: StateT, lengths: Lengths) -> tuple[Meta, Arrays]:
+        """What the checkpoint keeps: JSON values, `version` among them, and arrays."""
+        raise NotImplementedError
+
+    def _decode(self, meta: Meta, arrays: Arrays) -> tuple[StateT, Lengths]:
+        """What `_encode()` was given."""
+        raise NotImplementedError
+
+
+def check_kind(folder: Path, kind: str) -> None:
+    """Refuse a folder that is not that of a run of this kind.
+
+    Raises
+    ------
+    StorageError
+    """
+    found = read_settings(folder).get("kind", HYBRID_RUN)
+    if found != kind:
+        raise StorageError(f"{folder} holds a {found}, not a {kind}.")
+
+
+def write_checkpoint(path: Path, meta: Meta, arrays: Arrays) -> None:
+    """Write a numpy archive of JSON and arrays, without pickles."""
+    text = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
+    with replaced_atomically(path) as file:
+        np.savez(file, meta=text, **arrays)  # type: ignore[arg-type]
+
+
+def read_checkpoint(
+    folder: Path, kind: str, versions: tuple[int, ...]
+) -> tuple[Meta, Arrays] | None:
+    """JSON values and arrays of the last commit of a run of this kind; None before the first.
+
+    Raises
+    ------
+    StorageError
+        The checkpoint is damaged, or of a version that is not among these.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays.pop("meta").tobytes().decode())
+        version = meta["version"]
+    except Exception as error:
+        raise _damaged(path, kind, error) from error
+    if version not in versions:
+        raise StorageError(
+            f"{path} was written by another version of this program; go on with that one, or "
+            f"start a new {kind} in another folder."
+        )
+    return meta, arrays
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"{path} is damaged ({error}). Frames and tables of the {kind} are still readable, but it "
+        "cannot go on: start a new one in another folder."
+    )
