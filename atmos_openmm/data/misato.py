@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .frames import HDF5Frames
-from .ligand_perception import PerceptionError
+from .ligand_perception import PerceptionError, molecule_from_smiles
 from .misato_topology import LIGAND, MoleculeFault, build_complex
 from .sample import Entry, Provenance, Sample, guarded
 
@@ -286,7 +286,7 @@ class MisatoMolecule:
         try:
             template = None
             if self.smiles is not None:
-                template = _from_smiles(self.smiles)
+                template = molecule_from_smiles(self.smiles, "the ligand")
             made = build_complex(elements, codes, begins, positions, self.charge, template)
         except (MoleculeFault, PerceptionError) as error:
             kind = getattr(error, "kind", "chemistry")
@@ -313,15 +313,6 @@ class MisatoMolecule:
         except HDF5_ERRORS as error:
             message = f"{first_line(error)}. Get the file again."
             raise DataFileError(Fault(self.path, self.entry, "unreadable", message)) from error
-
-
-def _from_smiles(smiles: str) -> Any:
-    from rdkit import Chem
-
-    mol = Chem.MolFromSmiles(smiles)
-    if mol is None:
-        raise PerceptionError(f"the SMILES {smiles!r} given for the ligand cannot be read")
-    return mol
 
 
 def read_charges(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..systems.structure_files import is_structure
 from . import mdcath, misato, structures, trajectories
 from .faults import HDF5_ERRORS, DataFileError, Fault, FaultLog, Policy, first_line
 from .sample import Entry, Sample
@@ -68,7 +69,7 @@ def detect(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.exists():
         raise DataFileError(Fault(str(path), "", "unreadable", "there is no such file."))
-    if structures.is_structure(path):
+    if is_structure(path):
         return "structure"
     try:
         with h5py.File(path, "r") as file:

@@ -1,72 +1,31 @@
-"""Tables of mmCIF files beside the atoms: assemblies, sequences, chemistry of components."""
+"""The chemistry of the components that mmCIF files describe."""
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Table", "component_molecules", "missing_in_cif", "read_tables"]
+from ..systems.mmcif import Table
 
-Table = list[dict[str, str]]
+__all__ = ["Components", "component_molecules"]
+
+Components = Mapping[str, tuple[Any, tuple[str, ...]]]
+"""RDKit Mol, sanitized, and the names of its atoms, by residue name."""
 
 _VALENCES = {1: (1,), 5: (3,), 6: (4,), 7: (3,), 8: (2,), 9: (1,), 14: (4,), 15: (3, 5),
              16: (2, 4, 6), 17: (1,), 34: (2, 4, 6), 35: (1,), 53: (1,)}  # fmt: skip
 _ORDERS = {"SING": 1, "DOUB": 2, "TRIP": 3}
 
 
-def read_tables(text: str, names: Iterable[str]) -> dict[str, Table]:
-    """Read categories of the first data block.
-
-    Parameters
-    ----------
-    text: str
-        An mmCIF file.
-    names: iterable of str
-        Categories, e.g. ``pdbx_struct_oper_list``.
-
-    Returns
-    -------
-    dict of str to list of dict
-        Rows by item name; '' for ``.`` and ``?``. Categories that the file lacks are empty.
-
-    Raises
-    ------
-    ValueError
-        No mmCIF.
-    """
-    from openmm.app.internal.pdbx.reader.PdbxReader import PdbxReader
-
-    blocks: list[Any] = []
-    try:
-        PdbxReader(io.StringIO(text)).read(blocks)
-    except Exception as error:  # the reader raises its own bare types
-        raise ValueError(f"the file cannot be parsed as mmCIF ({error})") from error
-    if not blocks:
-        raise ValueError("the file holds no data block")
-    found: dict[str, Table] = {}
-    for name in names:
-        category = blocks[0].getObj(name)
-        if category is None:
-            found[name] = []
-            continue
-        columns = category.getAttributeList()
-        found[name] = [
-            {c: "" if v in (".", "?") else v for c, v in zip(columns, row, strict=False)}
-            for row in category.getRowList()
-        ]
-    return found
-
-
-def component_molecules(tables: dict[str, Table]) -> dict[str, tuple[Any, tuple[str, ...]]]:
+def component_molecules(tables: Mapping[str, Table]) -> dict[str, tuple[Any, tuple[str, ...]]]:
     """Chemistry of the components that a file describes (chem_comp_atom, chem_comp_bond).
 
     Formal charges follow from the bonds, since all hydrogens are listed.
 
     Parameters
     ----------
-    tables: dict
+    tables : mapping
         With ``chem_comp_atom`` and ``chem_comp_bond``.
 
     Returns
@@ -75,7 +34,7 @@ def component_molecules(tables: dict[str, Table]) -> dict[str, tuple[Any, tuple[
         By residue name: the molecule, sanitized, and its atoms' names. Components that make no
         molecule (metals, bonds that are missing) are left out.
     """
-    from rdkit import RDLogger
+    from rdkit import rdBase
 
     atoms: dict[str, list[dict[str, str]]] = defaultdict(list)
     bonds: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -84,15 +43,12 @@ def component_molecules(tables: dict[str, Table]) -> dict[str, tuple[Any, tuple[
     for row in tables.get("chem_comp_bond", []):
         bonds[row["comp_id"]].append(row)
     found: dict[str, tuple[Any, tuple[str, ...]]] = {}
-    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    try:
+    with rdBase.BlockLogs():
         for name, rows in atoms.items():
             try:
                 found[name] = _component(rows, bonds[name])
             except (KeyError, ValueError, RuntimeError):
                 continue  # RDKit's faults are ValueErrors; what is lacking is told where it is used
-    finally:
-        RDLogger.EnableLog("rdApp.*")  # type: ignore[attr-defined]
     return found
 
 
@@ -127,29 +83,3 @@ def _component(
     made = mol.GetMol()
     Chem.SanitizeMol(made)
     return made, tuple(number)
-
-
-def missing_in_cif(tables: dict[str, Table]) -> dict[str, list[tuple[str, str, str, bool]]]:
-    """Full sequences of the polymers of a file.
-
-    Parameters
-    ----------
-    tables: dict
-        With ``pdbx_poly_seq_scheme``.
-
-    Returns
-    -------
-    dict of str to list of (name, number, insertion code, seen)
-        By label_asym_id; `seen` is False for residues without coordinates.
-    """
-    chains: dict[str, list[tuple[str, str, str, bool]]] = defaultdict(list)
-    for row in tables.get("pdbx_poly_seq_scheme", []):
-        chains[row["asym_id"]].append(
-            (
-                row["mon_id"],
-                row.get("pdb_seq_num", ""),
-                row.get("pdb_ins_code", ""),
-                bool(row.get("auth_mon_id", "")),
-            )
-        )
-    return dict(chains)
