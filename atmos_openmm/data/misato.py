@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .entries import Entry, guarded
 from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .frames import HDF5Frames
 from .ligand_perception import PerceptionError, molecule_from_smiles
 from .misato_topology import LIGAND, MoleculeFault, build_complex
-from .sample import Entry, Provenance, Sample, guarded
+from .sample import Provenance, Sample
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..systems.structure_files import is_structure
 from . import mdcath, misato, structures, trajectories
+from .entries import Entry
 from .faults import HDF5_ERRORS, DataFileError, Fault, FaultLog, Policy, first_line
-from .sample import Entry, Sample
+from .sample import Sample
 
 __all__ = ["DATASETS", "DATA_SUFFIXES", "SampleSet", "detect", "inspect_file", "open_samples"]
 

@@ -22,10 +22,11 @@ from ..systems.structure_files import read_structure, read_text
 from .assemblies import Assembly, assemblies_of_cif, assemblies_of_pdb
 from .completion import complete_chains
 from .components import Components, component_molecules
+from .entries import Entry
 from .faults import DataFileError, Fault
 from .frames import FrameSource, KeptArrays, file_stamp
 from .ligand_perception import molecule_from_smiles
-from .sample import Entry, Provenance, Sample
+from .sample import Provenance, Sample
 from .sequences import sequences_of_cif, sequences_of_pdb
 from .structure_topology import assemble, build_topology
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .entries import Entry, guarded
 from .faults import DataFileError, Fault
 from .frames import HDF5Frames
 from .layout import FORMAT, Trajectory, TrajectoryFile, TrajectoryFileError
-from .sample import Entry, Provenance, Sample, guarded
+from .sample import Provenance, Sample
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .openmm_names import OpenMMNames
+
 __all__ = ["AtomSite", "Table", "read_block", "table"]
 
 Table = list[dict[str, str]]
@@ -99,7 +101,7 @@ class AtomSite:
         from openmm import app
 
         topology: Any = app.Topology()
-        residues, names = _Naming(), self.column("auth_atom_id", "label_atom_id")
+        residues, names = OpenMMNames(), self.column("auth_atom_id", "label_atom_id")
         labels = self.column("label_asym_id", "auth_asym_id")
         chain_ids = self.column("auth_asym_id", "label_asym_id")
         if len({labels[r] for r in rows}) > len({chain_ids[r] for r in rows}):
@@ -190,24 +192,6 @@ class AtomSite:
                     *(math.radians(float(x)) for x in angles if x),
                 )
                 topology.setPeriodicBoxVectors(box)
-
-
-class _Naming:
-    """OpenMM's names of residues and atoms for those of other programs."""
-
-    def __init__(self) -> None:
-        from openmm.app import PDBFile
-
-        # The tables that every reader of OpenMM goes by; there is no public way to them.
-        PDBFile._loadNameReplacementTables()
-        self._residues: dict[str, str] = PDBFile._residueNameReplacements
-        self._atoms: dict[str, dict[str, str]] = PDBFile._atomNameReplacements
-
-    def residue(self, name: str) -> str:
-        return self._residues.get(name, name)
-
-    def atom(self, residue: str, name: str) -> str:
-        return self._atoms.get(residue, {}).get(name, name)
 
 
 def _element(symbol: str) -> Any:
