@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..systems.mmcif import Table
+from .bond_orders import usual_valences
 
 __all__ = ["Components", "component_molecules"]
 
 Components = Mapping[str, tuple[Any, tuple[str, ...]]]
 """RDKit Mol, sanitized, and the names of its atoms, by residue name."""
 
-_VALENCES = {1: (1,), 5: (3,), 6: (4,), 7: (3,), 8: (2,), 9: (1,), 14: (4,), 15: (3, 5),
-             16: (2, 4, 6), 17: (1,), 34: (2, 4, 6), 35: (1,), 53: (1,)}  # fmt: skip
 _ORDERS = {"SING": 1, "DOUB": 2, "TRIP": 3}
 
 
@@ -66,16 +65,15 @@ def _component(
         atom = Chem.Atom(table.GetAtomicNumber(row["type_symbol"].capitalize()))
         atom.SetNoImplicit(True)
         number[row["atom_id"]] = mol.AddAtom(atom)
-    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
     sums = [0] * len(atoms)
     for row in bonds:
         i, j = number[row["atom_id_1"]], number[row["atom_id_2"]]
         order = _ORDERS[row["value_order"].upper()]
-        mol.AddBond(i, j, kinds[order])
+        mol.AddBond(i, j, Chem.BondType.values[order])
         sums[i] += order
         sums[j] += order
     for atom, total in zip(mol.GetAtoms(), sums, strict=True):
-        usual = _VALENCES[atom.GetAtomicNum()]
+        usual = usual_valences(atom.GetAtomicNum())
         nearest = min(usual, key=lambda v: (abs(total - v), v))
         # A fourth bond makes N+ and B-, a missing one O-.
         charge = total - nearest

@@ -119,9 +119,8 @@ def perceive(numbers: ArrayLike, positions_nm: ArrayLike, charge: int | None = N
     except BondOrderError as error:
         raise PerceptionError(str(error)) from error
     mol = Chem.RWMol(bare)
-    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
     for bond, order in zip(mol.GetBonds(), orders, strict=True):
-        bond.SetBondType(kinds[order])
+        bond.SetBondType(Chem.BondType.values[order])
     for atom, value in zip(mol.GetAtoms(), charges, strict=True):
         atom.SetFormalCharge(value)
     made = mol.GetMol()
