@@ -29,6 +29,7 @@ PINNED = {"torch": "2.13.0", "openmm": "8.6.1"}
 DEPENDENCIES = [
     "click>=8",
     "deeptime>=0.4",
+    "gemmi>=0.6.5",
     "h5py>=3.10",
     "lightning-fabric>=2.4",
     "matplotlib>=3.8",

@@ -104,7 +104,8 @@ def manifest(files: tuple[Path, ...], out: Path, on_error: Any) -> None:
     import warnings
 
     from ..data.faults import DataFileError, DataFileWarning, FaultLog
-    from ..data.manifest import build_manifest, write_manifest
+    from ..data.manifest import write_manifest
+    from ..data.manifest_building import build_manifest
 
     log = FaultLog(on_error)
     paths = []

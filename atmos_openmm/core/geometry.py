@@ -100,6 +100,16 @@ def centroid(positions: NDArray[Any]) -> FloatArray:
     return np.asarray(np.asarray(positions, dtype=np.float64).mean(axis=-2))
 
 
+def gyration_radius(positions: ArrayLike) -> FloatArray:
+    """Root mean square distance [...] of points [..., A, 3] from their centroid, in their unit.
+
+    Every point has the same weight.
+    """
+    x = np.asarray(positions, dtype=np.float64)
+    x = x - x.mean(axis=-2, keepdims=True)
+    return np.asarray(np.sqrt((x * x).sum(axis=-1).mean(axis=-1)))
+
+
 def rotations_onto(mobile: NDArray[Any], target: NDArray[Any]) -> FloatArray:
     """The proper rotations that bring centred points nearest to others.
 

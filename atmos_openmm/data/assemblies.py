@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .cif_tables import Table
+from ..systems.mmcif import Table
 
 __all__ = ["Assembly", "assemblies_of_cif", "assemblies_of_pdb"]
 
@@ -39,7 +40,7 @@ class Assembly:
         )
 
 
-def assemblies_of_cif(tables: dict[str, Table]) -> list[Assembly]:
+def assemblies_of_cif(tables: Mapping[str, Table]) -> list[Assembly]:
     """Assemblies of pdbx_struct_assembly_gen and pdbx_struct_oper_list.
 
     Raises

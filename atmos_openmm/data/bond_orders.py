@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BondOrderError", "distribute"]
+__all__ = ["BondOrderError", "distribute", "usual_valences"]
 
 
 class BondOrderError(ValueError):
@@ -52,6 +52,18 @@ _EXPANSION = 0.9
 """For two bonds beyond the usual: less than the two charges of S+-O-, more than nothing."""
 _MULTIPLE_BOND = -0.1
 """Nitro is written N+(=O)O-, not N(O-)O-."""
+
+
+def usual_valences(element: int) -> range:
+    """Numbers of bonds that the neutral atom makes, e.g. 2, 4 and 6 of sulphur.
+
+    Raises
+    ------
+    KeyError
+        An element that is not covered.
+    """
+    rule = _ELEMENTS[element]
+    return range(rule.valence, rule.valence + 2 * rule.expansions + 1, 2)
 
 
 def distribute(

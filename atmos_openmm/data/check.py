@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import mdcath, misato_checks
+from . import mdcath_checks, misato_checks
 from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .sample import Sample
 from .sources import inspect_file
@@ -300,7 +300,7 @@ def _own_checks(sample: Sample, pdb_folder: str | os.PathLike[str] | None) -> It
     """What only one of the layouts has."""
     name = sample.provenance.dataset
     if name == "mdcath":
-        yield from mdcath.check_statistics(sample)
+        yield from mdcath_checks.check_statistics(sample)
     elif name == "misato":
         if sample.kind == "dynamics":
             yield from misato_checks.check_ligand(sample)

@@ -16,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ideal_geometry import place_missing, terminal_oxygen
+from .sequences import Sequence
 
-__all__ = ["Chain", "Residue", "Sequence", "complete_chains"]
+__all__ = ["Chain", "Residue", "complete_chains"]
 
 FloatArray = NDArray[np.float64]
-Sequence = list[tuple[str, str, str, bool]]
-"""Name, number, insertion code and whether it was seen, of each residue of a polymer."""
-
 LONGEST_PEPTIDE_BOND_NM = 0.2
 
 
@@ -68,7 +66,7 @@ class Chain:
 def complete_chains(
     topology: Any,
     positions_nm: FloatArray,
-    names: Mapping[int, str],
+    names: tuple[str, ...],
     sequences: Mapping[str, Sequence],
     known: Mapping[str, tuple[str, ...]],
     hydrogens: bool,
@@ -79,7 +77,7 @@ def complete_chains(
     ----------
     topology: openmm.app.Topology
     positions_nm: array, shape (A, 3)
-    names: mapping from chain index to str
+    names: tuple of str
         The file's name of each chain of the Topology.
     sequences: mapping from chain name to Sequence
         Polymers' full sequences where the file has them.

@@ -10,7 +10,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,52 @@ from numpy.typing import NDArray
 
 from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 
-__all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "close_files", "file_stamp"]
+__all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "KeptArrays", "close_files", "file_stamp"]
 
 OPEN_FILES = 8
 """HDF5 files that a process keeps open."""
 BLOCK_CACHE_BYTES = 2**27
 """Frames that a process keeps of datasets whose chunks hold parts of many frames."""
+
+
+class KeptArrays:
+    """Arrays that are costly to make, the last ones used kept up to a number of bytes.
+
+    Parameters
+    ----------
+    most_bytes : int
+        One entry is kept however large it is.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[tuple[Any, ...], tuple[NDArray[Any], ...]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.RLock()
+
+    def get(
+        self, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[Any], ...]]
+    ) -> tuple[NDArray[Any], ...]:
+        """The arrays of a key, made where they are not kept; not to be written to."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            made = self._kept[key] = make()
+            self._bytes += _size(made)
+            while len(self._kept) > 1 and self._bytes > self._most_bytes:
+                self._bytes -= _size(self._kept.popitem(last=False)[1])
+            return made
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
+
+def _size(arrays: tuple[NDArray[Any], ...]) -> int:
+    return sum(array.nbytes for array in arrays)
 
 
 class FrameSource(ABC):
@@ -38,7 +78,6 @@ class FrameSource(ABC):
     num_frames: int
     num_atoms: int
 
-    @abstractmethod
     def read(self, frames: Any = slice(None)) -> NDArray[np.float32]:
         """Read frames.
 
@@ -59,6 +98,12 @@ class FrameSource(ABC):
         DataFileError
             The frames cannot be read from the disk.
         """
+        found = self._read(self.numbers(frames))
+        return found[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else found
+
+    @abstractmethod
+    def _read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Frames [F, A, 3] of frame numbers from 0, in any order."""
 
     def resolved(self) -> NDArray[np.bool_]:
         """Which atoms have coordinates of their own, [A]; the others' are placeholders."""
@@ -106,10 +151,8 @@ class ArrayFrames(FrameSource):
         """Number of atoms."""
         return int(self.positions_nm.shape[1])
 
-    def read(self, frames: Any = slice(None)) -> NDArray[np.float32]:
-        numbers = self.numbers(frames)
-        found = self.positions_nm[numbers].astype(np.float32, copy=False)
-        return found[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else found
+    def _read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.positions_nm[numbers].astype(np.float32, copy=False)
 
     def resolved(self) -> NDArray[np.bool_]:
         return super().resolved() if self.mask is None else self.mask.copy()
@@ -135,8 +178,7 @@ class HDF5Frames(FrameSource):
     num_atoms: int
     nm_per_unit: float = 1.0
 
-    def read(self, frames: Any = slice(None)) -> NDArray[np.float32]:
-        numbers = self.numbers(frames)
+    def _read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         wanted, place = np.unique(numbers, return_inverse=True)
         found = np.empty((len(wanted), self.num_atoms, 3), np.float32)
         try:
@@ -156,8 +198,7 @@ class HDF5Frames(FrameSource):
                     f"({first_line(error)}): the file is truncated or damaged. Get it again.",
                 )
             ) from error
-        found = found[place.reshape(-1)]
-        return found[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else found
+        return found[place.reshape(-1)]
 
     def _fill(self, dataset: Any, wanted: NDArray[np.int64], found: NDArray[np.float32]) -> None:
         """Read increasing frame numbers."""
@@ -177,15 +218,12 @@ class HDF5Frames(FrameSource):
 
     def _block(self, dataset: Any, row: int, step: int) -> NDArray[np.float32]:
         """All frames of a row of chunks, nm, kept for the next."""
-        key = (os.getpid(), self.path, self.dataset, row, *file_stamp(self.path))
-        if key in _BLOCKS:
-            _BLOCKS.move_to_end(key)
-            return _BLOCKS[key]
-        block = np.asarray(dataset[row * step : (row + 1) * step] * self.nm_per_unit, np.float32)
-        _BLOCKS[key] = block
-        while len(_BLOCKS) > 1 and sum(b.nbytes for b in _BLOCKS.values()) > BLOCK_CACHE_BYTES:
-            _BLOCKS.popitem(last=False)
-        return block
+
+        def make() -> tuple[NDArray[Any]]:
+            found = dataset[row * step : (row + 1) * step] * self.nm_per_unit
+            return (np.asarray(found, np.float32),)
+
+        return _BLOCKS.get((self.path, self.dataset, row, *file_stamp(self.path)), make)[0]
 
 
 def _spans(numbers: NDArray[np.int64], step: int) -> Iterator[slice]:
@@ -202,7 +240,7 @@ def _spans(numbers: NDArray[np.int64], step: int) -> Iterator[slice]:
 
 _LOCK = threading.RLock()
 _FILES: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-_BLOCKS: OrderedDict[tuple[Any, ...], NDArray[np.float32]] = OrderedDict()
+_BLOCKS = KeptArrays(BLOCK_CACHE_BYTES)
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int]:

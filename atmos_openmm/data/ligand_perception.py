@@ -14,11 +14,27 @@ from numpy.typing import ArrayLike
 
 from .bond_orders import BondOrderError, distribute
 
-__all__ = ["PerceptionError", "connect", "perceive", "with_template"]
+__all__ = ["PerceptionError", "connect", "molecule_from_smiles", "perceive", "with_template"]
 
 
 class PerceptionError(ValueError):
     """Elements and coordinates make no molecule."""
+
+
+def molecule_from_smiles(smiles: str, name: str) -> Any:
+    """The RDKit Mol that a user gives for a ligand called `name`.
+
+    Raises
+    ------
+    PerceptionError
+        RDKit cannot read it.
+    """
+    from rdkit import Chem
+
+    mol = Chem.MolFromSmiles(smiles)
+    if mol is None:
+        raise PerceptionError(f"the SMILES {smiles!r} given for {name} cannot be read")
+    return mol
 
 
 def connect(numbers: ArrayLike, positions_nm: ArrayLike) -> Any:
@@ -40,7 +56,7 @@ def connect(numbers: ArrayLike, positions_nm: ArrayLike) -> Any:
     PerceptionError
         The atoms make several molecules, or a hydrogen has no or several bonds.
     """
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
     from rdkit.Chem import rdDetermineBonds
     from rdkit.Geometry import Point3D
 
@@ -57,7 +73,7 @@ def connect(numbers: ArrayLike, positions_nm: ArrayLike) -> Any:
         conformer.SetAtomPosition(k, Point3D(*x[k].tolist()))
     mol.AddConformer(conformer)
     if len(z) > 1:
-        with _Quiet(RDLogger):
+        with rdBase.BlockLogs():
             rdDetermineBonds.DetermineConnectivity(mol)
     pieces = len(Chem.GetMolFrags(mol))
     if pieces != 1:
@@ -93,7 +109,7 @@ def perceive(numbers: ArrayLike, positions_nm: ArrayLike, charge: int | None = N
     PerceptionError
         No bond orders fit, or none that RDKit accepts.
     """
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
 
     bare = connect(numbers, positions_nm)
     ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bare.GetBonds()]
@@ -103,14 +119,13 @@ def perceive(numbers: ArrayLike, positions_nm: ArrayLike, charge: int | None = N
     except BondOrderError as error:
         raise PerceptionError(str(error)) from error
     mol = Chem.RWMol(bare)
-    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
     for bond, order in zip(mol.GetBonds(), orders, strict=True):
-        bond.SetBondType(kinds[order])
+        bond.SetBondType(Chem.BondType.values[order])
     for atom, value in zip(mol.GetAtoms(), charges, strict=True):
         atom.SetFormalCharge(value)
     made = mol.GetMol()
     try:
-        with _Quiet(RDLogger):
+        with rdBase.BlockLogs():
             Chem.SanitizeMol(made)
     except Exception as error:  # RDKit raises several unrelated types here
         raise PerceptionError(f"RDKit takes its bond orders for impossible: {error}") from error
@@ -190,16 +205,3 @@ def _heavy_match(bare: Any, heavy: list[int], want: Any) -> list[int] | None:
         matches, key=lambda m: sum(hydrogens[k] != w for k, w in zip(m, wanted, strict=True))
     )
     return [heavy[k] for k in best]
-
-
-class _Quiet:
-    """Keep RDKit from printing what is raised anyway."""
-
-    def __init__(self, logger: Any) -> None:
-        self._logger = logger
-
-    def __enter__(self) -> None:
-        self._logger.DisableLog("rdApp.*")
-
-    def __exit__(self, *exception: object) -> None:
-        self._logger.EnableLog("rdApp.*")

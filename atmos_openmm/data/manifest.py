@@ -14,12 +14,10 @@ from typing import Any
 
 from ..core.files import sha256_of_file, write_atomically
 from .faults import DataFileError, Fault, FaultLog
-from .sample import Sample
 
 __all__ = [
     "FORMAT",
     "VERSION",
-    "build_manifest",
     "expand",
     "listed_files",
     "read_manifest",
@@ -29,60 +27,6 @@ __all__ = [
 
 FORMAT = "atmos-openmm-manifest"
 VERSION = 1
-BLOCK_BYTES = 2**20
-
-
-def build_manifest(
-    paths: Iterable[str | os.PathLike[str]], folder: str | os.PathLike[str], log: FaultLog
-) -> dict[str, Any]:
-    """Describe files.
-
-    Parameters
-    ----------
-    paths: iterable of paths
-    folder: path
-        Where the manifest will be; paths are told relative to it.
-    log: FaultLog
-        Takes the faults, by its policy. Files without a usable sample are listed all the same,
-        with their faults, so that what was left out stays on record.
-
-    Returns
-    -------
-    dict
-        JSON values.
-    """
-    from .sources import inspect_file
-
-    files = []
-    for path in sorted({os.path.abspath(p) for p in paths}):
-        entries = inspect_file(path)
-        faults = [f for e in entries for f in e.faults]
-        log.extend(faults)
-        described: dict[str, Any] = {
-            "path": os.path.relpath(path, folder),
-            "bytes": os.path.getsize(path) if os.path.exists(path) else None,
-            "sha256": sha256_of_file(path) if os.path.exists(path) else None,
-            "dataset": next((e.sample.provenance.dataset for e in entries if e.sample), None),
-            "samples": [_described(e.sample) for e in entries if e.sample is not None],
-            "faults": [
-                {"entry": f.entry, "kind": f.kind, "message": f.message, "fatal": f.fatal}
-                for f in faults
-            ],
-        }
-        files.append(described)
-    return {"format": FORMAT, "version": VERSION, "files": files}
-
-
-def _described(sample: Sample) -> dict[str, Any]:
-    return {
-        "name": sample.name,
-        "entry": sample.provenance.entry,
-        "kind": sample.kind,
-        "frames": sample.num_frames,
-        "atoms": sample.num_atoms,
-        "temperature_K": sample.temperature_kelvin,
-        "spacing_ps": sample.spacing_ps,
-    }
 
 
 def write_manifest(manifest: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import first_line
+from ..systems.openmm_names import OpenMMNames
 
-__all__ = ["EmbeddedAtom", "UnfoldedTopology", "embedded_atoms", "psf_bonds", "unfold"]
+__all__ = ["EmbeddedAtom", "embedded_atoms", "psf_bonds", "unfold"]
 
 N_CAP = {"CAY": "CH3", "HY1": "H1", "HY2": "H2", "HY3": "H3", "CY": "C", "OY": "O"}
 """Atoms of an acetyl that CHARMM counts to the first residue (patch ACE), with their names in ACE
@@ -46,6 +43,16 @@ class EmbeddedAtom(NamedTuple):
     segment: str
     position_nm: tuple[float, float, float]
 
+    @property
+    def element(self) -> str:
+        """Amino acids and caps hold one-letter elements; hydrogens' names may begin with digits."""
+        return self.name.lstrip("0123456789")[:1]
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return f"{self.name} of {self.resname} {self.resid}"
+
 
 def embedded_atoms(pdb: str) -> list[EmbeddedAtom]:
     """Read the atom lines of mdCATH's PDB text.
@@ -75,66 +82,45 @@ def embedded_atoms(pdb: str) -> list[EmbeddedAtom]:
     return atoms
 
 
-@dataclass(frozen=True)
-class UnfoldedTopology:
-    """A domain with its caps as residues of their own.
-
-    Attributes
-    ----------
-    topology: openmm.app.Topology
-        Atoms in the file's order, wwPDB names, with bonds.
-    residues: ndarray of int, shape (A,)
-        The file's residue of each atom, from 0: caps count to the terminal residues there.
-    doubts: tuple of str
-        What is wrong with it, for messages.
-    """
-
-    topology: Any
-    residues: NDArray[np.int64]
-    doubts: tuple[str, ...]
-
-
 def unfold(
     atoms: Sequence[EmbeddedAtom],
     positions_nm: NDArray[np.float64],
     bonds: Sequence[tuple[int, int]] | None = None,
-) -> UnfoldedTopology:
-    """Make the Topology of a domain.
+) -> tuple[Any, list[str]]:
+    """Make the Topology of a domain, its caps as residues of their own.
 
     A chain ends where the segment changes, at a cap, and where the backbone's C and the next N are
     not within reach of each other (or not bonded, where bonds are given).
 
     Parameters
     ----------
-    atoms: sequence of EmbeddedAtom
-    positions_nm: array, shape (A, 3)
+    atoms : sequence of EmbeddedAtom
+    positions_nm : array, shape (A, 3)
         A real frame: the embedded PDB has hydrogens and caps at guessed places.
-    bonds: sequence of (int, int), optional
+    bonds : sequence of (int, int), optional
         Bonds of the PSF.
+
+    Returns
+    -------
+    topology : openmm.app.Topology
+        Atoms in the file's order, wwPDB names, with bonds.
+    doubts : list of str
+        What is wrong with it, for messages.
 
     Raises
     ------
     ValueError
-        Atoms of a residue that do not stand together, or that OpenMM does not take.
+        Atoms of a residue that do not stand together, or two of one name in it.
     """
-    from openmm.app import PDBFile
+    from openmm import unit
 
     residues = _residue_numbers(atoms)
     parts = _cap_parts(atoms, residues)
     breaks = _chain_breaks(atoms, residues, parts, positions_nm, bonds)
-    text = _pdb_text(atoms, residues, parts, breaks, positions_nm)
-    try:
-        topology = PDBFile(io.StringIO(text)).topology
-    except Exception as error:  # OpenMM raises bare errors of many kinds
-        raise ValueError(f"OpenMM cannot read the embedded PDB ({first_line(error)})") from error
-    made = list(topology.atoms())
-    if len(made) != len(atoms):
-        raise ValueError(
-            f"the embedded PDB has {len(atoms)} atoms, of which OpenMM keeps {len(made)}: atoms of "
-            "one name in a residue"
-        )
-    doubts = _complete_bonds(topology, made, positions_nm, bonds)
-    return UnfoldedTopology(topology, residues, tuple(doubts))
+    topology = _named_topology(atoms, residues, parts, breaks)
+    topology.createStandardBonds()
+    topology.createDisulfideBonds(positions_nm * unit.nanometer)
+    return topology, _complete_bonds(topology, positions_nm, bonds)
 
 
 def _residue_numbers(atoms: Sequence[EmbeddedAtom]) -> NDArray[np.int64]:
@@ -184,82 +170,70 @@ def _chain_breaks(
     bonds: Sequence[tuple[int, int]] | None,
 ) -> set[int]:
     """First atoms of chains."""
-    breaks = {0}
-    ends = np.flatnonzero(np.diff(residues)) + 1
     bonded = None if bonds is None else {frozenset(b) for b in bonds}
-    starts = [0, *ends.tolist(), len(atoms)]
-    carbons: dict[int, int] = {}
-    nitrogens: dict[int, int] = {}
-    for i, atom in enumerate(atoms):
-        if parts[i] == 0 and atom.name == "C":
-            carbons[int(residues[i])] = i
-        elif parts[i] == 0 and atom.name == "N":
-            nitrogens[int(residues[i])] = i
-    for k, (first, _) in enumerate(pairwise(starts)):
-        if k == 0:
-            continue
+    backbone = {
+        (int(residues[i]), atom.name): i
+        for i, atom in enumerate(atoms)
+        if parts[i] == 0 and atom.name in ("C", "N")
+    }
+    breaks = {0}
+    for first in (np.flatnonzero(np.diff(residues)) + 1).tolist():
+        number = int(residues[first])
+        pair = backbone.get((number - 1, "C")), backbone.get((number, "N"))
         if atoms[first].segment != atoms[first - 1].segment or parts[first] < 0:
             breaks.add(first)
         elif parts[first - 1] > 0:
             breaks.add(first)
-        elif k - 1 in carbons and k in nitrogens:
-            pair = carbons[k - 1], nitrogens[k]
-            if bonded is not None:
-                apart = frozenset(pair) not in bonded
-            else:
-                gap = positions_nm[pair[0]] - positions_nm[pair[1]]
-                apart = float(np.linalg.norm(gap)) > BROKEN_PEPTIDE_NM
-            if apart:
+        elif pair[0] is not None and pair[1] is not None:
+            gap = float(np.linalg.norm(positions_nm[pair[0]] - positions_nm[pair[1]]))
+            there = gap <= BROKEN_PEPTIDE_NM if bonded is None else frozenset(pair) in bonded
+            if not there:
                 breaks.add(first)
     return breaks
 
 
-def _pdb_text(
+def _named_topology(
     atoms: Sequence[EmbeddedAtom],
     residues: NDArray[np.int64],
     parts: NDArray[np.int64],
     breaks: set[int],
-    positions_nm: NDArray[np.float64],
-) -> str:
-    """The domain as PDB text that OpenMM's reader knows: caps apart, chains lettered."""
+) -> Any:
+    """The domain's atoms by the names that OpenMM knows: caps apart, chains lettered."""
+    from openmm.app import Element, Topology
+
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    lines: list[str] = []
-    chain = -1
-    # A frame may be far from the origin; only distances matter here.
-    placed = (positions_nm - positions_nm.mean(axis=0)) * 10.0
+    known = OpenMMNames()
+    topology: Any = Topology()
+    chain: Any = None
+    last: tuple[int, int] | None = None
     for i, atom in enumerate(atoms):
-        if i in breaks:
-            if lines:
-                lines.append("TER")
-            chain += 1
         resname = RESIDUES.get(atom.resname, atom.resname)
         name = ATOMS.get((resname, atom.name), TERMINAL.get(atom.name, atom.name))
-        number = int(residues[i]) + 2
         if parts[i]:
             resname, table = ("ACE", N_CAP) if parts[i] < 0 else ("NME", C_CAP)
-            name, number = table[atom.name], number + int(parts[i])
-        x, y, z = placed[i]
-        shown = f" {name:<3}" if len(name) < 4 else name
-        lines.append(
-            f"ATOM  {(i + 1) % 100000:5d} {shown} {resname:<4}{letters[chain % len(letters)]}"
-            f"{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          "
-            f"{_element(atom):>2}"
-        )
-    return "\n".join([*lines, "TER", "END", ""])
-
-
-def _element(atom: EmbeddedAtom) -> str:
-    """Amino acids and caps hold one-letter elements; a digit may stand before a hydrogen's name."""
-    return atom.name.lstrip("0123456789")[0]
+            name = table[atom.name]
+        if i in breaks:
+            chain = topology.addChain(letters[topology.getNumChains() % len(letters)])
+        if i in breaks or (residues[i], parts[i]) != last:
+            last = residues[i], parts[i]
+            number = str(int(residues[i] + parts[i]) + 2)
+            residue = topology.addResidue(known.residue(resname), chain, number)
+            there: set[str] = set()
+        name = known.atom(residue.name, name)
+        if name in there:
+            raise ValueError(f"the embedded PDB has two atoms {name} in {resname} {atom.resid}")
+        there.add(name)
+        topology.addAtom(name, Element.getBySymbol(atom.element), residue)
+    return topology
 
 
 def _complete_bonds(
     topology: Any,
-    made: list[Any],
     positions_nm: NDArray[np.float64],
     bonds: Sequence[tuple[int, int]] | None,
 ) -> list[str]:
     """Add the bonds that names do not tell; say what stays odd."""
+    made = list(topology.atoms())
     doubts: list[str] = []
     there = {frozenset((b[0].index, b[1].index)) for b in topology.bonds()}
     if bonds is not None:

@@ -12,17 +12,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
+from ..core.constants import NM_PER_ANGSTROM
+from .entries import Entry, guarded, hdf5_entries, opened
+from .faults import HDF5_ERRORS, DataFileError, Fault
 from .frames import HDF5Frames
-from .ligand_perception import PerceptionError
+from .ligand_perception import PerceptionError, molecule_from_smiles
 from .misato_topology import LIGAND, MoleculeFault, build_complex
-from .sample import Entry, Provenance, Sample, guarded
+from .sample import Provenance, Sample
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
@@ -37,7 +38,6 @@ __all__ = [
 
 SPACING_PS = 80.0
 TEMPERATURE_KELVIN = 300.0
-NM_PER_ANGSTROM = 0.1
 FORCE_FIELD = "ff14SB, GAFF2, TIP3P"
 STATIC_KEYS = (
     "atoms_coordinates_ref",
@@ -97,159 +97,119 @@ def inspect(
         Named by PDB id, each with what is wrong with it. The chemistry is looked at when the
         molecule is loaded.
     """
-    import h5py
-
-    path = str(Path(path))
     known = {k.upper(): v for k, v in (charges or {}).items()}
     drawn = {k.upper(): v for k, v in (smiles or {}).items()}
-    try:
-        with h5py.File(path, "r") as file:
-            return list(_entries(path, file, entries, known, drawn, require_ligand))
-    except FileNotFoundError:
-        return [Entry(None, (Fault(path, "", "unreadable", "there is no such file."),))]
-    except HDF5_ERRORS as error:
-        message = (
-            f"HDF5 cannot read it ({first_line(error)}): it is truncated, damaged or another kind "
-            "of file. Get it again."
-        )
-        return [Entry(None, (Fault(path, "", "unreadable", message),))]
 
+    def find(path: str, file: Any) -> Iterator[Entry]:
+        there = {key.upper(): key for key in file}
+        for name in list(there.values()) if entries is None else entries:
+            key = there.get(name.upper())
+            if key is None:
+                yield Entry.failed(path, name, "missing", "the file has no such entry.")
+                continue
+            source = MisatoMolecule(path, key, known.get(key.upper()), drawn.get(key.upper()))
+            yield guarded(path, key, partial(_entry, file, source, require_ligand))
 
-def _entries(
-    path: str,
-    file: Any,
-    wanted: Iterable[str] | None,
-    charges: Mapping[str, int],
-    smiles: Mapping[str, str],
-    require_ligand: bool,
-) -> Iterator[Entry]:
-    there = {key.upper(): key for key in file}
-    for name in list(there.values()) if wanted is None else wanted:
-        key = there.get(name.upper())
-        if key is None:
-            yield Entry(None, (Fault(path, name, "missing", "the file has no such entry."),))
-            continue
-        source = MisatoMolecule(path, key, charges.get(key.upper()), smiles.get(key.upper()))
-        yield guarded(path, key, partial(_entry, file, source, require_ligand))
+    return hdf5_entries(path, find)
 
 
 def _entry(file: Any, source: MisatoMolecule, require_ligand: bool) -> Entry:
-    path, key = source.path, source.entry
-    group = file[key]
-    faults = _static_faults(path, key, group, require_ligand)
+    fault = partial(Fault, source.path, source.entry)
+    group = file[source.entry]
+    faults = list(_layout_faults(fault, group)) or list(
+        _ligand_faults(fault, group, require_ligand)
+    )
     if not any(f.fatal for f in faults):
-        faults += _trajectory_faults(path, key, group)
+        faults += _trajectory_faults(fault, group)
     if any(f.fatal for f in faults):
         return Entry(None, tuple(faults))
-    return Entry(_sample(path, key, group, source), tuple(faults))
+    return Entry(_sample(group, source), tuple(faults))
 
 
-def _static_faults(path: str, key: str, group: Any, require_ligand: bool) -> list[Fault]:
-    def fault(kind: str, message: str, fatal: bool = True) -> Fault:
-        return Fault(path, key, kind, message, fatal)
-
+def _layout_faults(fault: partial[Fault], group: Any) -> Iterator[Fault]:
+    """Arrays that are not there or do not go together; all of them fatal."""
     if not hasattr(group, "keys"):
-        return [fault("layout", "it is no group; MISATO has a group for each PDB id.")]
+        yield fault("layout", "it is no group; MISATO has a group for each PDB id.")
+        return
     missing = [k for k in STATIC_KEYS if k not in group]
     if missing:
-        return [fault("missing", f"it has no {', '.join(missing)}.")]
+        yield fault("missing", f"it has no {', '.join(missing)}.")
+        return
     shapes = {k: group[k].shape for k in STATIC_KEYS}
     number = shapes["atoms_number"][0]
     if shapes["atoms_residue"] != (number,) or shapes["atoms_coordinates_ref"] != (number, 3):
         listed = ", ".join(f"{k} {v}" for k, v in shapes.items())
-        return [fault("shape", f"its arrays differ in their number of atoms ({listed}).")]
+        yield fault("shape", f"its arrays differ in their number of atoms ({listed}).")
+        return
     begins = group["molecules_begin_atom_index"][...].astype(np.int64)
     if not len(begins) or np.any(np.diff(begins) < 0) or begins[0] < 0 or begins[-1] > number:
-        return [
-            fault(
-                "inconsistent",
-                f"molecules_begin_atom_index is {begins.tolist()}; expected increasing "
-                f"numbers up to {number}.",
-            )
-        ]
-    codes = group["atoms_residue"][...]
-    start = int(begins[-1])
-    outside = int(np.count_nonzero(codes[:start] == 0))
+        message = (
+            f"molecules_begin_atom_index is {begins.tolist()}; expected increasing numbers up to "
+            f"{number}."
+        )
+        yield fault("inconsistent", message)
+        return
+    outside = int(np.count_nonzero(group["atoms_residue"][: begins[-1]] == 0))
     if outside:
-        return [
-            fault(
-                "order",
-                f"{outside} atoms of MOL stand before atom {start}, where the ligand "
-                "starts by molecules_begin_atom_index.",
-            )
-        ]
-    if start == number:
-        return [
-            fault(
-                "ligand-gone",
-                "molecules_begin_atom_index ends at the number of atoms: the ligand is gone.",
-                require_ligand,
-            )
-        ]
-    named = int(np.count_nonzero(codes[start:] == 0))
-    if named == 0 and len(begins) == 1:
-        return [
-            fault("ligand-gone", "its only molecule is no MOL: the ligand is gone.", require_ligand)
-        ]
-    if named == 0:
-        return [
-            fault(
-                "no-mol",
-                f"none of the {number - start} atoms of the last molecule is called MOL: the "
-                "ligand is a peptide, or it is gone and this is a chain of the protein.",
-                False,
-            )
-        ]
-    if named < number - start:
-        return [
-            fault(
-                "no-mol",
-                f"only {named} of the {number - start} atoms of the last molecule are called "
-                "MOL; all of them are read as one ligand.",
-                False,
-            )
-        ]
-    return []
+        message = (
+            f"{outside} atoms of MOL stand before atom {begins[-1]}, where the ligand starts by "
+            "molecules_begin_atom_index."
+        )
+        yield fault("order", message)
 
 
-def _trajectory_faults(path: str, key: str, group: Any) -> list[Fault]:
+def _ligand_faults(fault: partial[Fault], group: Any, require_ligand: bool) -> Iterator[Fault]:
+    """Whether the last molecule is a ligand, by its residue codes."""
+    begins = group["molecules_begin_atom_index"][...]
+    codes = group["atoms_residue"][int(begins[-1]) :]
+    named, number = int(np.count_nonzero(codes == 0)), len(codes)
+    if number == 0:
+        message = "molecules_begin_atom_index ends at the number of atoms: the ligand is gone."
+        yield fault("ligand-gone", message, require_ligand)
+    elif named == 0 and len(begins) == 1:
+        message = "its only molecule is no MOL: the ligand is gone."
+        yield fault("ligand-gone", message, require_ligand)
+    elif named == 0:
+        message = (
+            f"none of the {number} atoms of the last molecule is called MOL: the ligand is a "
+            "peptide, or it is gone and this is a chain of the protein."
+        )
+        yield fault("no-mol", message, fatal=False)
+    elif named < number:
+        message = (
+            f"only {named} of the {number} atoms of the last molecule are called MOL; all of them "
+            "are read as one ligand."
+        )
+        yield fault("no-mol", message, fatal=False)
+
+
+def _trajectory_faults(fault: partial[Fault], group: Any) -> Iterator[Fault]:
     if TRAJECTORY not in group:
-        return []
+        return
     shape, number = group[TRAJECTORY].shape, len(group["atoms_number"])
     if len(shape) != 3 or shape[1:] != (number, 3) or shape[0] < 2:
         message = f"{TRAJECTORY} has the shape {shape}; expected (frames, {number}, 3)."
-        return [Fault(path, key, "shape", message)]
-    return [
-        Fault(
-            path,
-            key,
-            "inconsistent",
-            f"{name} has {group[name].shape[0]} frames, {TRAJECTORY} {shape[0]}.",
-            False,
-        )
-        for name in FRAME_KEYS
-        if name in group and group[name].shape[0] != shape[0]
-    ]
+        yield fault("shape", message)
+        return
+    for name in FRAME_KEYS:
+        if name in group and group[name].shape[0] != shape[0]:
+            message = f"{name} has {group[name].shape[0]} frames, {TRAJECTORY} {shape[0]}."
+            yield fault("inconsistent", message, fatal=False)
 
 
-def _sample(path: str, key: str, group: Any, source: MisatoMolecule) -> Sample:
+def _sample(group: Any, source: MisatoMolecule) -> Sample:
     moving = TRAJECTORY in group
-    dataset = TRAJECTORY if moving else "atoms_coordinates_ref"
-    frames = group[TRAJECTORY].shape[0] if moving else 1
-    number = len(group["atoms_number"])
+    dataset = f"/{source.entry}/{TRAJECTORY if moving else 'atoms_coordinates_ref'}"
+    frames, number = group[TRAJECTORY].shape[0] if moving else 1, len(group["atoms_number"])
+    details = {"force_field": FORCE_FIELD, "times": "nominal, the file has none"}
     return Sample(
-        name=key.upper(),
+        name=source.entry.upper(),
         kind="dynamics" if moving else "static",
-        frames=HDF5Frames(path, f"/{key}/{dataset}", frames, number, NM_PER_ANGSTROM),
+        frames=HDF5Frames(source.path, dataset, frames, number, NM_PER_ANGSTROM),
         source=source,
         temperature_kelvin=TEMPERATURE_KELVIN if moving else None,
         spacing_ps=SPACING_PS if moving else None,
-        provenance=Provenance(
-            "misato",
-            path,
-            key,
-            {"force_field": FORCE_FIELD, "times": "nominal, the file has none"},
-        ),
+        provenance=Provenance("misato", source.path, source.entry, details),
     )
 
 
@@ -282,46 +242,21 @@ class MisatoMolecule:
         """
         from ..systems.inputs import Molecule
 
-        elements, codes, begins, positions = self._arrays()
+        with opened(self.path, self.entry) as group:
+            elements = group["atoms_number"][...].astype(np.int64)
+            codes = group["atoms_residue"][...].astype(np.int64)
+            begins = group["molecules_begin_atom_index"][...].astype(int).tolist()
+            first = group[TRAJECTORY][0] if TRAJECTORY in group else group[STATIC_KEYS[0]][...]
+            positions = np.asarray(first, np.float64) * NM_PER_ANGSTROM
         try:
             template = None
             if self.smiles is not None:
-                template = _from_smiles(self.smiles)
+                template = molecule_from_smiles(self.smiles, "the ligand")
             made = build_complex(elements, codes, begins, positions, self.charge, template)
         except (MoleculeFault, PerceptionError) as error:
             kind = getattr(error, "kind", "chemistry")
             raise DataFileError(Fault(self.path, self.entry, kind, f"{error}.")) from error
         return Molecule(made.topology, positions, made.molecules, self.entry.upper(), made.notes)
-
-    def _arrays(
-        self,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int], NDArray[np.float64]]:
-        import h5py
-
-        try:
-            with h5py.File(self.path, "r") as file:
-                group = file[self.entry]
-                coordinates = (
-                    group[TRAJECTORY][0] if TRAJECTORY in group else group[STATIC_KEYS[0]][...]
-                )
-                return (
-                    group["atoms_number"][...].astype(np.int64),
-                    group["atoms_residue"][...].astype(np.int64),
-                    group["molecules_begin_atom_index"][...].astype(int).tolist(),
-                    np.asarray(coordinates, np.float64) * NM_PER_ANGSTROM,
-                )
-        except HDF5_ERRORS as error:
-            message = f"{first_line(error)}. Get the file again."
-            raise DataFileError(Fault(self.path, self.entry, "unreadable", message)) from error
-
-
-def _from_smiles(smiles: str) -> Any:
-    from rdkit import Chem
-
-    mol = Chem.MolFromSmiles(smiles)
-    if mol is None:
-        raise PerceptionError(f"the SMILES {smiles!r} given for the ligand cannot be read")
-    return mol
 
 
 def read_charges(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.constants import NM_PER_ANGSTROM
+from .entries import opened
 from .faults import Fault
 from .misato import ligand_atoms
 from .sample import Sample
@@ -60,16 +64,11 @@ def check_ligand(sample: Sample) -> list[Fault]:
     when = f"frame {away[0]}"
     if sample.spacing_ps is not None:
         when += f" ({away[0] * sample.spacing_ps:g} ps)"
-    return [
-        Fault(
-            at.path,
-            at.entry,
-            "ligand-gone",
-            f"the ligand has left the protein: from {when} on it is away in {len(away)} of "
-            f"{len(gaps)} frames, up to {np.max(gaps):.2f} nm from the nearest heavy atom.",
-            fatal=False,
-        )
-    ]
+    message = (
+        f"the ligand has left the protein: from {when} on it is away in {len(away)} of "
+        f"{len(gaps)} frames, up to {np.max(gaps):.2f} nm from the nearest heavy atom."
+    )
+    return [Fault(at.path, at.entry, "ligand-gone", message, fatal=False)]
 
 
 def compare_with_pdb(sample: Sample, structure: str | os.PathLike[str]) -> list[Fault]:
@@ -77,9 +76,9 @@ def compare_with_pdb(sample: Sample, structure: str | os.PathLike[str]) -> list[
 
     Parameters
     ----------
-    sample: Sample
+    sample : Sample
         Of MISATO; its atoms_coordinates_ref are in the entry's frame of reference.
-    structure: path
+    structure : path
         PDB or mmCIF file.
 
     Raises
@@ -87,58 +86,44 @@ def compare_with_pdb(sample: Sample, structure: str | os.PathLike[str]) -> list[
     FeatureError
         The structure cannot be read.
     """
-    import h5py
-
-    from ..systems.residues import find_template
     from ..systems.structure_files import read_structure_file
 
     at = sample.provenance
-
-    def alpha(topology: Any) -> tuple[list[str], list[int]]:
-        names, atoms = [], []
-        for residue in topology.residues():
-            template = find_template(residue.name)
-            carbon = next((a.index for a in residue.atoms() if a.name == "CA"), None)
-            if template is not None and template.is_amino_acid and carbon is not None:
-                names.append(template.name)
-                atoms.append(carbon)
-        return names, atoms
-
+    fault = partial(Fault, at.path, at.entry, "order", fatal=False)
     file = read_structure_file(os.fspath(structure))
-    ours, our_atoms = alpha(sample.molecule().topology)
-    theirs, their_atoms = alpha(file.topology)
+    ours, our_atoms = _alpha_carbons(sample.molecule().topology)
+    theirs, their_atoms = _alpha_carbons(file.topology)
     if ours != theirs:
-        same = next(
-            (k for k, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
-            min(len(ours), len(theirs)),
+        pairs = enumerate(zip_longest(ours, theirs, fillvalue="the end"))
+        number, (here, there) = next((k, pair) for k, pair in pairs if pair[0] != pair[1])
+        message = (
+            f"its residues are not those of {os.fspath(structure)} in order: residue {number} is "
+            f"{here} here and {there} there ({len(ours)} and {len(theirs)} residues). Do not "
+            "carry residue numbers over."
         )
-        here = ours[same] if same < len(ours) else "the end"
-        there = theirs[same] if same < len(theirs) else "the end"
-        return [
-            Fault(
-                at.path,
-                at.entry,
-                "order",
-                f"its residues are not those of {os.fspath(structure)} in order: residue {same} is "
-                f"{here} here and {there} there ({len(ours)} and {len(theirs)} residues). Do not "
-                "carry residue numbers over.",
-                fatal=False,
-            )
-        ]
-    with h5py.File(at.path, "r") as source:
-        reference = source[at.entry]["atoms_coordinates_ref"][...] * 0.1
+        return [fault(message=message)]
+    with opened(at.path, at.entry) as group:
+        reference = group["atoms_coordinates_ref"][...] * NM_PER_ANGSTROM
     gaps = np.linalg.norm(reference[our_atoms] - file.positions_nm[their_atoms], axis=1)
     far = np.flatnonzero(gaps > DISPLACED_NM)
     if not len(far):
         return []
-    return [
-        Fault(
-            at.path,
-            at.entry,
-            "order",
-            f"{len(far)} of {len(gaps)} alpha carbons are elsewhere than in "
-            f"{os.fspath(structure)}, up to {gaps.max():.2f} nm: another frame of reference or "
-            "another order of like residues.",
-            fatal=False,
-        )
-    ]
+    message = (
+        f"{len(far)} of {len(gaps)} alpha carbons are elsewhere than in {os.fspath(structure)}, up "
+        f"to {gaps.max():.2f} nm: another frame of reference or another order of like residues."
+    )
+    return [fault(message=message)]
+
+
+def _alpha_carbons(topology: Any) -> tuple[list[str], list[int]]:
+    """Names of the amino acids that have an alpha carbon, and its number in each."""
+    from ..systems.residues import find_template
+
+    names, atoms = [], []
+    for residue in topology.residues():
+        template = find_template(residue.name)
+        carbon = next((a.index for a in residue.atoms() if a.name == "CA"), None)
+        if template is not None and template.is_amino_acid and carbon is not None:
+            names.append(template.name)
+            atoms.append(carbon)
+    return names, atoms

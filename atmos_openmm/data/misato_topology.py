@@ -92,6 +92,8 @@ def build_complex(
     """
     from openmm import app
 
+    from ..systems.ligand_files import add_molecule
+
     strange = [int(e) for e in np.unique(elements) if not 1 <= e <= 118]
     if strange:
         raise MoleculeFault("inconsistent", f"atoms_number holds {strange[0]}, no atomic number")
@@ -126,7 +128,7 @@ def build_complex(
             f"the ligand's chemistry cannot be told from its coordinates: {error}. Give its total "
             "charge (charges=), or its SMILES (smiles=)",
         ) from error
-    _add_ligand(topology, mol)
+    add_molecule(topology, mol, LIGAND)
     return Complex(topology, {LIGAND: mol}, tuple(notes))
 
 
@@ -195,27 +197,3 @@ def _check_bonds(topology: Any, positions_nm: NDArray[np.float64]) -> None:
             f"{b.residue.name} {b.residue.id} ({lengths[long[0]]:.2f} nm): the coordinates have "
             "another order than the elements, a chain is broken, or the box splits it",
         )
-
-
-def _add_ligand(topology: Any, mol: Any) -> None:
-    """Add the ligand as a chain of one residue, with orders and charges."""
-    from openmm import app
-    from openmm.app import topology as kinds
-    from rdkit import Chem
-
-    order = {1: kinds.Single, 2: kinds.Double, 3: kinds.Triple}
-    kekule = Chem.Mol(mol)
-    Chem.Kekulize(kekule, clearAromaticFlags=True)
-    residue = topology.addResidue(LIGAND, topology.addChain())
-    counts: dict[str, int] = {}
-    atoms = []
-    for atom in kekule.GetAtoms():
-        symbol = atom.GetSymbol().upper()
-        counts[symbol] = counts.get(symbol, 0) + 1
-        element = app.Element.getByAtomicNumber(atom.GetAtomicNum())
-        name = f"{symbol}{counts[symbol]}"
-        atoms.append(topology.addAtom(name, element, residue, formalCharge=atom.GetFormalCharge()))
-    for bond in kekule.GetBonds():
-        k = int(bond.GetBondTypeAsDouble())
-        ends = atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()]
-        topology.addBond(*ends, order[k], k)

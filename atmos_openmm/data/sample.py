@@ -7,7 +7,7 @@ time in ps, temperature in K throughout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .frames import FrameSource, file_stamp
 
 if TYPE_CHECKING:
     from ..systems.features import MoleculeFeatures
     from ..systems.inputs import Molecule
 
-__all__ = ["Entry", "Kind", "MoleculeSource", "Provenance", "Sample", "guarded"]
+__all__ = ["Kind", "MoleculeSource", "Provenance", "Sample"]
 
 Kind = Literal["static", "dynamics", "exchange"]
 KINDS = ("static", "dynamics", "exchange")
@@ -166,35 +165,6 @@ class Sample:
         """Which atoms were seen, [A]: the coordinates of the others are placeholders."""
         mask = self.frames.resolved()
         return mask if features is None else mask[features.atom_indices]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A part of a file that is, or should be, a sample, and what is wrong with it.
-
-    Attributes
-    ----------
-    sample: Sample or None
-        None where a fault leaves nothing to use.
-    faults: tuple of Fault
-    """
-
-    sample: Sample | None
-    faults: tuple[Fault, ...] = ()
-
-
-def guarded(path: str, entry: str, make: Callable[[], Entry]) -> Entry:
-    """Make an entry; where its part of an HDF5 file is damaged, an entry that says so."""
-    try:
-        return make()
-    except DataFileError as error:
-        return Entry(None, (error.fault,))
-    except HDF5_ERRORS as error:
-        message = (
-            f"it cannot be read ({first_line(error)}): the file is truncated or damaged. Get it "
-            "again."
-        )
-        return Entry(None, (Fault(path, entry, "unreadable", message),))
 
 
 @lru_cache(maxsize=16)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..systems.structure_files import is_structure
 from . import mdcath, misato, structures, trajectories
+from .entries import Entry
 from .faults import HDF5_ERRORS, DataFileError, Fault, FaultLog, Policy, first_line
-from .sample import Entry, Sample
+from .manifest import expand
+from .sample import Sample
 
 __all__ = ["DATASETS", "DATA_SUFFIXES", "SampleSet", "detect", "inspect_file", "open_samples"]
 
-DATASETS = ("mdcath", "misato", "structure", "atmos-openmm")
+_READERS: dict[str, Callable[..., list[Entry]]] = {
+    "mdcath": mdcath.inspect,
+    "misato": misato.inspect,
+    "structure": structures.inspect,
+    "atmos-openmm": trajectories.inspect,
+}
+DATASETS = tuple(_READERS)
 DATA_SUFFIXES = (".h5", ".hdf5", ".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gz")
 """Ends of names of the files that a folder stands for."""
 
@@ -68,7 +77,7 @@ def detect(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.exists():
         raise DataFileError(Fault(str(path), "", "unreadable", "there is no such file."))
-    if structures.is_structure(path):
+    if is_structure(path):
         return "structure"
     try:
         with h5py.File(path, "r") as file:
@@ -112,14 +121,7 @@ def inspect_file(path: str | os.PathLike[str], options: Options | None = None) -
         name = detect(path)
     except DataFileError as error:
         return [Entry(None, (error.fault,))]
-    module = {
-        "mdcath": mdcath,
-        "misato": misato,
-        "structure": structures,
-        "atmos-openmm": trajectories,
-    }[name]
-    arguments = dict((options or {}).get(name, {}))
-    return module.inspect(path, **arguments)  # type: ignore[no-any-return, attr-defined]
+    return _READERS[name](path, **(options or {}).get(name, {}))
 
 
 def open_samples(
@@ -146,8 +148,6 @@ def open_samples(
     ValueError
         No sample is left; options for a data set that there is none of.
     """
-    from .manifest import expand
-
     unknown = sorted(set(options or {}) - set(DATASETS))
     if unknown:
         raise ValueError(f"options names {unknown[0]!r}; expected {', '.join(DATASETS)}.")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .assemblies import Assembly
 from .completion import Chain, Residue
+from .components import Components
 
 __all__ = ["Built", "assemble", "build_topology"]
 
@@ -41,7 +42,7 @@ class Built:
 def build_topology(
     file: Any,
     chains: Sequence[Chain],
-    components: Mapping[str, tuple[Any, tuple[str, ...]]],
+    components: Components,
     given: Mapping[str, Any],
 ) -> Built:
     """Make the Topology of completed chains.
@@ -153,7 +154,7 @@ def _ligand_bonds(
     name: str,
     residue: Any,
     atoms: Mapping[str, Any],
-    components: Mapping[str, tuple[Any, tuple[str, ...]]],
+    components: Components,
     given: Mapping[str, Any],
 ) -> None:
     """Bonds of a residue that is not standard: by names where they are known, else by distances."""

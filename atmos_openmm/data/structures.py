@@ -7,10 +7,7 @@ files carry (chem_comp), or that is given. Water, ions and nucleic acids are lef
 
 from __future__ import annotations
 
-import gzip
 import os
-import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,23 +17,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..systems.mmcif import table
+from ..systems.structure_files import read_structure, read_text
 from .assemblies import Assembly, assemblies_of_cif, assemblies_of_pdb
-from .cif_tables import Table, component_molecules, missing_in_cif, read_tables
-from .completion import Sequence, complete_chains
+from .completion import complete_chains
+from .components import Components, component_molecules
+from .entries import Entry
 from .faults import DataFileError, Fault
-from .frames import FrameSource, file_stamp
-from .sample import Entry, Provenance, Sample
+from .frames import FrameSource, KeptArrays, file_stamp
+from .ligand_perception import molecule_from_smiles
+from .sample import Provenance, Sample
+from .sequences import sequences_of_cif, sequences_of_pdb
 from .structure_topology import assemble, build_topology
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
 
-__all__ = ["StructureFrames", "StructureMolecule", "inspect", "is_structure"]
+__all__ = ["StructureFrames", "StructureMolecule", "inspect"]
 
-PDB_SUFFIXES = (".pdb", ".ent")
-CIF_SUFFIXES = (".cif", ".mmcif", ".pdbx")
 CATEGORIES = (
-    "atom_site",
     "chem_comp_atom",
     "chem_comp_bond",
     "pdbx_poly_seq_scheme",
@@ -45,16 +44,8 @@ CATEGORIES = (
 )
 MOST_ATOMS = 100_000
 """Heavy atoms of an assembly; a virus is no training sample."""
-
-
-def is_structure(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's name is that of a PDB or mmCIF file, compressed or not."""
-    return _suffix(Path(path)) in PDB_SUFFIXES + CIF_SUFFIXES
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
+FRAME_CACHE_BYTES = 2**27
+"""Positions and masks that a process keeps; an entry of 3000 atoms has 40 kB."""
 
 
 def inspect(
@@ -90,11 +81,12 @@ def inspect(
         made = source.completed()
     except DataFileError as error:
         return [Entry(None, (error.fault,))]
-    name = Path(path).name.lower().split(".")[0]
+    frames = StructureFrames(source, len(made.positions_nm))
+    frames.resolved()  # kept from here on
     sample = Sample(
-        name=f"{name}-{made.assembly}" if made.assembly else name,
+        name=f"{source.name}-{made.assembly}" if made.assembly else source.name,
         kind="static",
-        frames=StructureFrames(source, len(made.positions_nm)),
+        frames=frames,
         source=source,
         temperature_kelvin=None,
         spacing_ps=None,
@@ -134,6 +126,11 @@ class StructureMolecule:
     hydrogens: bool = False
     smiles: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The entry's name: the file's, without what follows the first dot."""
+        return Path(self.path).name.lower().split(".")[0]
+
     def completed(self) -> Completed:
         """Read, complete and assemble the structure; the last few stay in memory.
 
@@ -149,8 +146,7 @@ class StructureMolecule:
         from ..systems.inputs import Molecule
 
         made = self.completed()
-        name = Path(self.path).name.lower().split(".")[0]
-        return Molecule(made.topology, made.positions_nm, made.molecules, name, made.notes)
+        return Molecule(made.topology, made.positions_nm, made.molecules, self.name, made.notes)
 
 
 @dataclass(frozen=True)
@@ -159,52 +155,66 @@ class StructureFrames(FrameSource):
 
     Attributes
     ----------
-    source: StructureMolecule
-    num_atoms: int
-    num_frames: int
+    source : StructureMolecule
+    num_atoms : int
+    num_frames : int
     """
 
     source: StructureMolecule
     num_atoms: int
     num_frames: int = 1
 
-    def read(self, frames: Any = slice(None)) -> NDArray[np.float32]:
-        numbers = self.numbers(frames)
-        found = self.source.completed().positions_nm.astype(np.float32)[None][numbers]
-        return found[0] if np.ndim(frames) == 0 and not isinstance(frames, slice) else found
+    def _read(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._kept()[0][None][numbers]
 
     def resolved(self) -> NDArray[np.bool_]:
-        return self.source.completed().resolved.copy()
+        return self._kept()[1].copy()
+
+    def _kept(self) -> tuple[NDArray[Any], ...]:
+        """Positions [A, 3] and mask [A], which are asked for far more often than the rest."""
+
+        def make() -> tuple[NDArray[Any], ...]:
+            made = self.source.completed()
+            return made.positions_nm.astype(np.float32), made.resolved
+
+        return _FRAMES.get((self.source, *file_stamp(self.source.path)), make)
+
+
+_FRAMES = KeptArrays(FRAME_CACHE_BYTES)
 
 
 @lru_cache(maxsize=4)
 def _completed(source: StructureMolecule, stamp: tuple[int, ...]) -> Completed:
     """Kept by the file's stamp: a file that is written anew is read anew."""
-    path = Path(source.path)
     try:
-        return _complete(source, path)
+        return _complete(source)
     except DataFileError:
         raise
     except FileNotFoundError as error:
         fault = Fault(source.path, "", "unreadable", "there is no such file.")
         raise DataFileError(fault) from error
     except (OSError, ValueError, KeyError, EOFError) as error:
-        message = str(error).strip().removesuffix(".")
+        message = str(error).strip().removesuffix(".").removeprefix(f"{source.path}: ")
         raise DataFileError(Fault(source.path, "", "unreadable", f"{message}.")) from error
 
 
-def _complete(source: StructureMolecule, path: Path) -> Completed:
-    text, tables = _text_and_tables(path)
-    file = _read_structure(path, text)
-    chain_names = _chain_names(file.topology, tables)
-    sequences = missing_in_cif(tables) if tables else _missing_in_pdb(file.topology, text)
-    components = component_molecules(tables)
-    given = _given_molecules(source.smiles)
+def _complete(source: StructureMolecule) -> Completed:
+    text = read_text(source.path)
+    file = read_structure(text, source.path)
+    if file.block is None:
+        components, sequences = {}, sequences_of_pdb(file.topology, text)
+        assemblies = assemblies_of_pdb(text)
+    else:
+        tables = {name: table(file.block, name) for name in CATEGORIES}
+        components = component_molecules(tables)
+        sequences = sequences_of_cif(tables["pdbx_poly_seq_scheme"])
+        assemblies = assemblies_of_cif(tables)
+    given = {name: molecule_from_smiles(smiles, name) for name, smiles in source.smiles}
     known = _known_residues(file.topology, components, given)
     chains, remarks = complete_chains(
-        file.topology, file.positions_nm, chain_names, sequences, known, source.hydrogens
+        file.topology, file.positions_nm, file.chain_names, sequences, known, source.hydrogens
     )
-    assembly = _choose(source, _file_assemblies(text, tables))
+    assembly = _choose(source, assemblies)
     if assembly is not None:
         named = frozenset().union(*(part[0] for part in assembly.parts))
         chains = [c for c in chains if c.name in named]
@@ -214,7 +224,7 @@ def _complete(source: StructureMolecule, path: Path) -> Completed:
     base = build_topology(file, chains, components, given)
     if assembly is not None and not assembly.identity:
         base = assemble(base, [c.name for c in chains], assembly, MOST_ATOMS)
-    molecules = {**{n: components[n][0] for n in base.ligands if n in components}, **given}
+    molecules = {**{name: components[name][0] for name in components}, **given}
     added = int(np.count_nonzero(~base.resolved))
     notes = list(file.notes)
     if added:
@@ -230,85 +240,8 @@ def _complete(source: StructureMolecule, path: Path) -> Completed:
     )
 
 
-def _text_and_tables(path: Path) -> tuple[str, dict[str, Table]]:
-    """A file's text, and its tables where it is mmCIF."""
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-        text = file.read()
-    tables = read_tables(text, CATEGORIES) if _suffix(path) in CIF_SUFFIXES else {}
-    return text, tables
-
-
-def _read_structure(path: Path, text: str) -> Any:
-    from ..systems.structure_files import read_structure_file
-
-    if not any(line.startswith(("ATOM", "HETATM")) for line in text.splitlines()):
-        raise ValueError("it holds no atoms")
-    if not path.name.lower().endswith(".gz"):
-        return read_structure_file(path)
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / path.name[: -len(".gz")]
-        plain.write_text(text, encoding="utf-8")
-        return read_structure_file(plain)
-
-
-def _chain_names(topology: Any, tables: dict[str, Table]) -> dict[int, str]:
-    """The file's name of each chain: label_asym_id in mmCIF files, whichever OpenMM took."""
-    labels: dict[tuple[str, str, str], str] = {}
-    for row in tables.get("atom_site", []):
-        rest = (row.get("auth_seq_id", ""), row.get("pdbx_PDB_ins_code", ""))
-        labels[(row["label_asym_id"], *rest)] = row["label_asym_id"]
-        labels.setdefault((row.get("auth_asym_id", ""), *rest), row["label_asym_id"])
-    names: dict[int, str] = {}
-    for chain in topology.chains():
-        first = next(chain.residues(), None)
-        key = (chain.id, first.id.strip(), first.insertionCode.strip()) if first else None
-        names[chain.index] = labels.get(key, chain.id) if key else chain.id
-    return names
-
-
-_UNSEEN = re.compile(r"REMARK 465 +(?:1 +)?([A-Z0-9]{2,3}) +(\S) +(-?\d+)([A-Z]?) *$")
-
-
-def _missing_in_pdb(topology: Any, text: str) -> dict[str, Sequence]:
-    """Sequences from the residues that are there and those of REMARK 465, by their numbers."""
-    unseen: dict[str, list[tuple[str, str, str]]] = {}
-    for line in text.splitlines():
-        found = _UNSEEN.match(line.rstrip()) if line.startswith("REMARK 465") else None
-        if found:
-            unseen.setdefault(found[2], []).append((found[1], found[3], found[4]))
-    sequences: dict[str, Sequence] = {}
-    for chain in topology.chains():
-        missing = unseen.get(chain.id, [])
-        there = [(r.name, r.id.strip(), r.insertionCode.strip()) for r in chain.residues()]
-        try:
-            order = [(int(n), c) for _, n, c in there]
-        except ValueError:
-            continue
-        # Numbers that go back and forth tell no place; the chain is cut there instead.
-        if not missing or chain.id in sequences or order != sorted(set(order)):
-            continue
-        rows = [(int(n), c, name, True) for name, n, c in there]
-        rows += [(int(n), c, name, False) for name, n, c in missing]
-        rows.sort(key=lambda r: r[:2])
-        sequences[chain.id] = [(name, str(n), c, seen) for n, c, name, seen in rows]
-    return sequences
-
-
-def _given_molecules(smiles: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    from rdkit import Chem
-
-    given = {}
-    for name, text in smiles:
-        mol = Chem.MolFromSmiles(text)
-        if mol is None:
-            raise ValueError(f"the SMILES {text!r} given for {name} cannot be read")
-        given[name] = mol
-    return given
-
-
 def _known_residues(
-    topology: Any, components: Mapping[str, Any], given: Mapping[str, Any]
+    topology: Any, components: Components, given: Mapping[str, Any]
 ) -> dict[str, tuple[str, ...]]:
     """Residues that are not standard and have chemistry, with heavy atoms' names where known."""
     from ..systems.modified import modified_molecule
@@ -322,10 +255,6 @@ def _known_residues(
         elif name in given or modified_molecule(name) is not None:
             known[name] = ()
     return known
-
-
-def _file_assemblies(text: str, tables: dict[str, Table]) -> list[Assembly]:
-    return assemblies_of_cif(tables) if tables else assemblies_of_pdb(text)
 
 
 def _choose(source: StructureMolecule, there: list[Assembly]) -> Assembly | None:

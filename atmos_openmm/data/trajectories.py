@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..trajectories.layout import FORMAT, Trajectory, TrajectoryFile, TrajectoryFileError
+from .entries import Entry, guarded
 from .faults import DataFileError, Fault
 from .frames import HDF5Frames
-from .sample import Entry, Provenance, Sample, guarded
+from .sample import Provenance, Sample
 
 if TYPE_CHECKING:
     from ..systems.inputs import Molecule
@@ -42,16 +43,14 @@ def inspect(path: str | os.PathLike[str]) -> list[Entry]:
         with TrajectoryFile(path) as file:
             return [
                 guarded(path, t.name, partial(_entry, path, file, t)) for t in file.trajectories
-            ] or [Entry(None, (Fault(path, "", "missing", "it holds no trajectory."),))]
+            ] or [Entry.failed(path, "", "missing", "it holds no trajectory.")]
     except (TrajectoryFileError, FileNotFoundError) as error:
         message = str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
-        return [Entry(None, (Fault(path, "", "unreadable", message),))]
+        return [Entry.failed(path, "", "unreadable", message)]
 
 
 def _entry(path: str, file: TrajectoryFile, trajectory: Trajectory) -> Entry:
-    def failed(kind: str, message: str) -> Entry:
-        return Entry(None, (Fault(path, trajectory.name, kind, message),))
-
+    failed = partial(Entry.failed, path, trajectory.name)
     spacing = None
     if trajectory.kind == "dynamics":
         if len(trajectory) < 2:

@@ -7,6 +7,7 @@ another name, forced to the disk and renamed, so that it is there whole or not a
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import zipfile
@@ -58,12 +59,9 @@ class ChunkStore:
             self.close()
             raise
 
-    def paths(self) -> list[Path]:
-        """Committed chunks in order, without a gap."""
-        found: list[Path] = []
-        while (path := self._path(len(found))).exists():
-            found.append(path)
-        return found
+    def committed(self) -> int:
+        """Chunks that are there, from the first to before the first that is not."""
+        return next(number for number in itertools.count() if not self._path(number).exists())
 
     def _path(self, number: int) -> Path:
         return self.folder / f"chunk-{number:06d}.npz"

@@ -9,7 +9,6 @@ simulations, exact replicas of the molecule alone without a cutoff. Energies dif
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,29 +78,21 @@ def reach_nm(topology: Topology) -> float:
     ValueError
         The topology is not one connected molecule, so that nothing bounds its extent.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import shortest_path
+
     num_atoms = topology.getNumAtoms()
-    neighbours: list[list[int]] = [[] for _ in range(num_atoms)]
-    for bond in topology.bonds():
-        neighbours[bond[0].index].append(bond[1].index)
-        neighbours[bond[1].index].append(bond[0].index)
-    longest = 0
-    for start in range(num_atoms):
-        distance = {start: 0}
-        queue = deque([start])
-        while queue:
-            atom = queue.popleft()
-            for other in neighbours[atom]:
-                if other not in distance:
-                    distance[other] = distance[atom] + 1
-                    queue.append(other)
-        if len(distance) < num_atoms:
-            raise ValueError(
-                f"The structure has {num_atoms} atoms, of which only {len(distance)} are bonded "
-                "to each other; simulate takes one connected molecule without solvent or ions. "
-                "Remove the others, or give the bonds as CONECT records."
-            )
-        longest = max(longest, *distance.values())
-    return longest * LONGEST_BOND_NM
+    ends = np.array([(b[0].index, b[1].index) for b in topology.bonds()], int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(num_atoms, num_atoms))
+    bonds_between = shortest_path(graph, directed=False, unweighted=True)
+    connected = int(np.isfinite(bonds_between[0]).sum())
+    if connected < num_atoms:
+        raise ValueError(
+            f"The structure has {num_atoms} atoms, of which only {connected} are bonded to each "
+            "other; a simulation takes one connected molecule without solvent or ions. Remove the "
+            "others, or give the bonds as CONECT records."
+        )
+    return float(bonds_between.max()) * LONGEST_BOND_NM
 
 
 def pack(topology: Topology, forcefield: ForceField, num_copies: int) -> PackedSystem:

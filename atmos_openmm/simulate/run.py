@@ -114,7 +114,7 @@ def simulate(
     plan = RunPlan.of(settings)
     store = ChunkStore(out.with_name(out.name + ".partial"), deciding)
     try:
-        committed = len(store.paths())
+        committed = store.committed()
         count = settings.copies * len(settings.temperatures)
         reporter = SimulationProgress(name, plan, count, committed, progress)
         if committed < len(plan.chunks):
@@ -137,7 +137,7 @@ def _run_chunks(
     name: str,
 ) -> None:
     """Run and commit what is left of a plan."""
-    committed = len(store.paths())
+    committed = store.committed()
     state = ReplicaState.of(store.load(committed - 1)) if committed else None
     for number in range(committed, len(plan.chunks)):
         frames, state = _stable_chunk(replicas, plan, number, state, begin, name)

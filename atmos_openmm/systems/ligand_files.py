@@ -202,11 +202,12 @@ def add_bonds(topology: Any, graph: ResidueGraph, molecule: Any) -> bool:
     wanted += [(parent, h, 1) for parent, group in graph.hydrogens.items() for h in group]
     for i, j, order in wanted:
         if frozenset((i, j)) not in there:
-            _add_bond(topology, atoms[i], atoms[j], order)
+            add_bond(topology, atoms[i], atoms[j], order)
     return True
 
 
-def _add_bond(topology: Any, first: Any, second: Any, order: int) -> None:
+def add_bond(topology: Any, first: Any, second: Any, order: int) -> None:
+    """Add a bond of order 1, 2 or 3."""
     from openmm.app import topology as kinds
 
     kind = {1: kinds.Single, 2: kinds.Double, 3: kinds.Triple}[order]
@@ -228,20 +229,44 @@ def mismatch(graph: ResidueGraph, molecule: Any) -> str:
     )
 
 
+def add_molecule(topology: Any, molecule: Any, residue_name: str) -> None:
+    """Add an RDKit molecule as a chain of one residue, with bond orders and formal charges.
+
+    Atoms get their element and a count as names (C1, C2, N1), as Protenix names those of SDF
+    files.
+    """
+    from openmm import app
+    from rdkit import Chem
+
+    residue = topology.addResidue(residue_name, topology.addChain())
+    kekule = Chem.Mol(molecule)
+    Chem.Kekulize(kekule, clearAromaticFlags=True)
+    counts: dict[str, int] = {}
+    atoms = []
+    for a in kekule.GetAtoms():
+        symbol = a.GetSymbol().upper()
+        counts[symbol] = counts.get(symbol, 0) + 1
+        element = app.Element.getByAtomicNumber(a.GetAtomicNum())
+        atoms.append(
+            topology.addAtom(
+                f"{symbol}{counts[symbol]}", element, residue, formalCharge=a.GetFormalCharge()
+            )
+        )
+    for b in kekule.GetBonds():
+        order = int(b.GetBondTypeAsDouble())
+        add_bond(topology, atoms[b.GetBeginAtomIdx()], atoms[b.GetEndAtomIdx()], order)
+
+
 def append_ligand(
     topology: Any, positions_nm: FloatArray, molecule: Any, residue_name: str
 ) -> FloatArray:
     """Add a molecule to a Topology as a chain of its own; return all positions in nm.
-
-    Atoms get their element and a count as names (C1, C2, N1), as Protenix names those of SDF
-    files.
 
     Raises
     ------
     FeatureError
         where the molecule has no three-dimensional coordinates, or lies on atoms that are there
     """
-    from openmm import app
     from rdkit import Chem
 
     label = f"The ligand {title(molecule) or Chem.MolToSmiles(Chem.RemoveHs(molecule))}"
@@ -262,23 +287,7 @@ def append_ligand(
                 f"{atom.name} of {atom.residue.name} {atom.residue.id}. If it is that residue, "
                 "their atoms or bonds differ; otherwise move it, or take the residue out."
             )
-    residue = topology.addResidue(residue_name, topology.addChain())
-    kekule = Chem.Mol(molecule)
-    Chem.Kekulize(kekule, clearAromaticFlags=True)
-    counts: dict[str, int] = {}
-    atoms = []
-    for a in kekule.GetAtoms():
-        symbol = a.GetSymbol().upper()
-        counts[symbol] = counts.get(symbol, 0) + 1
-        element = app.Element.getByAtomicNumber(a.GetAtomicNum())
-        atoms.append(
-            topology.addAtom(
-                f"{symbol}{counts[symbol]}", element, residue, formalCharge=a.GetFormalCharge()
-            )
-        )
-    for b in kekule.GetBonds():
-        order = int(b.GetBondTypeAsDouble())
-        _add_bond(topology, atoms[b.GetBeginAtomIdx()], atoms[b.GetEndAtomIdx()], order)
+    add_molecule(topology, molecule, residue_name)
     return np.concatenate([positions_nm.reshape(-1, 3), added])
 
 

@@ -1,24 +1,26 @@
-"""PDB and mmCIF files through OpenMM's readers, with what these readers pass over in silence.
+"""PDB and mmCIF files, with what OpenMM's readers pass over in silence.
 
 OpenMM keeps one of several alternate locations, one of two atoms of the same name, and all models.
-Here the choice is made before it reads, and said.
+Here the choice is made before a Topology is, and said.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
-import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ..core.units import positions_in_nm
 from .errors import FeatureError
+from .mmcif import AtomSite, read_block
 from .residues import ALIASES, ANIONIC_NAMES, SOLVENT, find_template
 
 PDB_SUFFIXES = (".pdb", ".ent")
@@ -35,17 +37,23 @@ class StructureFile:
         with bonds: standard residues', disulfides, and those that the file names
     positions_nm: array [atoms, 3]
         the first model
+    chain_names: tuple of str
+        what the file calls each chain of the Topology: label_asym_id in mmCIF
+    block: gemmi.cif.Block or None
+        all that an mmCIF file holds
     notes: tuple of str
         choices made while reading: models, alternate locations, atoms without element
     """
 
     topology: Any
     positions_nm: npt.NDArray[np.float64]
-    notes: tuple[str, ...]
+    chain_names: tuple[str, ...]
+    block: Any = None
+    notes: tuple[str, ...] = ()
 
 
 class _Record(NamedTuple):
-    """An atom's line: where it stands, residue (chain, number, insertion code), names, altloc."""
+    """An atom's line or row, its residue (chain, number, insertion code), names and location."""
 
     line: int
     residue: tuple[str, ...]
@@ -71,41 +79,58 @@ def read_structure_file(path: str | Path) -> StructureFile:
     path = Path(path)
     if not path.exists():
         raise FeatureError(f"There is no file {path}; check the path.")
-    suffix = path.suffix.lower()
-    if suffix not in PDB_SUFFIXES + CIF_SUFFIXES:
+    if not is_structure(path):
         raise FeatureError(
-            f"{path} ends in {path.suffix or 'nothing'}; structures are read from "
-            f"PDB or mmCIF files ({', '.join(PDB_SUFFIXES + CIF_SUFFIXES)})."
+            f"{path} ends in {path.suffix or 'nothing'}; structures are read from PDB or mmCIF "
+            f"files ({', '.join(PDB_SUFFIXES + CIF_SUFFIXES)}, and these with .gz)."
         )
+    return read_structure(read_text(path), path)
+
+
+def is_structure(path: str | Path) -> bool:
+    """Whether a file's name is that of a PDB or mmCIF file, compressed or not."""
+    return _suffix(path) in PDB_SUFFIXES + CIF_SUFFIXES
+
+
+def _suffix(path: str | Path) -> str:
+    """The end of a file's name that tells the format."""
+    return Path(Path(path).name.lower().removesuffix(".gz")).suffix
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a structure file, compressed or not."""
+    opener = gzip.open if Path(path).suffix.lower() == ".gz" else open
+    # Remarks may be in any encoding; what is read here is ASCII.
+    with opener(path, "rt", encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def read_structure(text: str, path: str | Path) -> StructureFile:
+    """Read the first model of the text of a file, see `read_structure_file`.
+
+    Parameters
+    ----------
+    text : str
+    path : path
+        The file's name, which tells the format.
+    """
+    mmcif = _suffix(path) in CIF_SUFFIXES
     notes: list[str] = []
     try:
-        # Remarks may be in any encoding; what is read here is ASCII.
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        if suffix in PDB_SUFFIXES:
-            lines, records = _first_pdb_model(lines, notes)
-        else:
-            lines, records = _first_cif_model(lines, notes)
-        dropped = _other_locations(records, notes)
-        text = "\n".join(line for k, line in enumerate(lines) if k not in dropped) + "\n"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            file = _parse(text, suffix)
-    except FeatureError:
-        raise
+            file, records = (_read_cif if mmcif else _read_pdb)(text, notes)
+    except FeatureError as error:
+        raise FeatureError(f"{path}: {error}") from error
     except Exception as error:  # the readers raise bare errors of many kinds on bad lines
-        raise FeatureError(f"{path} cannot be read as {suffix[1:]}: {error}") from error
-    records = [r for r in records if r.line not in dropped]
+        kind = "cif" if mmcif else "pdb"
+        raise FeatureError(f"{path} cannot be read as {kind}: {error}") from error
     _check_names(path, records)
     _note_protonation(records, notes)
     _restore_names(file.topology, records)
     notes += [str(w.message).removeprefix("WARNING: ") for w in caught]
-    from openmm import unit
-
-    positions = np.array(file.getPositions(asNumpy=True).value_in_unit(unit.nanometer), float)
-    if len(positions) == 0:
-        raise FeatureError(f"{path} holds no atoms.")
     atoms = list(file.topology.atoms())
-    bad = [atoms[k] for k in np.flatnonzero(~np.isfinite(positions).all(axis=1))]
+    bad = [atoms[k] for k in np.flatnonzero(~np.isfinite(file.positions_nm).all(axis=1))]
     if bad:
         raise FeatureError(
             f"{path} has coordinates that are not finite: {_some(map(_describe, bad))}. Take "
@@ -117,18 +142,39 @@ def read_structure_file(path: str | Path) -> StructureFile:
             "Atoms without a known element are taken for virtual sites: "
             f"{_some(map(_describe, bare))}."
         )
-    return StructureFile(file.topology, positions, tuple(notes))
+    return replace(file, notes=tuple(notes))
 
 
-def _parse(text: str, suffix: str) -> Any:
+def _read_pdb(text: str, notes: list[str]) -> tuple[StructureFile, list[_Record]]:
     from openmm import app
 
-    if suffix in PDB_SUFFIXES:
-        return app.PDBFile(io.StringIO(text))
-    file = app.PDBxFile(io.StringIO(text))
-    # The reader takes disulfides from struct_conn alone, which many programs do not write.
-    file.topology.createDisulfideBonds(file.positions)
-    return file
+    lines, records = _first_pdb_model(text.splitlines(), notes)
+    if not any(line.startswith(("ATOM", "HETATM")) for line in lines):
+        raise FeatureError("it holds no atoms.")
+    dropped = _other_locations(records, notes)
+    kept = "\n".join(line for k, line in enumerate(lines) if k not in dropped) + "\n"
+    file = app.PDBFile(io.StringIO(kept))
+    chains = tuple(chain.id for chain in file.topology.chains())
+    made = StructureFile(file.topology, positions_in_nm(file.getPositions(True)), chains)
+    return made, [r for r in records if r.line not in dropped]
+
+
+def _read_cif(text: str, notes: list[str]) -> tuple[StructureFile, list[_Record]]:
+    from openmm import unit
+
+    block = read_block(text)
+    site = AtomSite(block)
+    if not len(site):
+        raise FeatureError("it holds no atoms: there is no atom_site category, or it is empty.")
+    records = _first_cif_model(site, notes)
+    dropped = _other_locations(records, notes)
+    records = [r for r in records if r.line not in dropped]
+    rows = [r.line for r in records]
+    topology, labels = site.topology(rows, [_standard_name(r.resname) for r in records])
+    positions = site.positions_nm(rows)
+    # struct_conn has the disulfides, but many programs do not write it.
+    topology.createDisulfideBonds(positions * unit.nanometer)
+    return StructureFile(topology, positions, tuple(labels), block), records
 
 
 def _describe(atom: Any) -> str:
@@ -187,90 +233,39 @@ def _standard_name(name: str) -> str:
     return template.name.ljust(len(name))
 
 
-_CIF_VALUE = re.compile(r"'(?:[^']|'(?=\S))*'(?=\s|$)|\"(?:[^\"]|\"(?=\S))*\"(?=\s|$)|\S+")
-
-
-def _first_cif_model(lines: list[str], notes: list[str]) -> tuple[list[str], list[_Record]]:
-    """Keep the first model's rows of atom_site; alternate locations are blanked."""
-    columns, rows = _atom_site(lines)
-    records: list[_Record] = []
-    kept = list(lines)
-    models: list[str] = []
-    others: set[int] = set()
-
-    def value(row: list[str], *names: str) -> str:
-        for name in names:
-            if name in columns:
-                text = row[columns[name]].strip("'\"")
-                return "" if text in (".", "?") else text
-        return ""
-
-    for line, row in rows:
-        model = value(row, "pdbx_PDB_model_num")
-        if model not in models:
-            models.append(model)
-        if model != models[0]:
-            others.add(line)
-            continue
-        residue = (
-            value(row, "label_asym_id", "auth_asym_id"),
-            value(row, "auth_seq_id", "label_seq_id"),
-            value(row, "pdbx_PDB_ins_code"),
+def _first_cif_model(site: AtomSite, notes: list[str]) -> list[_Record]:
+    """The atoms of the first model; their lines are rows of atom_site."""
+    models = site.column("pdbx_PDB_model_num")
+    count = len(set(models))
+    if count > 1:
+        notes.append(f"The file holds {count} models; the first is taken.")
+    columns = zip(
+        models,
+        site.column("label_asym_id", "auth_asym_id"),
+        site.column("auth_seq_id", "label_seq_id"),
+        site.column("pdbx_PDB_ins_code"),
+        site.column("auth_comp_id", "label_comp_id"),
+        site.column("auth_atom_id", "label_atom_id"),
+        site.column("label_alt_id"),
+        site.column("occupancy"),
+        site.column("type_symbol"),
+        strict=True,
+    )
+    return [
+        _Record(
+            row,
+            (chain, number, code),
+            resname,
+            name,
+            location,
+            float(occupancy or 1.0),
+            element.upper() in ("H", "D"),
         )
-        records.append(
-            _Record(
-                line,
-                residue,
-                value(row, "auth_comp_id", "label_comp_id"),
-                value(row, "auth_atom_id", "label_atom_id"),
-                value(row, "label_alt_id"),
-                float(value(row, "occupancy") or 1.0),
-                value(row, "type_symbol").upper() in ("H", "D"),
-            )
+        for row, (model, chain, number, code, resname, name, location, occupancy, element) in (
+            enumerate(columns)
         )
-        for column in ("auth_comp_id", "label_comp_id"):
-            if column in columns:
-                row[columns[column]] = _standard_name(row[columns[column]])
-        if "label_alt_id" in columns:
-            row[columns["label_alt_id"]] = "."
-        kept[line] = " ".join(row)
-    if len(models) > 1:
-        notes.append(f"The file holds {len(models)} models; the first is taken.")
-    for line in others:
-        kept[line] = ""
-    return kept, records
-
-
-def _atom_site(lines: list[str]) -> tuple[dict[str, int], Iterator[tuple[int, list[str]]]]:
-    """Return the columns of mmCIF's atom_site loop and its rows with their line numbers.
-
-    Rows that are spread over several lines, which nothing known writes, are refused.
-    """
-    first = next((k for k, line in enumerate(lines) if line.startswith("_atom_site.")), None)
-    if first is None:
-        raise FeatureError("There is no atom_site category, hence no atoms.")
-    columns: dict[str, int] = {}
-    k = first
-    while k < len(lines) and lines[k].startswith("_atom_site."):
-        columns[lines[k].split()[0].removeprefix("_atom_site.")] = len(columns)
-        k += 1
-
-    def rows() -> Iterator[tuple[int, list[str]]]:
-        for n in range(k, len(lines)):
-            line = lines[n].strip()
-            if not line:
-                continue
-            if line.startswith(("#", "_", "loop_", "data_")):
-                return
-            row = _CIF_VALUE.findall(line)
-            if len(row) != len(columns):
-                raise FeatureError(
-                    f"line {n + 1} has {len(row)} values where atom_site has {len(columns)} "
-                    "columns; write one atom a line."
-                )
-            yield n, row
-
-    return columns, rows()
+        if model == models[0]
+    ]
 
 
 def _other_locations(records: list[_Record], notes: list[str]) -> set[int]:
@@ -339,7 +334,7 @@ def _restore_names(topology: Any, records: list[_Record]) -> None:
             residue.name = name
 
 
-def _check_names(path: Path, records: list[_Record]) -> None:
+def _check_names(path: str | Path, records: list[_Record]) -> None:
     """Refuse two atoms of one name in a residue."""
     twice: list[str] = []
     seen: set[str] = set()

@@ -6,7 +6,14 @@ import mdtraj
 import numpy as np
 import pytest
 
-from atmos_openmm.core.geometry import centroid, rmsd, rotations_onto, superpose, torsion_angles
+from atmos_openmm.core.geometry import (
+    centroid,
+    gyration_radius,
+    rmsd,
+    rotations_onto,
+    superpose,
+    torsion_angles,
+)
 
 ATOMS = 9
 
@@ -35,6 +42,14 @@ def test_one_frame_is_as_a_batch_of_one():
     np.testing.assert_array_equal(superpose(x, y), superpose(x[None], y[None])[0])
     np.testing.assert_array_equal(centroid(superpose(x, y)), centroid(superpose(x[None], y)[0]))
     assert float(rmsd(x, y)) == rmsd(x[None], y[None])[0]
+
+
+def test_gyration_radius_is_that_of_a_known_shape():
+    cube = np.array([[a, b, c] for a in (0.0, 2.0) for b in (0.0, 2.0) for c in (0.0, 2.0)])
+    np.testing.assert_allclose(gyration_radius(cube), np.sqrt(3.0))
+    np.testing.assert_allclose(
+        gyration_radius(np.stack([cube, 2.0 * cube + 1.0])), [3**0.5, 12**0.5]
+    )
 
 
 def test_rmsd_agrees_with_mdtraj():

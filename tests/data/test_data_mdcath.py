@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from data_cases import MDCATH_REPLICAS, MDCATH_TEMPERATURES, SHARED, write_mdcath
 
-from atmos_openmm.core.geometry import superpose
-from atmos_openmm.data import mdcath
+from atmos_openmm.core.geometry import gyration_radius, superpose
+from atmos_openmm.data import mdcath, mdcath_checks
 from atmos_openmm.data.faults import DataFileError
-from atmos_openmm.data.fluctuations import gyration_radius, rmsf
 from atmos_openmm.data.frames import ArrayFrames, HDF5Frames, close_files
+from atmos_openmm.data.mdcath_checks import rmsf
 
 REAL = SHARED / "mdcath" / "mdcath_dataset_2hbaA00_partial.h5"
 real = pytest.mark.skipif(not REAL.exists(), reason="no real mdCATH file")
@@ -100,12 +100,12 @@ def test_bonds_of_a_psf_are_used(tmp_path: Path):
 
 def test_own_statistics_are_reproduced(path: Path):
     sample = mdcath.inspect(path)[0].sample
-    assert mdcath.check_statistics(sample) == []
+    assert mdcath_checks.check_statistics(sample) == []
     close_files()
     with h5py.File(path, "r+") as file:
         file["1abcA00/320/0/gyrationRadius"][3] += 0.01
         file["1abcA00/320/0/rmsf"][...] *= 10.0
-    faults = mdcath.check_statistics(sample)
+    faults = mdcath_checks.check_statistics(sample)
     assert [f.kind for f in faults] == ["inconsistent"] * 2
     assert "gyrationRadius" in faults[0].message and "rmsf" in faults[1].message
 
@@ -116,7 +116,7 @@ def test_statistics_of_a_real_file():
     sample = entry.sample
     assert (sample.num_frames, sample.num_atoms, entry.faults) == (500, 834, ())
     positions = sample.frames.read()
-    heavy, alpha = mdcath.selections(sample)
+    heavy, alpha = mdcath_checks.selections(sample)
     with h5py.File(REAL) as file:
         run = file[sample.name]
         told = run["gyrationRadius"][...], run["rmsf"][...], run["rmsd"][...]
@@ -127,7 +127,7 @@ def test_statistics_of_a_real_file():
         gyration_radius(positions[:, heavy]), told[0], rtol=0, atol=tolerance
     )
     np.testing.assert_allclose(rmsf(positions[:, alpha]), told[1], rtol=0, atol=tolerance)
-    assert mdcath.check_statistics(sample) == []
+    assert mdcath_checks.check_statistics(sample) == []
     # rmsd there: heavy atoms to the first frame, alpha carbons superposed.
     fit = superpose(positions, positions[0], alpha)[:, heavy]
     rmsd = np.sqrt(((fit - positions[0, heavy]) ** 2).sum(-1).mean(-1))

@@ -21,7 +21,8 @@ from atmos_openmm.cli import main
 from atmos_openmm.data.check import check_file, check_files, in_processes
 from atmos_openmm.data.faults import DataFileError, DataFileWarning, FaultLog
 from atmos_openmm.data.frames import close_files
-from atmos_openmm.data.manifest import build_manifest, read_manifest, verify_manifest
+from atmos_openmm.data.manifest import read_manifest, verify_manifest
+from atmos_openmm.data.manifest_building import build_manifest
 from atmos_openmm.data.sample import Provenance, Sample
 from atmos_openmm.data.sources import detect, open_samples
 from atmos_openmm.systems.peptides import build_peptide

@@ -15,7 +15,7 @@ from openmm import app, unit
 from atmos_openmm.core.geometry import superpose
 from atmos_openmm.data import structures
 from atmos_openmm.data.assemblies import assemblies_of_cif, assemblies_of_pdb
-from atmos_openmm.data.cif_tables import component_molecules
+from atmos_openmm.data.components import component_molecules
 from atmos_openmm.data.ideal_geometry import ideal_residue, place_missing, terminal_oxygen
 from atmos_openmm.systems.peptides import build_peptide
 

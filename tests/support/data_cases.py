@@ -9,8 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from atmos_openmm.core.geometry import gyration_radius
 from atmos_openmm.data.amber_residues import library, split_residues
-from atmos_openmm.data.fluctuations import gyration_radius, rmsf
+from atmos_openmm.data.mdcath_checks import rmsf
 from atmos_openmm.systems.peptides import build_peptide
 
 SHARED = Path(
