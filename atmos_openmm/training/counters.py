@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .training_settings import StageSettings, TrainingSettings
+
 __all__ = ["Clock", "Counters", "Window"]
 
 
@@ -78,6 +80,31 @@ class Counters:
     seconds: float = 0.0
     skipped: int = 0
     window: Window = field(default_factory=Window)
+
+    def stage_of(self, settings: TrainingSettings) -> StageSettings:
+        """The stage that the run is in."""
+        return settings.stages[self.stage]
+
+    def stage_ended(self, settings: TrainingSettings) -> bool:
+        """Whether the stage has had its steps, or as many validations in vain as it may."""
+        steps, patience = self.stage_of(settings).steps, settings.validation.patience
+        return self.stage_step >= steps or self.stale >= patience
+
+    def finished(self, settings: TrainingSettings) -> bool:
+        """Whether the last stage has ended."""
+        return self.stage_ended(settings) and self.stage == len(settings.stages) - 1
+
+    def begin_stage(self, stage: int) -> None:
+        """Count a stage from its start."""
+        self.stage, self.stage_step = stage, 0
+        self.best, self.stale = math.inf, 0
+
+    def validated(self, loss: float) -> bool:
+        """Take in a held-out loss; return whether it is better than all before in the stage."""
+        better = loss < self.best
+        self.stale = 0 if better else self.stale + 1
+        self.best = loss if better else self.best
+        return better
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON; the stage is left to its name."""

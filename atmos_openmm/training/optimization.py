@@ -228,6 +228,6 @@ class WeightUpdate:
                         f"The gradient was not finite in {MOST_SKIPPED} steps in a row, up to step "
                         f"{counters.step}: training has diverged. Go on with a smaller "
                         "learning_rate or optimizer.clip; where the weights themselves are spoilt, "
-                        "start anew from the best ones (--initial-weights) in another folder."
+                        "start anew from the best ones in another folder."
                     )
         return {"gradient_norm": norm, "learning_rate": rate}

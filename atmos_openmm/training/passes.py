@@ -144,7 +144,7 @@ def with_advice(error: Exception) -> Exception:
         return error
     advised = ValueError(
         "The device has no memory left for a draw. Set checkpointing=true, a smaller crop_tokens, "
-        "rollouts, levels or truncate, or use --precision bf16-mixed. "
+        "rollouts, levels or truncate, or train in bf16-mixed precision. "
         f"({str(error).splitlines()[0]})"
     )
     advised.__cause__ = error

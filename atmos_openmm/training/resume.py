@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..core.settings import changed_values
 from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
 from .settings_values import flatten
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ..data.sample import Sample
 
 __all__ = [
-    "changes",
     "check_continuation",
     "find_weights",
     "new_network",
@@ -59,20 +59,20 @@ def check_continuation(
     """
     if "imported" in state:
         raise ValueError(
-            f"{path} holds imported weights and no run that could be continued. Give it to "
-            "--initial-weights, and another folder to --output."
+            f"{path} holds imported weights and no run that could be continued. Take it as the "
+            "initial weights of a run in another folder."
         )
     if "stage" not in state:
         raise ValueError(
             f"{path} is of a run by an older version of atmos_openmm, or weights alone, and cannot "
-            "be continued. Give it to --initial-weights, and another folder to --output."
+            "be continued. Take it as the initial weights of a run in another folder."
         )
     found = ModelConfig.from_dict(state["settings"]["model"])
     if found != settings.model or state["settings"]["atoms"] != settings.atoms:
-        old = flatten({"atoms": state["settings"]["atoms"], "model": found.to_dict()})
-        new = flatten({"atoms": settings.atoms, "model": settings.model.to_dict()})
+        old = {"atoms": state["settings"]["atoms"], "model": found.to_dict()}
+        new = {"atoms": settings.atoms, "model": settings.model.to_dict()}
         raise ValueError(
-            f"{path} is a run of another network ({', '.join(changes(old, new))}). Use another "
+            f"{path} is a run of another network ({', '.join(_changes(old, new))}). Use another "
             "folder, or the same settings."
         )
     names = [stage.name for stage in settings.stages]
@@ -81,9 +81,8 @@ def check_continuation(
             f"{path} is a run in the stage {state['stage']!r}, and the settings have the stages "
             f"{', '.join(names)}. Keep the name of the stage that the run is in."
         )
-    old, new = flatten(state["settings"]), flatten(settings.to_dict())
     at = f"from step {state['step']} on"
-    notes = [f"{change} {at}" for change in changes(old, new)]
+    notes = [f"{change} {at}" for change in _changes(state["settings"], settings.to_dict())]
     if state["samples"] != data:
         was = state["samples"]
         notes.append(
@@ -93,18 +92,13 @@ def check_continuation(
     return names.index(state["stage"]), notes
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Name what differs between two flat mappings, ``name old -> new``."""
+def _changes(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two nested mappings, ``name old -> new``."""
+    changed = changed_values(flatten(stored), flatten(wanted))
     return [
-        f"{name} {_shown(old, name)} -> {_shown(new, name)}"
-        for name in [*old, *(name for name in new if name not in old)]
-        if _shown(old, name) != _shown(new, name)
+        " ".join([name, " -> ".join("none" if v is None else str(v) for v in values)])
+        for name, values in changed.items()
     ]
-
-
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    return "none" if value is None else str(value)
 
 
 def record_of_data(samples: Iterable[Sample]) -> dict[str, Any]:
@@ -139,8 +133,7 @@ def find_weights(source: Path) -> Path:
             path = best
     if not path.is_file():
         raise FileNotFoundError(
-            f"No training checkpoint at {path}; give a checkpoint file, or the --output folder of "
-            "'atmos-openmm train'."
+            f"No training checkpoint at {path}; give a checkpoint file, or the folder of a run."
         )
     return path
 
@@ -197,7 +190,7 @@ def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[s
         raise ValueError(
             f"{name} are of a network with other widths: "
             f"{str(error).splitlines()[-1].strip()} Start from a run of the same network "
-            "(--config, or [model] in the configuration file)."
+            "([model] of the configuration)."
         ) from error
     if result.unexpected_keys:
         raise ValueError(

@@ -69,8 +69,7 @@ def export_checkpoint(
     if "imported" in state:
         raise ValueError(
             f"{checkpoint} holds weights of {state['imported']['from']} beside parts that were "
-            "never trained. Train first: atmos-openmm train ... --initial-weights "
-            f"{checkpoint}, then export that run."
+            "never trained. Train first, from these as initial weights, then export that run."
         )
     model_config = ModelConfig.from_dict(state["settings"]["model"])
     settings_of_sampler = SamplerSettings.from_dict(
@@ -81,8 +80,7 @@ def export_checkpoint(
     if "stages" not in settings:
         raise ValueError(
             f"{checkpoint} was trained by version 0.1 of atmos_openmm, and does not say all that a "
-            "model declares now. Export it with that version, or train on from it: atmos-openmm "
-            f"train ... --initial-weights {checkpoint}."
+            "model declares now. Export it with that version, or train on from its weights."
         )
     declared = Capabilities(
         name=name,

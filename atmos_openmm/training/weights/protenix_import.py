@@ -51,13 +51,13 @@ def check_output(checkpoint: Path, output: Path, force: bool) -> None:
     FileExistsError, IsADirectoryError, FileNotFoundError, ValueError
     """
     if output.is_dir():
-        raise IsADirectoryError(f"{output} is a folder; give --output the name of a file in it.")
+        raise IsADirectoryError(f"{output} is a folder; name a file in it.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent}; make it, or name another.")
     if output.exists() and checkpoint.exists() and os.path.samefile(checkpoint, output):
-        raise ValueError(f"{output} is the checkpoint itself; give --output another name.")
+        raise ValueError(f"{output} is the checkpoint itself; choose another name.")
     if output.exists() and not force:
-        raise FileExistsError(f"{output} exists; give another --output, or --force to replace it.")
+        raise FileExistsError(f"{output} exists; choose another name, or have it replaced (force).")
 
 
 def import_protenix(
@@ -80,7 +80,7 @@ def import_protenix(
     checkpoint: Path
         A v0.5.0 or v1.0.0 base checkpoint. Nothing but its tensors is read.
     output: Path
-        File to write, for ``atmos-openmm train --initial-weights``.
+        File to write, from which training can start.
     seed: int
         Of the newly initialised parameters.
     force: bool
