@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .training_settings import StageSettings, TrainingSettings
@@ -108,34 +108,16 @@ class Counters:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON; the stage is left to its name."""
-        return {
-            "step": self.step,
-            "stage_step": self.stage_step,
-            "best": self.best if math.isfinite(self.best) else None,
-            "stale": self.stale,
-            "seconds": self.seconds,
-            "skipped": self.skipped,
-            "window": {
-                "sums": self.window.sums,
-                "count": self.window.count,
-                "skipped": self.window.skipped,
-            },
-        }
+        values = asdict(self)
+        del values["stage"]
+        return values | {"best": self.best if math.isfinite(self.best) else None}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any], stage: int) -> Counters:
         """Read :meth:`to_dict`'s result."""
-        best = values["best"]
-        return Counters(
-            int(values["step"]),
-            stage,
-            int(values["stage_step"]),
-            math.inf if best is None else float(best),
-            int(values["stale"]),
-            float(values["seconds"]),
-            int(values["skipped"]),
-            Window(**values["window"]),
-        )
+        best = math.inf if values["best"] is None else float(values["best"])
+        own = {name: values[name] for name in ("step", "stage_step", "stale", "seconds", "skipped")}
+        return Counters(stage=stage, best=best, window=Window(**values["window"]), **own)
 
 
 class Clock:

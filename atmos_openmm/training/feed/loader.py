@@ -64,9 +64,7 @@ class BatchLoader:
         Molecules and runs that were left out (policy ``skip``), by the first fault of its kind,
         with how often. A `DataFileWarning` names each at its first time.
     waited_seconds: float
-        Spent in waiting for draws, the first step's included.
-    first_seconds: float
-        Of these, the first step's: workers start then.
+        Spent in waiting for draws, the first step's included, in which workers start.
 
     Yields
     ------
@@ -127,9 +125,6 @@ class BatchLoader:
         self.skipped: Counter[Fault] = Counter()
         self._told: dict[tuple[str, str, str], Fault] = {}
         self.waited_seconds = 0.0
-        self.first_seconds = 0.0
-        self._since: float | None = None
-        self._until = 0.0
         self._next = 0
 
     def __iter__(self) -> BatchLoader:
@@ -162,10 +157,7 @@ class BatchLoader:
                 raise found
             draws.append(found.unpacked() if isinstance(found, PackedDraw) else found)
         self._next += 1
-        self._until = time.perf_counter()
-        self.waited_seconds += self._until - begun
-        if self._since is None:
-            self._since, self.first_seconds = self._until, self.waited_seconds
+        self.waited_seconds += time.perf_counter() - begun
         for draw in draws:
             self._tell(draw.faults)
         return step, draws
@@ -177,13 +169,6 @@ class BatchLoader:
             self.skipped[first] += 1
             if self.skipped[first] == 1:
                 warnings.warn(f"Left out: {fault}", DataFileWarning, stacklevel=3)
-
-    @property
-    def share_waited(self) -> float:
-        """Share of the time since the first step came that was spent waiting for draws."""
-        if self._since is None or self._until <= self._since:
-            return 0.0
-        return (self.waited_seconds - self.first_seconds) / (self._until - self._since)
 
     def close(self) -> None:
         """End the workers. The loader gives nothing more."""
