@@ -30,7 +30,6 @@ from .weights.checkpoint import (
     BEST,
     CHECKPOINT,
     load_checkpoint,
-    load_state,
     part,
     restore_optimizer,
     save_checkpoint,
@@ -142,9 +141,8 @@ class Trainer:
         if not path.exists():
             self._begin(0)
             return
-        state = load_state(path)
+        tensors, state = load_checkpoint(path)
         stage, notes = check_continuation(path, state, self.settings, self._data)
-        tensors, _ = load_checkpoint(path)
         self.model.load_state_dict(part(tensors, "model"))
         self.ema.load(part(tensors, "ema"))
         self._begin(stage)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from .counters import Counters
 from .ema import MovingAverage
-
-if TYPE_CHECKING:
-    from .counters import Counters
-    from .ranks import Ranks
-    from .training_settings import OptimizerSettings, StageSettings
+from .ranks import Ranks
+from .training_settings import OptimizerSettings, StageSettings
 
 MOST_SKIPPED = 20
 """Steps in a row without a finite gradient after which a run ends."""

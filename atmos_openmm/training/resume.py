@@ -15,14 +15,13 @@ from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
 from .settings_values import flatten
 from .training_settings import TrainingSettings
-from .weights.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
+from .weights.checkpoint import find_weights, load_weights
 
 if TYPE_CHECKING:
     from ..data.sample import Sample
 
 __all__ = [
     "check_continuation",
-    "find_weights",
     "new_network",
     "record_of_data",
     "start_from",
@@ -117,27 +116,6 @@ def record_of_data(samples: Iterable[Sample]) -> dict[str, Any]:
     return {"samples": number, "frames": frames, "sha256": digest.hexdigest()}
 
 
-def find_weights(source: Path) -> Path:
-    """Return a checkpoint file: the one given, or a training folder's best one or else its last.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    """
-    path = Path(source)
-    if path.is_dir():
-        best, path = path / BEST, path / CHECKPOINT
-        # The file is of an earlier stage where the last one has not been validated.
-        if best.exists() and not (path.exists() and load_state(path).get("best") is None):
-            path = best
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No training checkpoint at {path}; give a checkpoint file, or the folder of a run."
-        )
-    return path
-
-
 def new_network(
     settings: TrainingSettings, source: Path | Mapping[str, Tensor] | None = None
 ) -> tuple[AtmosModel, list[str]]:
@@ -183,7 +161,7 @@ def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[s
         name, weights = "The weights that were given", dict(source)
     else:
         path = find_weights(source)
-        name, weights = f"The weights in {path}", part(load_checkpoint(path)[0], "ema")
+        name, weights = f"The weights in {path}", load_weights(path)[0]
     try:
         result = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:

@@ -11,8 +11,7 @@ from ...model.atmos import AtmosModel
 from ...model.config import ModelConfig
 from ...model.model_file import Capabilities, save_model
 from ...model.sampler import SamplerSettings, default_sampler
-from ..resume import find_weights
-from .checkpoint import load_checkpoint, part
+from .checkpoint import find_weights, load_weights
 
 
 def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
@@ -34,10 +33,9 @@ def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
     FileNotFoundError, ValueError
         If there is no checkpoint, or it cannot be read.
     """
-    path = find_weights(checkpoint)
-    tensors, state = load_checkpoint(path)
+    weights, state = load_weights(find_weights(checkpoint))
     model = AtmosModel(ModelConfig.from_dict(state["settings"]["model"]))
-    model.load_state_dict(part(tensors, "ema"))
+    model.load_state_dict(weights)
     return model.eval(), state
 
 

@@ -14,6 +14,10 @@ from torch import Tensor
 from ...core.files import replaced_atomically
 
 FORMAT = "atmos-openmm-training"
+
+AVERAGED = "ema"
+"""Prefix of the averaged weights' names."""
+
 _DTYPES = {
     torch.float32: "F32",
     torch.float64: "F64",
@@ -129,5 +133,5 @@ def write_weights(
     float32, progress
         Of :func:`write_tensors`, which also says what is returned and raised.
     """
-    named = {f"ema.{name}": value for name, value in tensors.items()}
+    named = {f"{AVERAGED}.{name}": value for name, value in tensors.items()}
     return write_tensors(path, named, state, float32=float32, progress=progress)
