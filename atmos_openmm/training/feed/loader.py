@@ -6,17 +6,16 @@ import multiprocessing.util
 import os
 import signal
 import time
-import warnings
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from ...data.faults import DataFileError, DataFileWarning, Fault, first_line
+from ...data.faults import DataFileError, first_line
 from ...systems.errors import FeatureError
 from .draws import Draw, Drawer
+from .left_out import LeftOut
 from .packed import PackedDraw
 from .schedule import draws_of_rank
 
@@ -122,8 +121,8 @@ class BatchLoader:
                     generator=torch.Generator(),
                 )
             )
-        self.skipped: Counter[Fault] = Counter()
-        self._told: dict[tuple[str, str, str], Fault] = {}
+        self._left_out = LeftOut()
+        self.skipped = self._left_out.counts
         self.waited_seconds = 0.0
         self._next = 0
 
@@ -159,16 +158,8 @@ class BatchLoader:
         self._next += 1
         self.waited_seconds += time.perf_counter() - begun
         for draw in draws:
-            self._tell(draw.faults)
+            self._left_out.tell(draw.faults)
         return step, draws
-
-    def _tell(self, faults: tuple[Fault, ...]) -> None:
-        for fault in faults:
-            # One run may have many such frames.
-            first = self._told.setdefault((fault.path, fault.entry, fault.kind), fault)
-            self.skipped[first] += 1
-            if self.skipped[first] == 1:
-                warnings.warn(f"Left out: {fault}", DataFileWarning, stacklevel=3)
 
     def close(self) -> None:
         """End the workers. The loader gives nothing more."""

@@ -70,14 +70,8 @@ class Seen:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, sets as sorted lists."""
         return {
-            "molecules": sorted(self.molecules),
-            "residues": sorted(self.residues),
-            "elements": sorted(self.elements),
-            "kinds": sorted(self.kinds),
-            "max_tokens": self.max_tokens,
-            "max_atoms": self.max_atoms,
-            "temperature_range_kelvin": _listed(self.temperature_range_kelvin),
-            "lag_range_ps": _listed(self.lag_range_ps),
+            name: sorted(value) if isinstance(value, frozenset) else _listed(value)
+            for name, value in vars(self).items()
         }
 
     @staticmethod
@@ -135,8 +129,8 @@ def _span(one: Range | None, two: Range | None) -> Range | None:
     return min(one[0], two[0]), max(one[1], two[1])
 
 
-def _listed(value: Range | None) -> list[float] | None:
-    return None if value is None else [float(value[0]), float(value[1])]
+def _listed(value: Any) -> Any:
+    return list(map(float, value)) if isinstance(value, tuple) else value
 
 
 def _range(value: Any) -> Range | None:
