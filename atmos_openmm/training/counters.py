@@ -10,7 +10,10 @@ from typing import Any
 
 from .training_settings import StageSettings, TrainingSettings
 
-__all__ = ["Clock", "Counters", "Window"]
+__all__ = ["MOST_SKIPPED", "Clock", "Counters", "Window"]
+
+MOST_SKIPPED = 20
+"""Steps in a row without a finite gradient after which a run ends."""
 
 
 @dataclass
@@ -98,6 +101,27 @@ class Counters:
         """Count a stage from its start."""
         self.stage, self.stage_step = stage, 0
         self.best, self.stale = math.inf, 0
+
+    def stepped(self, numbers: Mapping[str, float], seconds: float) -> None:
+        """Take in a step, its numbers and how long it took.
+
+        Raises
+        ------
+        ValueError
+            As many steps as `MOST_SKIPPED` were left out one after the other.
+        """
+        self.step += 1
+        self.stage_step += 1
+        self.seconds += seconds
+        self.skipped = 0 if math.isfinite(numbers["gradient_norm"]) else self.skipped + 1
+        self.window.add(numbers)
+        if self.skipped >= MOST_SKIPPED:
+            raise ValueError(
+                f"The gradient was not finite in {MOST_SKIPPED} steps in a row, up to step "
+                f"{self.step}: training has diverged. Go on with a smaller learning_rate or "
+                "optimizer.clip; where the weights themselves are spoilt, start anew from the best "
+                "ones in another folder."
+            )
 
     def validated(self, loss: float) -> bool:
         """Take in a held-out loss; return whether it is better than all before in the stage."""

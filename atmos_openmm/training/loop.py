@@ -224,8 +224,10 @@ class Trainer:
         numbers = reported(terms, self.stage.losses, self.model) | self._update.apply(
             self.ranks, counters
         )
-        counters.seconds += time.monotonic() - begun
-        counters.window.add(numbers)
+        try:
+            counters.stepped(numbers, time.monotonic() - begun)
+        except ValueError as diverged:  # of all ranks alike
+            self.ranks.check(diverged)
         self._clock.add(waited)
         return numbers
 

@@ -13,9 +13,6 @@ from .ema import MovingAverage
 from .ranks import Ranks
 from .training_settings import OptimizerSettings, StageSettings
 
-MOST_SKIPPED = 20
-"""Steps in a row without a finite gradient after which a run ends."""
-
 BUCKET_BYTES = 2**28
 """Gradients that are reduced by one collective call."""
 
@@ -186,23 +183,19 @@ class WeightUpdate:
     def apply(self, ranks: Ranks, counters: Counters) -> dict[str, float]:
         """Reduce the gradients, bound them, and change weights and averages.
 
-        A gradient that is not finite would spoil the moments for good: such a step is left out,
-        by all ranks alike, and counted.
+        A gradient that is not finite would spoil the moments for good: such a step is left out, by
+        all ranks alike.
 
         Parameters
         ----------
-        counters: Counters
-            Where the run is before the step; its steps are counted here.
+        ranks : Ranks
+        counters : Counters
+            Where the run is before the step; not changed.
 
         Returns
         -------
         dict of str to float
             ``gradient_norm`` before the bound, and ``learning_rate``.
-
-        Raises
-        ------
-        ValueError
-            As many steps as `MOST_SKIPPED` were left out one after the other.
         """
         self._gradients.reduce(ranks)
         norm = self._gradients.clip(self._settings.clip)
@@ -210,21 +203,9 @@ class WeightUpdate:
         rate = stage.learning_rate * learning_rate_factor(
             counters.stage_step, stage.warmup_steps, stage.steps, stage.final_factor
         )
-        counters.skipped = 0 if math.isfinite(norm) else counters.skipped + 1
-        if counters.skipped == 0:
+        if math.isfinite(norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
             self._ema.update(counters.step)
-        counters.step += 1
-        counters.stage_step += 1
-        if counters.skipped >= MOST_SKIPPED:
-            with ranks.together():
-                if ranks.is_first:
-                    raise ValueError(
-                        f"The gradient was not finite in {MOST_SKIPPED} steps in a row, up to step "
-                        f"{counters.step}: training has diverged. Go on with a smaller "
-                        "learning_rate or optimizer.clip; where the weights themselves are spoilt, "
-                        "start anew from the best ones in another folder."
-                    )
         return {"gradient_norm": norm, "learning_rate": rate}
