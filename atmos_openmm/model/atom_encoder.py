@@ -31,13 +31,13 @@ class AtomAttentionEncoder(nn.Module):
 
     Parameters
     ----------
-    has_coordinates: bool
+    has_coordinates : bool
         Whether there are noisy coordinates and a trunk.
-    c_token: int
+    c_token : int
         Width of the tokens that come out.
-    c_atom, c_atompair, c_s, c_z: int
+    c_atom, c_atompair, c_s, c_z : int
         Widths.
-    blocks, heads: int
+    blocks, heads : int
     """
 
     element_classes: Final[int] = 128

@@ -148,9 +148,9 @@ class DiffusionModule(nn.Module):
 
         Parameters
         ----------
-        x_noisy: Tensor [B, A, 3]
+        x_noisy : Tensor [B, A, 3]
             Noisy coordinates, angstrom.
-        sigma: Tensor [B]
+        sigma : Tensor [B]
             Noise level, angstrom.
 
         Returns

@@ -25,7 +25,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     Parameters
     ----------
-    path: Path
+    path : Path
         File written by ``torch.save``. Names with the ``module.`` of data-parallel training are
         taken without it.
 

@@ -23,10 +23,10 @@ class Window:
 
     Attributes
     ----------
-    sums: dict of str to float
-    count: int
+    sums : dict of str to float
+    count : int
         Steps in the sums.
-    skipped: int
+    skipped : int
         Steps left out for a gradient that was not finite; they are not in the sums.
     """
 
@@ -58,21 +58,21 @@ class Counters:
 
     Attributes
     ----------
-    step: int
+    step : int
         Optimiser steps done in all stages.
-    stage: int
+    stage : int
         Number of the stage.
-    stage_step: int
+    stage_step : int
         Steps done in it.
-    best: float
+    best : float
         Smallest held-out loss of the stage; infinite before the first validation.
-    stale: int
+    stale : int
         Validations since then.
-    seconds: float
+    seconds : float
         Of training steps, in all processes since the run began.
-    skipped: int
+    skipped : int
         Steps in a row that were left out for a gradient that was not finite.
-    window: Window
+    window : Window
     """
 
     step: int = 0

@@ -31,11 +31,11 @@ class HeldOut:
 
     Parameters
     ----------
-    held_out: TrainingSet
-    settings: TrainingSettings
-    stage: int
+    held_out : TrainingSet
+    settings : TrainingSettings
+    stage : int
         Number of the stage.
-    on_error: str
+    on_error : str
         Of :class:`~.feed.draws.Drawer`.
 
     Raises

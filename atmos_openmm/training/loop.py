@@ -57,32 +57,32 @@ class Trainer:
 
     Parameters
     ----------
-    samples: iterable of Sample
-    folder: path
+    samples : iterable of Sample
+    folder : path
         Where checkpoints and logs are written, the same one for all processes.
-    settings: TrainingSettings
-    fabric: Fabric, optional
+    settings : TrainingSettings
+    fabric : Fabric, optional
         Launched; one CPU process by default.
-    initial_weights: path or mapping of str to Tensor, optional
+    initial_weights : path or mapping of str to Tensor, optional
         A checkpoint or training folder whose averaged weights a new run starts from, or weights by
         the network's names; parameters that it does not have start as in any new network. A run
         that is continued does not look at it.
-    workers: int
+    workers : int
         Processes a rank that make draws ahead of time; 0: they are made when they are needed.
-    on_error: str
+    on_error : str
         ``stop`` at a molecule that cannot be used, or ``skip`` it with a warning.
 
     Attributes
     ----------
-    model: AtmosModel
-    ema: MovingAverage
-    training_set: TrainingSet
-    held_out_set: TrainingSet or None
-    counters: Counters
+    model : AtmosModel
+    ema : MovingAverage
+    training_set : TrainingSet
+    held_out_set : TrainingSet or None
+    counters : Counters
         Where the run is.
-    notes: list of str
+    notes : list of str
         What is worth telling at the start: settings that changed, shares that the data lack.
-    stopped: bool
+    stopped : bool
         Whether :meth:`stop` was called.
 
     Raises
@@ -291,7 +291,7 @@ class Trainer:
 
         Parameters
         ----------
-        best: bool
+        best : bool
             Write the averaged weights for the export besides, before it: a kill between the two
             leaves a run that validates, and writes them, again.
 
@@ -331,9 +331,9 @@ class Trainer:
 
         Parameters
         ----------
-        report: callable
+        report : callable
             Called with lines for the terminal, on the first rank.
-        checkpoint_seconds: float
+        checkpoint_seconds : float
             Time between checkpoints, beside those of validations that are better than all before.
 
         Returns

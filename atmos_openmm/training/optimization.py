@@ -24,7 +24,7 @@ def learning_rate_factor(step: int, warmup: int, steps: int, final: float = 0.02
 
     Parameters
     ----------
-    step: int
+    step : int
         From 0.
     """
     if step < warmup:
@@ -38,7 +38,7 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Parameter]:
 
     Parameters
     ----------
-    prefixes: sequence of str
+    prefixes : sequence of str
         Whole names of modules or parameters (``context_encoder``, ``diffusion.atom_encoder``).
 
     Returns
@@ -80,9 +80,9 @@ class FlatGradients:
 
     Parameters
     ----------
-    parameters: sequence of nn.Parameter
+    parameters : sequence of nn.Parameter
         Those to be trained, in an order that is the same on every rank.
-    bucket_bytes: int
+    bucket_bytes : int
         Size of a buffer, but for one parameter that is larger than this.
     """
 
@@ -145,14 +145,14 @@ class WeightUpdate:
 
     Parameters
     ----------
-    ema: MovingAverage
+    ema : MovingAverage
         With the network whose weights are updated.
-    settings: OptimizerSettings
-    stage: StageSettings
+    settings : OptimizerSettings
+    stage : StageSettings
 
     Attributes
     ----------
-    optimizer: torch.optim.AdamW
+    optimizer : torch.optim.AdamW
 
     Raises
     ------

@@ -36,13 +36,13 @@ def make_fabric(
 
     Parameters
     ----------
-    accelerator: str
-    devices: int or 'auto', optional
+    accelerator : str
+    devices : int or 'auto', optional
         Devices of each node. Under ``torchrun`` and ``srun`` those that they started processes
         for, else 1.
-    nodes: int, optional
+    nodes : int, optional
         Likewise.
-    precision: str
+    precision : str
         ``32-true``, or ``bf16-mixed`` for autocast.
 
     Raises
@@ -132,7 +132,7 @@ class Ranks:
 
     Parameters
     ----------
-    fabric: Fabric
+    fabric : Fabric
         Launched.
     """
 

@@ -35,19 +35,19 @@ def check_continuation(
 
     Parameters
     ----------
-    path: Path
+    path : Path
         For messages.
-    state: mapping
+    state : mapping
         JSON of the checkpoint.
-    settings: TrainingSettings
-    data: mapping
+    settings : TrainingSettings
+    data : mapping
         Of :func:`record_of_data`.
 
     Returns
     -------
-    stage: int
+    stage : int
         Number of the stage that the run is in.
-    notes: list of str
+    notes : list of str
         What differs, ``name old -> new from step N on``.
 
     Raises
@@ -123,8 +123,8 @@ def new_network(
 
     Returns
     -------
-    model: AtmosModel
-    fresh: list of str
+    model : AtmosModel
+    fresh : list of str
         Parameters that the other weights do not have; empty without other weights.
 
     Raises
@@ -144,7 +144,7 @@ def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[s
 
     Parameters
     ----------
-    source: Path or mapping of str to Tensor
+    source : Path or mapping of str to Tensor
         A checkpoint, a training folder, or weights by the network's names.
 
     Returns

@@ -44,16 +44,16 @@ class Draw(NamedTuple):
 
     Attributes
     ----------
-    number: int
+    number : int
         Within the stage.
-    pool: str
+    pool : str
         The entry of `StageSettings.shares` that it is from.
-    kind: str
+    kind : str
         Of its samples: ``static``, ``dynamics``, ``exchange``.
-    batch: Batch
-    seen: Seen
+    batch : Batch
+    seen : Seen
         What a model trained on it may declare.
-    faults: tuple of Fault
+    faults : tuple of Fault
         Why molecules whose turn it was were left out, another taking their place; empty under
         ``stop``.
     """
@@ -82,26 +82,26 @@ class Drawer:
 
     Parameters
     ----------
-    training_set: TrainingSet
-    settings: TrainingSettings
-    stage: int
+    training_set : TrainingSet
+    settings : TrainingSettings
+    stage : int
         Number of the stage in `settings.stages`.
-    seed: int, optional
+    seed : int, optional
         Another one than the settings', for draws of the validation.
-    on_error: str
+    on_error : str
         What happens when a molecule or its frames cannot be used: ``stop`` raises; ``skip`` takes
         the molecule that follows in the pool's epoch and tells of it in `Draw.faults`. Which one
         that is depends on the draw's number and the files alone.
-    cache_bytes: int
+    cache_bytes : int
         Bound on the features of molecules that are kept; those not used for longest go first.
 
     Attributes
     ----------
-    stage: StageSettings
-    pools: list of Pool
-    note: str
+    stage : StageSettings
+    pools : list of Pool
+    note : str
         One line about what the data lack; may be empty.
-    schedule: Schedule
+    schedule : Schedule
 
     Raises
     ------
@@ -150,9 +150,9 @@ class Drawer:
 
         Parameters
         ----------
-        number: int
+        number : int
             Of the draw within the stage.
-        step: int
+        step : int
             Of the stage: how many jumps a rollout has (`StageSettings.jumps_at`). Structures
             without time have one, and so have less those whose runs are shorter.
 

@@ -41,34 +41,34 @@ class BatchLoader:
 
     Parameters
     ----------
-    drawer: Drawer
+    drawer : Drawer
         Of the stage; it knows its draws a step and its curriculum.
-    first_step: int
+    first_step : int
         Where to begin, in steps of the stage.
-    last_step: int, optional
+    last_step : int, optional
         Where to end, exclusive; the stage's end.
-    rank, world: int
+    rank, world : int
         This process among those that train together.
-    workers: int
+    workers : int
         Processes; 0 makes draws in this one, when they are asked for.
-    ahead: int
+    ahead : int
         Draws that each worker may have ready; bounds the memory.
-    pin_memory: bool
+    pin_memory : bool
         Whether draws are put into page-locked memory, from which a GPU copies while it computes.
         Without a GPU nothing is done.
 
     Attributes
     ----------
-    skipped: Counter of Fault
+    skipped : Counter of Fault
         Molecules and runs that were left out (policy ``skip``), by the first fault of its kind,
         with how often. A `DataFileWarning` names each at its first time.
-    waited_seconds: float
+    waited_seconds : float
         Spent in waiting for draws, the first step's included, in which workers start.
 
     Yields
     ------
-    step: int
-    draws: list of Draw
+    step : int
+    draws : list of Draw
         Empty where a step has fewer draws than there are ranks.
 
     Raises
@@ -96,7 +96,7 @@ class BatchLoader:
         end = drawer.stage.steps if last_step is None else last_step
         self._steps = range(first_step, max(first_step, end))
         self._size, self._rank, self._world = drawer.stage.draws, rank, world
-        numbers = _Numbers(self._steps, self._size, rank, world)
+        numbers = _DrawNumbers(self._steps, self._size, rank, world)
         pin = pin_memory and torch.cuda.is_available()
         self._draws: Iterator[Any]
         self._ending: Any = None
@@ -174,7 +174,7 @@ class BatchLoader:
         self.close()
 
 
-class _Numbers(Sampler[tuple[int, int]]):
+class _DrawNumbers(Sampler[tuple[int, int]]):
     """(step, draw number) of a rank in order."""
 
     def __init__(self, steps: range, draws: int, rank: int, world: int) -> None:

@@ -22,17 +22,17 @@ class Seen:
 
     Attributes
     ----------
-    molecules, residues: frozenset of str
+    molecules, residues : frozenset of str
         Names.
-    elements: frozenset of int
+    elements : frozenset of int
         Atomic numbers.
-    kinds: frozenset of str
+    kinds : frozenset of str
         Of the samples: ``static``, ``dynamics``, ``exchange``.
-    max_tokens, max_atoms: int
+    max_tokens, max_atoms : int
         Of the largest molecule, before it is cropped.
-    temperature_range_kelvin: (float, float), optional
+    temperature_range_kelvin : (float, float), optional
         None where nothing but structures without time was seen.
-    lag_range_ps: (float, float), optional
+    lag_range_ps : (float, float), optional
         The range that lags were drawn from: that of the settings, cut where the runs that were
         seen have no such lag. None as above.
     """

@@ -41,8 +41,8 @@ class TrainingMolecule:
 
     Attributes
     ----------
-    name: str
-    samples: tuple of Sample
+    name : str
+    samples : tuple of Sample
         One at least; all have the same atoms.
     """
 
@@ -87,10 +87,10 @@ class Pool:
 
     Attributes
     ----------
-    name: str
+    name : str
         A kind of samples or a data set.
-    share: float
-    molecules: tuple of TrainingMolecule
+    share : float
+    molecules : tuple of TrainingMolecule
         Each with those of its samples that belong to the pool.
     """
 
@@ -105,7 +105,7 @@ class TrainingSet:
 
     Attributes
     ----------
-    molecules: tuple of TrainingMolecule
+    molecules : tuple of TrainingMolecule
     """
 
     molecules: tuple[TrainingMolecule, ...]
@@ -200,13 +200,13 @@ def split(
 
     Parameters
     ----------
-    samples: iterable of Sample
-    validation: ValidationSettings
+    samples : iterable of Sample
+    validation : ValidationSettings
 
     Returns
     -------
-    training: TrainingSet
-    held_out: TrainingSet or None
+    training : TrainingSet
+    held_out : TrainingSet or None
         None where nothing is held out.
 
     Raises

@@ -34,15 +34,15 @@ def losses_of_noise(
 
     Parameters
     ----------
-    target: Tensor [B, A, 3]
+    target : Tensor [B, A, 3]
         Frames, angstrom, centred on the atoms that were seen.
-    noise: DecoderNoise
+    noise : DecoderNoise
         Of M frames, a multiple of B: those of the first frame come first.
-    prepared: Prepared
+    prepared : Prepared
         Of the decoder, for each frame.
-    batch: Batch
+    batch : Batch
         The molecule: which atoms were seen, which are ligands', and the bonds.
-    weights: LossSettings
+    weights : LossSettings
 
     Returns
     -------

@@ -19,7 +19,7 @@ def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
 
     Parameters
     ----------
-    checkpoint: Path
+    checkpoint : Path
         A checkpoint file, or a training folder: the best weights of its last stage where that
         was validated, else the last ones.
 
@@ -54,7 +54,7 @@ def export_checkpoint(
 
     Parameters
     ----------
-    sampler: dict, optional
+    sampler : dict, optional
         Settings of :class:`~atmos_openmm.model.sampler.SamplerSettings` that differ from the
         configuration's defaults.
 

@@ -48,7 +48,7 @@ def network_from_model(model: str | os.PathLike[str] | LoadedModel) -> AtmosMode
 
     Parameters
     ----------
-    model: path or LoadedModel
+    model : path or LoadedModel
         An `.atmos` file, or one that was loaded.
 
     Returns
