@@ -107,6 +107,8 @@ class Step:
         autocast = partial(self.autocast, precision)
         training_pass(self.model, self.batch, self.case.stage, generator, 1.0, autocast)
         self.update.apply(self.ranks, self.counters)
+        self.counters.step += 1
+        self.counters.stage_step += 1
         if self.device == "cuda":
             torch.cuda.synchronize()
 

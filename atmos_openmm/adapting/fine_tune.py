@@ -20,7 +20,7 @@ from ..training.training_settings import (
     TrainingSettings,
     ValidationSettings,
 )
-from ..training.weights.checkpoint import BEST, load_checkpoint, part
+from ..training.weights.checkpoint import BEST, load_weights
 
 if TYPE_CHECKING:
     from ..data.sample import Sample
@@ -232,8 +232,8 @@ def fine_tune(
     if not best.exists():  # stopped before the first validation
         adapted.load_state_dict(weights)
         return FineTuned(adapted.eval(), 0, steps, float("nan"), seconds, finished)
-    tensors, state = load_checkpoint(best)
-    adapted.load_state_dict(part(tensors, "ema"))
+    averaged, state = load_weights(best)
+    adapted.load_state_dict(averaged)
     return FineTuned(
         adapted.eval(), int(state["step"]), steps, float(state["best"]), seconds, finished
     )

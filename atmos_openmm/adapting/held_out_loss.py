@@ -7,13 +7,12 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..model.model_features import model_features
 from ..training.batch import Batch
+from ..training.feed.frame_batch import batch_of_frames
 from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
-from ..training.feed.trainset import ligand_mask, representative_atoms
 from ..training.passes import TERMS, VALIDATION, draw_generator, held_out_pass
 from ..training.training_settings import StageSettings
 from .before_after import Measurement
@@ -79,19 +78,15 @@ def held_out_batches(
             frames.append(run.positions_nm[chosen][:, features.atom_indices])
             lags.append(lag)
             kelvin.append([run.temperature_kelvin] * JUMPS)
-        x = np.stack(frames, axis=1).astype(np.float64)
-        x = 10.0 * (x - x.mean(axis=-2, keepdims=True))
         batches.append(
-            Batch(
+            batch_of_frames(
                 "held out",
+                features,
                 static,
-                _tensor(x),
-                torch.ones(features.num_atoms),
-                _tensor(np.stack(lags, axis=1)),
-                _tensor(np.array(kelvin).T),
-                torch.from_numpy(ligand_mask(features)),
-                torch.from_numpy(features.bonds.reshape(-1, 2).copy()),
-                torch.from_numpy(representative_atoms(features)),
+                np.stack(frames, axis=1),
+                np.ones(features.num_atoms, np.bool_),
+                np.stack(lags, axis=1),
+                np.array(kelvin).T,
             )
         )
     return batches
@@ -116,10 +111,6 @@ def _rollout(
     start = min(start, part[1] - 1 - int(steps.sum()))
     lags = steps.astype(np.float64) * run.spacing_ps
     return start + np.concatenate([[0], np.cumsum(steps)]), lags
-
-
-def _tensor(values: NDArray[np.float64]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
 def held_out_loss(

@@ -46,6 +46,8 @@ def command(checkpoint: Path, output: Path, seed: int, force: bool) -> None:
     except CheckpointMismatch as error:
         # A list, one tensor a line: not to be wrapped into a paragraph.
         raise click.ClickException(f"{checkpoint}: {error}") from error
+    except FileExistsError as error:
+        raise FileExistsError(f"{error} The option --force replaces it.") from error
     for line in describe(summary):
         click.echo(line)
 

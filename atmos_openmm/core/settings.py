@@ -16,18 +16,30 @@ class SettingsMismatchError(StorageError, ValueError):
     """A folder holds work with other settings; the message names those that differ."""
 
 
-def differences(
-    stored: Mapping[str, Any], wanted: Mapping[str, Any], ignore: Sequence[str] = ()
-) -> list[str]:
-    """Each setting that differs, as ``name: 1 there, 2 now``, in the order of the names.
+def changed_values(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """The values there and now of each setting that differs, None where there is none.
 
     Values are compared as JSON keeps them: a tuple is the list of the same values.
     """
     now = json.loads(json.dumps(dict(wanted)))
+    names = dict.fromkeys([*stored, *now])
+    return {
+        name: (stored.get(name), now.get(name))
+        for name in names
+        if stored.get(name) != now.get(name)
+    }
+
+
+def differences(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], ignore: Sequence[str] = ()
+) -> list[str]:
+    """Each setting that differs, as ``name: 1 there, 2 now``, in the order of the names."""
     return [
-        f"{name}: {stored.get(name)!r} there, {now.get(name)!r} now"
-        for name in sorted(set(stored) | set(now))
-        if name not in ignore and stored.get(name) != now.get(name)
+        f"{name}: {there!r} there, {now!r} now"
+        for name, (there, now) in sorted(changed_values(stored, wanted).items())
+        if name not in ignore
     ]
 
 

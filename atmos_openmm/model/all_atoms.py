@@ -15,9 +15,9 @@ class HeavyAtomPropagator(nn.Module):
 
     Parameters
     ----------
-    heavy_module: nn.Module
+    heavy_module : nn.Module
         Bound module of the heavy atoms, scripted.
-    placer: HydrogenPlacer
+    placer : HydrogenPlacer
         Of the same molecule.
     """
 
@@ -65,9 +65,9 @@ def with_hydrogens(heavy_module: nn.Module, plan: dict[str, Tensor]) -> torch.ji
 
     Parameters
     ----------
-    heavy_module: nn.Module
+    heavy_module : nn.Module
         Bound module of the heavy atoms, scripted.
-    plan: dict of str to Tensor
+    plan : dict of str to Tensor
         ``HydrogenPlan.tensors()`` of the molecule.
 
     Raises

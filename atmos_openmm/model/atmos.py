@@ -63,9 +63,9 @@ class AtmosModel(nn.Module):
 
     Parameters
     ----------
-    config: ModelConfig
+    config : ModelConfig
         Widths, depths and how coordinates enter.
-    sampler: SamplerSettings, optional
+    sampler : SamplerSettings, optional
         The sampler's settings; those of :func:`~.sampler.default_sampler` otherwise.
     """
 
@@ -177,7 +177,7 @@ class AtmosModel(nn.Module):
 
         Parameters
         ----------
-        noise: Tensor [B, noise_size]
+        noise : Tensor [B, noise_size]
             Standard normal numbers: those of the first frame, of each step's fresh noise, and,
             with `augment`, of each step's rotation (four) and translation (three).
 

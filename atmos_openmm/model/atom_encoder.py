@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from .atom_transformer import AtomTransformer
 from .blocks import atom_blocks_of, blocks_of, in_blocks
+from .config import ModelConfig
 from .model_features import ModelFeatures
 from .primitives import linear_no_bias, linear_zero
 from .windows import (
@@ -30,13 +31,13 @@ class AtomAttentionEncoder(nn.Module):
 
     Parameters
     ----------
-    has_coordinates: bool
+    has_coordinates : bool
         Whether there are noisy coordinates and a trunk.
-    c_token: int
+    c_token : int
         Width of the tokens that come out.
-    c_atom, c_atompair, c_s, c_z: int
+    c_atom, c_atompair, c_s, c_z : int
         Widths.
-    blocks, heads: int
+    blocks, heads : int
     """
 
     element_classes: Final[int] = 128
@@ -172,6 +173,16 @@ class AtomAttentionEncoder(nn.Module):
         """Run the atom transformer and pool: tokens [B, N, c_token] and atoms [B, A, c_atom]."""
         q = self.atom_transformer(q, conditions, biases, features)
         return atoms_to_tokens(F.relu(self.linear_no_bias_q(q)), features), q
+
+
+def atom_encoder(
+    config: ModelConfig, has_coordinates: bool, c_token: int, blocks: int
+) -> AtomAttentionEncoder:
+    """Return an encoder of a configuration's widths."""
+    c = config
+    return AtomAttentionEncoder(
+        has_coordinates, c_token, c.c_atom, c.c_atompair, c.c_s, c.c_z, blocks, c.heads_atom
+    )
 
 
 class AtomAttentionDecoder(nn.Module):

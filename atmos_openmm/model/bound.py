@@ -138,9 +138,9 @@ def bind(loaded: LoadedModel, features: dict[str, Tensor]) -> torch.jit.ScriptMo
 
     Parameters
     ----------
-    loaded: LoadedModel
+    loaded : LoadedModel
         A model file in memory.
-    features: dict[str, Tensor]
+    features : dict[str, Tensor]
         The molecule's plain features (``docs/architecture.md``).
     """
     config = loaded.config
@@ -154,11 +154,11 @@ def bind_network(
 
     Parameters
     ----------
-    model: nn.Module
+    model : nn.Module
         :class:`~atmos_openmm.model.atmos.AtmosModel`.
-    features: dict[str, Tensor]
+    features : dict[str, Tensor]
         The molecule's plain features.
-    config: ModelConfig
+    config : ModelConfig
         The network's configuration.
     """
     model.eval()

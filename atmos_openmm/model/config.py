@@ -14,43 +14,43 @@ class ModelConfig:
 
     Attributes
     ----------
-    coordinates: str
+    coordinates : str
         How coordinates enter. ``invariant``: through distances, directions and handedness, in
         a decoder that is equivariant by construction and reads the molecular graph.
         ``cartesian``: AF3's atom attention on coordinates, learned by augmentation, with
         Protenix's modules, names and numerics.
-    c_s, c_z: int
+    c_s, c_z : int
         Widths of the token and token-pair tracks (latent state and context).
-    c_atom, c_atompair: int
+    c_atom, c_atompair : int
         Widths of the atom and atom-pair tracks.
-    c_token: int
+    c_token : int
         Width of the token transformer inside the decoder.
-    c_noise: int
+    c_noise : int
         Width of the Fourier embeddings of noise level, lag and temperature.
-    c_m: int
+    c_m : int
         Width of the alignment track.
-    heads_s, heads_z, heads_atom, heads_token: int
+    heads_s, heads_z, heads_atom, heads_token : int
         Attention heads of the single, pair, atom and decoder-token tracks.
-    context_atom_blocks, context_blocks: int
+    context_atom_blocks, context_blocks : int
         Atom blocks of the input embedder and Pairformer blocks of the context encoder.
-    msa_blocks, cycles: int
+    msa_blocks, cycles : int
         Blocks of the alignment module and passes through the trunk (Cartesian only).
-    frame_blocks: int
+    frame_blocks : int
         Atom blocks of the frame encoder.
-    transition_blocks: int
+    transition_blocks : int
         Pairformer blocks of the transition.
-    encoder_blocks, token_blocks, decoder_blocks: int
+    encoder_blocks, token_blocks, decoder_blocks : int
         Blocks of the decoder's atom encoder, token transformer and atom decoder.
-    radial_basis: int
+    radial_basis : int
         Learned radial functions a pair (invariant only).
-    n_queries, n_keys: int
+    n_queries, n_keys : int
         Local atom attention: atoms a query window and a key window; molecules of at most
         ``n_queries`` atoms are one dense window.
-    dropout: float
+    dropout : float
         Row-wise dropout of the Pairformer blocks while training.
-    sigma_data: float
+    sigma_data : float
         Standard deviation of the data in angstrom (EDM preconditioning).
-    distogram_bins: int
+    distogram_bins : int
         Distance bins of the distogram head (:mod:`.distogram`).
     """
 

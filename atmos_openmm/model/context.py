@@ -10,15 +10,15 @@ class Context(NamedTuple):
 
     Attributes
     ----------
-    s_inputs: Tensor [B, N, c_s_inputs]
+    s_inputs : Tensor [B, N, c_s_inputs]
         Token inputs before the trunk (width 0 in the invariant configuration).
-    s: Tensor [B, N, c_s]
+    s : Tensor [B, N, c_s]
         Tokens.
-    z: Tensor [B, N, N, c_z]
+    z : Tensor [B, N, N, c_z]
         Token pairs.
-    c: Tensor [B, A, c_atom]
+    c : Tensor [B, A, c_atom]
         Atoms, as the decoder starts from them.
-    p: Tensor [B, T, Q, K, c_atompair]
+    p : Tensor [B, T, Q, K, c_atompair]
         Atom pairs in the windows, as the decoder starts from them.
     """
 

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from .atom_encoder import AtomAttentionDecoder, AtomAttentionEncoder
+from .atom_encoder import AtomAttentionDecoder, atom_encoder
 from .blocks import blocks_of, in_blocks
 from .config import ModelConfig
 from .context import Context
@@ -95,15 +95,8 @@ class DiffusionModule(nn.Module):
         self.sigma_data = config.sigma_data
         c_s, c_z = config.c_s, config.c_z
         self.diffusion_conditioning = DiffusionConditioning(config)
-        self.atom_attention_encoder = AtomAttentionEncoder(
-            True,
-            config.c_token,
-            config.c_atom,
-            config.c_atompair,
-            c_s,
-            c_z,
-            config.encoder_blocks,
-            config.heads_atom,
+        self.atom_attention_encoder = atom_encoder(
+            config, True, config.c_token, config.encoder_blocks
         )
         self.layernorm_s = nn.LayerNorm(c_s, bias=False)
         self.linear_no_bias_s = linear_zero(c_s, config.c_token)
@@ -155,9 +148,9 @@ class DiffusionModule(nn.Module):
 
         Parameters
         ----------
-        x_noisy: Tensor [B, A, 3]
+        x_noisy : Tensor [B, A, 3]
             Noisy coordinates, angstrom.
-        sigma: Tensor [B]
+        sigma : Tensor [B]
             Noise level, angstrom.
 
         Returns

@@ -32,9 +32,9 @@ def distogram_target(centers: Tensor, bins: int) -> Tensor:
 
     Parameters
     ----------
-    centers: Tensor [B, N, 3]
+    centers : Tensor [B, N, 3]
         Representative atoms, angstrom.
-    bins: int
+    bins : int
 
     Returns
     -------

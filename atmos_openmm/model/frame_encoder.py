@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .atom_encoder import AtomAttentionEncoder
+from .atom_encoder import atom_encoder
 from .config import ModelConfig
 from .context import Context
 from .model_features import ModelFeatures
@@ -82,16 +82,7 @@ class FrameEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.sigma_data = config.sigma_data
-        self.atom_attention_encoder = AtomAttentionEncoder(
-            True,
-            config.c_s,
-            config.c_atom,
-            config.c_atompair,
-            config.c_s,
-            config.c_z,
-            config.frame_blocks,
-            config.heads_atom,
-        )
+        self.atom_attention_encoder = atom_encoder(config, True, config.c_s, config.frame_blocks)
         self.pairs = FramePairs(config.c_z)
         self.layernorm_s = nn.LayerNorm(config.c_s)
         self.layernorm_z = nn.LayerNorm(config.c_z)

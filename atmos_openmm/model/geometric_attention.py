@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .activation_checkpointing import CheckpointedBlock
+from .config import ModelConfig
 from .model_features import ModelFeatures
 from .primitives import (
     AdaptiveLayerNorm,
@@ -124,26 +125,30 @@ class GeometricAtomAttention(nn.Module):
         return gate * out
 
 
-class GraphAtomBlock(CheckpointedBlock):
-    """Atom block without coordinates: attention and transition, each with its residual.
+class _AtomBlock(CheckpointedBlock):
+    """Attention and transition of atoms, conditioned alike, each with its residual."""
+
+    def __init__(self, attention: nn.Module, c: int) -> None:
+        super().__init__()
+        self.attention_pair_bias = attention
+        self.conditioned_transition_block = ConditionedTransitionBlock(c, c)
+
+    @torch.jit.export
+    def condition(self, c: Tensor) -> Tensor:
+        """Return the condition [B, A, 6 c] of attention and transition."""
+        attention = self.attention_pair_bias.condition(c)
+        transition = self.conditioned_transition_block.condition(c)
+        return torch.cat([attention, transition], dim=-1)
+
+
+class GraphAtomBlock(_AtomBlock):
+    """Atom block without coordinates.
 
     ``condition(c [B, A, c]) -> [B, A, 6 c]``, then ``forward(q, condition, p, features)``.
     """
 
     def __init__(self, c: int, c_pair: int, heads: int) -> None:
-        super().__init__()
-        self.attention_pair_bias = AtomAttention(c, c_pair, heads)
-        self.conditioned_transition_block = ConditionedTransitionBlock(c, c)
-
-    @torch.jit.export
-    def condition(self, c: Tensor) -> Tensor:
-        return torch.cat(
-            [
-                self.attention_pair_bias.condition(c),
-                self.conditioned_transition_block.condition(c),
-            ],
-            dim=-1,
-        )
+        super().__init__(AtomAttention(c, c_pair, heads), c)
 
     def forward(self, q: Tensor, condition: Tensor, p: Tensor, features: ModelFeatures) -> Tensor:
         for_attention, for_transition = condition.chunk(2, dim=-1)
@@ -151,27 +156,15 @@ class GraphAtomBlock(CheckpointedBlock):
         return q + self.conditioned_transition_block(q, for_transition)
 
 
-class GeometricAtomBlock(CheckpointedBlock):
-    """Atom block with coordinates: attention along directions and transition, with residuals.
+class GeometricAtomBlock(_AtomBlock):
+    """Atom block with coordinates: its attention looks along directions.
 
     ``condition(c [B, A, c]) -> [B, A, 6 c]``, then
     ``forward(q, condition, p, unit, features)``.
     """
 
     def __init__(self, c: int, c_pair: int, heads: int) -> None:
-        super().__init__()
-        self.attention_pair_bias = GeometricAtomAttention(c, c_pair, heads)
-        self.conditioned_transition_block = ConditionedTransitionBlock(c, c)
-
-    @torch.jit.export
-    def condition(self, c: Tensor) -> Tensor:
-        return torch.cat(
-            [
-                self.attention_pair_bias.condition(c),
-                self.conditioned_transition_block.condition(c),
-            ],
-            dim=-1,
-        )
+        super().__init__(GeometricAtomAttention(c, c_pair, heads), c)
 
     def forward(
         self, q: Tensor, condition: Tensor, p: Tensor, unit: Tensor, features: ModelFeatures
@@ -179,3 +172,13 @@ class GeometricAtomBlock(CheckpointedBlock):
         for_attention, for_transition = condition.chunk(2, dim=-1)
         q = q + self.attention_pair_bias(q, for_attention, p, unit, features)
         return q + self.conditioned_transition_block(q, for_transition)
+
+
+def geometric_atom_blocks(config: ModelConfig, blocks: int) -> nn.ModuleList:
+    """Return a stack of :class:`GeometricAtomBlock` of a configuration's widths."""
+    return nn.ModuleList(
+        [
+            GeometricAtomBlock(config.c_atom, config.c_atompair, config.heads_atom)
+            for _ in range(blocks)
+        ]
+    )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .context import Context
 from .diffusion_transformer import DiffusionTransformer
-from .geometric_attention import GeometricAtomBlock
+from .geometric_attention import geometric_atom_blocks
 from .geometric_features import (
     HANDEDNESS_FEATURES,
     RadialEmbedding,
@@ -75,18 +75,8 @@ class GeometricDiffusionModule(nn.Module):
         self.linear_handedness_2 = linear_no_bias(HANDEDNESS_FEATURES, config.c_atom)
         self.radial_1 = RadialEmbedding(config.c_atompair, config.c_noise, config.radial_basis)
         self.radial_2 = RadialEmbedding(config.c_atompair, config.c_noise, config.radial_basis)
-        self.encoder_blocks = nn.ModuleList(
-            [
-                GeometricAtomBlock(config.c_atom, config.c_atompair, config.heads_atom)
-                for _ in range(config.encoder_blocks)
-            ]
-        )
-        self.decoder_blocks = nn.ModuleList(
-            [
-                GeometricAtomBlock(config.c_atom, config.c_atompair, config.heads_atom)
-                for _ in range(config.decoder_blocks)
-            ]
-        )
+        self.encoder_blocks = geometric_atom_blocks(config, config.encoder_blocks)
+        self.decoder_blocks = geometric_atom_blocks(config, config.decoder_blocks)
         self.diffusion_transformer = DiffusionTransformer(
             config.token_blocks, config.c_token, config.c_s, config.c_z, config.heads_token
         )
@@ -129,9 +119,9 @@ class GeometricDiffusionModule(nn.Module):
 
         Parameters
         ----------
-        x_noisy: Tensor [B, A, 3]
+        x_noisy : Tensor [B, A, 3]
             Noisy coordinates, angstrom.
-        sigma: Tensor [B]
+        sigma : Tensor [B]
             Noise level, angstrom.
 
         Returns

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .context import Context
-from .geometric_attention import GeometricAtomBlock
+from .geometric_attention import geometric_atom_blocks
 from .geometric_features import (
     HANDEDNESS_FEATURES,
     RadialEmbedding,
@@ -27,12 +27,7 @@ class GeometricFrameEncoder(nn.Module):
         super().__init__()
         self.linear_handedness = linear_no_bias(HANDEDNESS_FEATURES, config.c_atom)
         self.radial = RadialEmbedding(config.c_atompair, 1, config.radial_basis)
-        self.blocks = nn.ModuleList(
-            [
-                GeometricAtomBlock(config.c_atom, config.c_atompair, config.heads_atom)
-                for _ in range(config.frame_blocks)
-            ]
-        )
+        self.blocks = geometric_atom_blocks(config, config.frame_blocks)
         self.layernorm_q = nn.LayerNorm(config.c_atom)
         self.layernorm_p = nn.LayerNorm(config.c_atompair)
         self.linear_s = linear_no_bias(config.c_atom, config.c_s)

@@ -27,7 +27,7 @@ def relative_vectors(x: Tensor, features: ModelFeatures) -> tuple[Tensor, Tensor
 
     Parameters
     ----------
-    x: Tensor [B, A, 3]
+    x : Tensor [B, A, 3]
         Coordinates in angstrom.
 
     Returns
@@ -50,11 +50,11 @@ def signed_volumes(x: Tensor, centers: Tensor, signs: Tensor) -> Tensor:
 
     Parameters
     ----------
-    x: Tensor [B, A, 3]
+    x : Tensor [B, A, 3]
         Coordinates.
-    centers: Tensor [1 or B, C, 4] int64
+    centers : Tensor [1 or B, C, 4] int64
         Centre and three neighbours.
-    signs: Tensor [1 or B, C]
+    signs : Tensor [1 or B, C]
         +1 or -1; 0 in the padding.
     """
     c = gather_rows(x, centers[:, :, 0])

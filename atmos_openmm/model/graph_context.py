@@ -7,7 +7,7 @@ from .context import Context
 from .geometric_attention import GraphAtomBlock
 from .graph import ATOM_FEATURES, PAIR_FEATURES, TOKEN_PAIR_FEATURES
 from .model_features import ModelFeatures
-from .pairformer import PairformerStack
+from .pairformer import pairformer_stack
 from .primitives import Linear, Transition, linear_no_bias
 from .windows import atoms_to_tokens, key_mask, query_mask
 
@@ -34,14 +34,7 @@ class GraphContextEncoder(nn.Module):
         self.linear_zinit1 = linear_no_bias(config.c_s, config.c_z)
         self.linear_zinit2 = linear_no_bias(config.c_s, config.c_z)
         self.linear_token_pair = linear_no_bias(TOKEN_PAIR_FEATURES, config.c_z)
-        self.pairformer = PairformerStack(
-            config.context_blocks,
-            config.c_s,
-            config.c_z,
-            config.heads_s,
-            config.heads_z,
-            config.dropout,
-        )
+        self.pairformer = pairformer_stack(config, config.context_blocks)
 
     def forward(self, features: ModelFeatures) -> Context:
         c0 = self.linear_atom(features.graph_atom)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .atom_encoder import AtomAttentionEncoder
+from .atom_encoder import atom_encoder
 from .blocks import blocks_of, in_blocks
 from .config import ModelConfig
 from .model_features import RESIDUE_TYPES, ModelFeatures
@@ -24,15 +24,8 @@ class InputFeatureEmbedder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.atom_attention_encoder = AtomAttentionEncoder(
-            False,
-            config.c_s,
-            config.c_atom,
-            config.c_atompair,
-            config.c_s,
-            config.c_z,
-            config.context_atom_blocks,
-            config.heads_atom,
+        self.atom_attention_encoder = atom_encoder(
+            config, False, config.c_s, config.context_atom_blocks
         )
 
     def forward(self, features: ModelFeatures) -> Tensor:

@@ -33,55 +33,55 @@ class ModelFeatures(NamedTuple):
 
     Attributes
     ----------
-    atom_mask: Tensor [B, A]
+    atom_mask : Tensor [B, A]
         1 for atoms, 0 for padding.
-    token_mask: Tensor [B, N]
+    token_mask : Tensor [B, N]
         1 for tokens, 0 for padding.
-    restype: Tensor [B, N] int64
+    restype : Tensor [B, N] int64
         Protenix's residue class.
-    profile: Tensor [B, N, 32]
+    profile : Tensor [B, N, 32]
         Residue frequencies of the alignment; of the sequence itself where there is none.
-    deletion_mean: Tensor [B, N]
+    deletion_mean : Tensor [B, N]
         Mean number of deletions in the alignment.
-    residue_index, token_index, asym_id, entity_id, sym_id: Tensor [B, N] int64
-    token_bonds: Tensor [B, N, N]
+    residue_index, token_index, asym_id, entity_id, sym_id : Tensor [B, N] int64
+    token_bonds : Tensor [B, N, N]
         1 for bonds between tokens that are no polymer bonds.
-    ref_pos: Tensor [B, A, 3]
+    ref_pos : Tensor [B, A, 3]
         Reference conformers, angstrom.
-    ref_charge, ref_mask: Tensor [B, A]
-    ref_element: Tensor [B, A] int64
+    ref_charge, ref_mask : Tensor [B, A]
+    ref_element : Tensor [B, A] int64
         Atomic number.
-    ref_atom_name_chars: Tensor [B, A, 4] int64
+    ref_atom_name_chars : Tensor [B, A, 4] int64
         ``ord(c) - 32`` of the name's characters.
-    ref_space_uid: Tensor [B, A] int64
+    ref_space_uid : Tensor [B, A] int64
         Which reference conformer an atom belongs to.
-    atom_to_token: Tensor [B, A] int64
-    frame_atoms: Tensor [B, N, 3] int64
+    atom_to_token : Tensor [B, A] int64
+    frame_atoms : Tensor [B, N, 3] int64
         Atoms of each token's local frame.
-    frame_mask: Tensor [B, N]
+    frame_mask : Tensor [B, N]
         1 for tokens that have a frame (three atoms at least).
-    msa: Tensor [B, M, N] int64
+    msa : Tensor [B, M, N] int64
         Residue classes of the aligned sequences; M = 0 without an alignment.
-    msa_deletion: Tensor [B, M, N, 2]
+    msa_deletion : Tensor [B, M, N, 2]
         Whether deletions precede, and how many (scaled).
-    msa_mask: Tensor [B, M]
-    query_index: Tensor [T, Q] int64
+    msa_mask : Tensor [B, M]
+    query_index : Tensor [T, Q] int64
         Atom of each query slot (clamped in the padding).
-    key_index: Tensor [T, K] int64
+    key_index : Tensor [T, K] int64
         Atom of each key slot (clamped outside the molecule).
-    window_bias: Tensor [B, T, 1, K]
+    window_bias : Tensor [B, T, 1, K]
         0 where the key slot holds an atom, -1e10 elsewhere.
-    graph_atom: Tensor [B, A, ATOM_FEATURES]
-    graph_pair: Tensor [B, T, Q, K, PAIR_FEATURES]
-    graph_token_pair: Tensor [B, N, N, TOKEN_PAIR_FEATURES]
+    graph_atom : Tensor [B, A, ATOM_FEATURES]
+    graph_pair : Tensor [B, T, Q, K, PAIR_FEATURES]
+    graph_token_pair : Tensor [B, N, N, TOKEN_PAIR_FEATURES]
         Features of the molecular graph (:mod:`.graph`), empty where they are not asked for.
-    chiral_centers: Tensor [B, C, 4] int64
+    chiral_centers : Tensor [B, C, 4] int64
         Centre and three neighbours.
-    chiral_signs: Tensor [B, C]
+    chiral_signs : Tensor [B, C]
         Sign of the triple product in the right-handed molecule; 0 in the padding.
-    label_centers: Tensor [B, P, 4] int64
+    label_centers : Tensor [B, P, 4] int64
         Centres that only the labels of like atoms make chiral (methylenes, methyls).
-    label_mask: Tensor [B, P]
+    label_mask : Tensor [B, P]
     """
 
     atom_mask: Tensor
@@ -141,11 +141,11 @@ def model_features(features: dict[str, Tensor], config: ModelConfig) -> ModelFea
 
     Parameters
     ----------
-    features: dict[str, Tensor]
+    features : dict[str, Tensor]
         The fields of ``MoleculeFeatures.tensors()`` (``docs/architecture.md``), and, where there
         is an alignment, ``profile`` [N, 32], ``deletion_mean`` [N], ``msa`` [M, N],
         ``has_deletion`` and ``deletion_value`` [M, N].
-    config: ModelConfig
+    config : ModelConfig
         The network's configuration: sizes of the windows, and whether it reads the graph.
 
     Raises

@@ -39,24 +39,24 @@ class Capabilities:
 
     Attributes
     ----------
-    name: str
-    format_version: int
-    atoms: str
+    name : str
+    format_version : int
+    atoms : str
         ``all`` or ``heavy``: which atoms the model carries.
-    elements: list of int
+    elements : list of int
         Atomic numbers seen in training.
-    residues: list of str
+    residues : list of str
         Residue names seen in training (information: other residues of known elements work as
         far as the model generalises).
-    max_tokens, max_atoms: int
+    max_tokens, max_atoms : int
         Largest molecule that is allowed.
-    lag_range_ps, temperature_range_kelvin: (float, float)
-    denoising_steps: int
-    trained_on: str
-    licence: str
-    config: dict
+    lag_range_ps, temperature_range_kelvin : (float, float)
+    denoising_steps : int
+    trained_on : str
+    licence : str
+    config : dict
         The network's configuration.
-    weights_sha256: str
+    weights_sha256 : str
     """
 
     name: str

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .activation_checkpointing import CheckpointedBlock
 from .blocks import blocks_of, in_blocks
+from .config import ModelConfig
 from .primitives import (
     Linear,
     RowDropout,
@@ -153,6 +154,13 @@ class PairformerStack(nn.Module):
         for block in self.blocks:
             s, z = block(s, z, pair_mask, key_bias)
         return s, z
+
+
+def pairformer_stack(config: ModelConfig, blocks: int) -> PairformerStack:
+    """Return a stack of a configuration's widths."""
+    return PairformerStack(
+        blocks, config.c_s, config.c_z, config.heads_s, config.heads_z, config.dropout
+    )
 
 
 def pair_mask_of(token_mask: Tensor) -> Tensor:

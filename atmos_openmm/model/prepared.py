@@ -10,15 +10,15 @@ class Prepared(NamedTuple):
 
     Attributes
     ----------
-    s: Tensor [B, N, c_s]
+    s : Tensor [B, N, c_s]
         Token condition without the noise level.
-    token_bias: list of Tensor [B, heads, N, N]
+    token_bias : list of Tensor [B, heads, N, N]
         Attention bias of each token block.
-    c: Tensor [B, A, c_atom]
+    c : Tensor [B, A, c_atom]
         Atom condition.
-    atom_conditions: list of Tensor [B, A, *]
+    atom_conditions : list of Tensor [B, A, *]
         Norm scales, offsets and gates of each atom block, encoder then decoder.
-    pair: list of Tensor
+    pair : list of Tensor
         Cartesian configuration: the attention bias [B, T, heads, Q, K] of each atom block.
         Invariant configuration: the atom-pair condition [B, T, Q, K, c_atompair], and the
         context of the atom pairs [1, T, Q, K, c_atompair], which sets the radial functions.

@@ -109,9 +109,9 @@ def configuration_of(shapes: Shapes, widths: ModelConfig | None = None) -> Model
 
     Parameters
     ----------
-    shapes: mapping of str to tuple of int
+    shapes : mapping of str to tuple of int
         Shapes by Protenix's names.
-    widths: ModelConfig, optional
+    widths : ModelConfig, optional
         The `full` configuration by default.
 
     Raises

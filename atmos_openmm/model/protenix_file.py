@@ -25,7 +25,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
     Parameters
     ----------
-    path: Path
+    path : Path
         File written by ``torch.save``. Names with the ``module.`` of data-parallel training are
         taken without it.
 
@@ -105,8 +105,8 @@ def _kind(head: bytes) -> str:
     """Name what a file that is no archive looks like, from its first 16 bytes."""
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return (
-            "a safetensors file (one that import-protenix or train wrote goes to "
-            "'atmos-openmm train --initial-weights' as it is)"
+            "a safetensors file (one that was imported or trained before is taken by "
+            "'atmos-openmm train' as initial weights)"
         )
     if head[:1] == b"\x80":
         return "a bare pickle, which is not opened because it can hold code"

@@ -18,24 +18,24 @@ class SamplerSettings:
 
     Attributes
     ----------
-    steps: int
+    steps : int
         Evaluations of the denoiser a frame.
-    sigma_max, sigma_min: float
+    sigma_max, sigma_min : float
         First and smallest noise level, angstrom.
-    rho: float
+    rho : float
         Exponent of the schedule (EDM Eq. 5).
-    ends_at_zero: bool
+    ends_at_zero : bool
         Whether the smallest level of the schedule is replaced by zero (Protenix) rather than
         followed by it (EDM).
-    churn: float
+    churn : float
         AF3's gamma_0.
-    churn_above: float
+    churn_above : float
         Noise is raised only for steps that end above this level, angstrom (AF3's gamma_min).
-    noise_scale: float
+    noise_scale : float
         AF3's lambda.
-    step_scale: float
+    step_scale : float
         AF3's eta.
-    augment: bool
+    augment : bool
         Whether the frame is centred, turned and moved at random before each step, which a
         decoder that is not equivariant needs.
     """

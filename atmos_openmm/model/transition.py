@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .config import ModelConfig
 from .context import Context
-from .pairformer import LinearGate, PairformerStack
+from .pairformer import LinearGate, pairformer_stack
 from .primitives import FourierEmbedding, Linear, linear_no_bias
 
 
@@ -86,14 +86,7 @@ class StateTransition(nn.Module):
         self.linear_state_z = linear_no_bias(config.c_z, config.c_z)
         self.linear_zi = linear_no_bias(config.c_s, config.c_z)
         self.linear_zj = linear_no_bias(config.c_s, config.c_z)
-        self.pairformer = PairformerStack(
-            config.transition_blocks,
-            config.c_s,
-            config.c_z,
-            config.heads_s,
-            config.heads_z,
-            config.dropout,
-        )
+        self.pairformer = pairformer_stack(config, config.transition_blocks)
         self.gate_s = LinearGate(config.c_s, 1.0)
         self.gate_z = LinearGate(config.c_z, 1.0)
 

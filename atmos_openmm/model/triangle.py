@@ -14,6 +14,10 @@ from .. import ops as _ops  # noqa: F401  registers the operator
 from .blocks import blocks_of
 from .primitives import attention, linear_no_bias, linear_zero
 
+TriangleWeights = tuple[
+    Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
+]
+
 
 class TriangleMultiplication(nn.Module):
     """Triangle multiplicative update, outgoing or incoming (AF3 Algorithms 12 and 13).
@@ -37,10 +41,9 @@ class TriangleMultiplication(nn.Module):
         self.linear_g = linear_no_bias(c_z, c_z)
         self.linear_z = linear_zero(c_hidden, c_z)
 
-    def forward(self, z: Tensor, pair_mask: Tensor, residual: bool = False) -> Tensor:
-        return torch.ops.atmos.triangle_multiplication(
-            z,
-            pair_mask,
+    def weights(self) -> TriangleWeights:
+        """Return the weights in the order in which the operator takes them."""
+        return (
             self.layer_norm_in.weight,
             self.layer_norm_in.bias,
             self.layer_norm_out.weight,
@@ -51,29 +54,18 @@ class TriangleMultiplication(nn.Module):
             self.linear_b_g.weight,
             self.linear_g.weight,
             self.linear_z.weight,
-            self.outgoing,
-            residual,
-            self.layer_norm_in.eps,
+        )
+
+    def forward(self, z: Tensor, pair_mask: Tensor, residual: bool = False) -> Tensor:
+        return torch.ops.atmos.triangle_multiplication(
+            z, pair_mask, *self.weights(), self.outgoing, residual, self.layer_norm_in.eps
         )
 
     @torch.jit.export
     def add_to(self, z: Tensor, pair_mask: Tensor) -> None:
         """Add the update to contiguous pairs z in place; without gradients."""
         torch.ops.atmos.triangle_multiplication_(
-            z,
-            pair_mask,
-            self.layer_norm_in.weight,
-            self.layer_norm_in.bias,
-            self.layer_norm_out.weight,
-            self.layer_norm_out.bias,
-            self.linear_a_p.weight,
-            self.linear_a_g.weight,
-            self.linear_b_p.weight,
-            self.linear_b_g.weight,
-            self.linear_g.weight,
-            self.linear_z.weight,
-            self.outgoing,
-            self.layer_norm_in.eps,
+            z, pair_mask, *self.weights(), self.outgoing, self.layer_norm_in.eps
         )
 
 

@@ -13,7 +13,7 @@ from .config import ModelConfig
 from .input_embedder import InputFeatureEmbedder, RelativePositionEncoding
 from .model_features import ModelFeatures
 from .msa import MSAModule
-from .pairformer import PairformerStack
+from .pairformer import pairformer_stack
 from .primitives import linear_no_bias
 
 
@@ -40,14 +40,7 @@ class Trunk(nn.Module):
         self.linear_no_bias_s = linear_no_bias(config.c_s, config.c_s)
         self.layernorm_s = nn.LayerNorm(config.c_s)
         self.msa_module = MSAModule(config)
-        self.pairformer_stack = PairformerStack(
-            config.context_blocks,
-            config.c_s,
-            config.c_z,
-            config.heads_s,
-            config.heads_z,
-            config.dropout,
-        )
+        self.pairformer_stack = pairformer_stack(config, config.context_blocks)
 
     def forward(self, features: ModelFeatures) -> tuple[Tensor, Tensor, Tensor]:
         s_inputs = self.input_embedder(features)

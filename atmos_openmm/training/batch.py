@@ -21,19 +21,19 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    name: str
+    name : str
         Of the molecule, for messages.
-    features: ModelFeatures
+    features : ModelFeatures
         Of one molecule, without padding.
-    positions: Tensor [L + 1, B, A, 3], or [1, B, A, 3] for structures without time (L = 1)
+    positions : Tensor [L + 1, B, A, 3], or [1, B, A, 3] for structures without time (L = 1)
         Frames, angstrom, each centred on the atoms that were seen.
-    resolved: Tensor [A]
+    resolved : Tensor [A]
         1 for atoms that were seen; the coordinates of the others are placeholders.
-    lag_ps, temperature_kelvin: Tensor [L, B]
-    ligand: Tensor [A]
+    lag_ps, temperature_kelvin : Tensor [L, B]
+    ligand : Tensor [A]
         1 for atoms of ligands, 0 for those of polymers.
-    bonds: Tensor [M, 2] int64
-    centres: Tensor [N] int64
+    bonds : Tensor [M, 2] int64
+    centres : Tensor [N] int64
         Each token's representative atom (CB; CA of glycine; the first heavy atom).
     """
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Clock", "Counters", "Window"]
+from .training_settings import StageSettings, TrainingSettings
+
+__all__ = ["MOST_SKIPPED", "Clock", "Counters", "Window"]
+
+MOST_SKIPPED = 20
+"""Steps in a row without a finite gradient after which a run ends."""
 
 
 @dataclass
@@ -18,10 +23,10 @@ class Window:
 
     Attributes
     ----------
-    sums: dict of str to float
-    count: int
+    sums : dict of str to float
+    count : int
         Steps in the sums.
-    skipped: int
+    skipped : int
         Steps left out for a gradient that was not finite; they are not in the sums.
     """
 
@@ -53,21 +58,21 @@ class Counters:
 
     Attributes
     ----------
-    step: int
+    step : int
         Optimiser steps done in all stages.
-    stage: int
+    stage : int
         Number of the stage.
-    stage_step: int
+    stage_step : int
         Steps done in it.
-    best: float
+    best : float
         Smallest held-out loss of the stage; infinite before the first validation.
-    stale: int
+    stale : int
         Validations since then.
-    seconds: float
+    seconds : float
         Of training steps, in all processes since the run began.
-    skipped: int
+    skipped : int
         Steps in a row that were left out for a gradient that was not finite.
-    window: Window
+    window : Window
     """
 
     step: int = 0
@@ -79,36 +84,64 @@ class Counters:
     skipped: int = 0
     window: Window = field(default_factory=Window)
 
+    def stage_of(self, settings: TrainingSettings) -> StageSettings:
+        """The stage that the run is in."""
+        return settings.stages[self.stage]
+
+    def stage_ended(self, settings: TrainingSettings) -> bool:
+        """Whether the stage has had its steps, or as many validations in vain as it may."""
+        steps, patience = self.stage_of(settings).steps, settings.validation.patience
+        return self.stage_step >= steps or self.stale >= patience
+
+    def finished(self, settings: TrainingSettings) -> bool:
+        """Whether the last stage has ended."""
+        return self.stage_ended(settings) and self.stage == len(settings.stages) - 1
+
+    def begin_stage(self, stage: int) -> None:
+        """Count a stage from its start."""
+        self.stage, self.stage_step = stage, 0
+        self.best, self.stale = math.inf, 0
+
+    def stepped(self, numbers: Mapping[str, float], seconds: float) -> None:
+        """Take in a step, its numbers and how long it took.
+
+        Raises
+        ------
+        ValueError
+            As many steps as `MOST_SKIPPED` were left out one after the other.
+        """
+        self.step += 1
+        self.stage_step += 1
+        self.seconds += seconds
+        self.skipped = 0 if math.isfinite(numbers["gradient_norm"]) else self.skipped + 1
+        self.window.add(numbers)
+        if self.skipped >= MOST_SKIPPED:
+            raise ValueError(
+                f"The gradient was not finite in {MOST_SKIPPED} steps in a row, up to step "
+                f"{self.step}: training has diverged. Go on with a smaller learning_rate or "
+                "optimizer.clip; where the weights themselves are spoilt, start anew from the best "
+                "ones in another folder."
+            )
+
+    def validated(self, loss: float) -> bool:
+        """Take in a held-out loss; return whether it is better than all before in the stage."""
+        better = loss < self.best
+        self.stale = 0 if better else self.stale + 1
+        self.best = loss if better else self.best
+        return better
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON; the stage is left to its name."""
-        return {
-            "step": self.step,
-            "stage_step": self.stage_step,
-            "best": self.best if math.isfinite(self.best) else None,
-            "stale": self.stale,
-            "seconds": self.seconds,
-            "skipped": self.skipped,
-            "window": {
-                "sums": self.window.sums,
-                "count": self.window.count,
-                "skipped": self.window.skipped,
-            },
-        }
+        values = asdict(self)
+        del values["stage"]
+        return values | {"best": self.best if math.isfinite(self.best) else None}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any], stage: int) -> Counters:
         """Read :meth:`to_dict`'s result."""
-        best = values["best"]
-        return Counters(
-            int(values["step"]),
-            stage,
-            int(values["stage_step"]),
-            math.inf if best is None else float(best),
-            int(values["stale"]),
-            float(values["seconds"]),
-            int(values["skipped"]),
-            Window(**values["window"]),
-        )
+        best = math.inf if values["best"] is None else float(values["best"])
+        own = {name: values[name] for name in ("step", "stage_step", "stale", "seconds", "skipped")}
+        return Counters(stage=stage, best=best, window=Window(**values["window"]), **own)
 
 
 class Clock:

@@ -20,9 +20,9 @@ class MovingAverage:
 
     Parameters
     ----------
-    model: nn.Module
+    model : nn.Module
         The average starts at its weights, and lies on its device.
-    decay: float
+    decay : float
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..data.faults import DataFileWarning, Fault
 from .ema import MovingAverage
 from .feed.draws import Drawer
+from .feed.left_out import LeftOut
 from .feed.schedule import draws_of_rank
 from .feed.trainset import TrainingSet
 from .passes import TERMS, VALIDATION, draw_generator, held_out_pass, reported
@@ -32,11 +31,11 @@ class HeldOut:
 
     Parameters
     ----------
-    held_out: TrainingSet
-    settings: TrainingSettings
-    stage: int
+    held_out : TrainingSet
+    settings : TrainingSettings
+    stage : int
         Number of the stage.
-    on_error: str
+    on_error : str
         Of :class:`~.feed.draws.Drawer`.
 
     Raises
@@ -50,7 +49,7 @@ class HeldOut:
     ) -> None:
         self._settings = settings
         self._number = stage
-        self._told: set[Fault] = set()
+        self._left_out = LeftOut()
         self._drawer = Drawer(
             held_out,
             settings,
@@ -84,16 +83,9 @@ class HeldOut:
             model.eval()
             for number in numbers:
                 draw = self._drawer.draw(number, stage.steps - 1)
-                self._tell(draw.faults)
+                self._left_out.tell(draw.faults)
                 batch = draw.batch.to(fabric.device)
                 generator = draw_generator(self._settings.seed, self._number, number, VALIDATION)
                 total += held_out_pass(model, batch, stage, generator, fabric.autocast)
             model.train(training)
         return total.tolist()
-
-    def _tell(self, faults: Iterable[Fault]) -> None:
-        """Warn of what is left out, once and not at each validation."""
-        for fault in faults:
-            if fault not in self._told:
-                self._told.add(fault)
-                warnings.warn(f"Left out: {fault}", DataFileWarning, stacklevel=2)

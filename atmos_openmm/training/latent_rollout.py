@@ -34,8 +34,8 @@ class Latent(NamedTuple):
 
     Attributes
     ----------
-    s: Tensor [B, N, c_s]
-    z: Tensor [B, N, N, c_z]
+    s : Tensor [B, N, c_s]
+    z : Tensor [B, N, N, c_z]
     """
 
     s: Tensor
@@ -58,11 +58,11 @@ def encode_context(
 
     Parameters
     ----------
-    frozen: bool
+    frozen : bool
         Whether the context encoder is not trained: it then runs without dropout, and the context
         carries no gradient. What the Cartesian decoder embeds of the reference conformers, which
         is the decoder's and not the encoder's, :func:`segment_losses` then embeds again.
-    generator: torch.Generator, optional
+    generator : torch.Generator, optional
         Its seed is that of the encoder's dropout; torch's global generator otherwise.
 
     Returns
@@ -142,14 +142,14 @@ def segment_losses(
 
     Parameters
     ----------
-    context: Context
+    context : Context
         Of :func:`encode_context`.
-    latent: Latent
+    latent : Latent
         After the jumps before `first`.
-    first, last: int
+    first, last : int
         One of :func:`segments`.
-    stage: StageSettings
-    generator: torch.Generator
+    stage : StageSettings
+    generator : torch.Generator
         On the CPU. Its seed names the draw, and its state is neither used nor changed: the random
         numbers of a jump, those of dropout included, are a function of the seed and the number of
         the jump alone, however the rollout is cut.

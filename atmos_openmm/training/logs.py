@@ -29,8 +29,8 @@ class TrainingLog:
 
     Parameters
     ----------
-    folder: Path
-    step: int
+    folder : Path
+    step : int
         Step of the checkpoint that the run goes on from; 0 for a new run.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from .held_out import HeldOut
 from .logs import HELD_OUT
 from .optimization import WeightUpdate
 from .passes import TERMS, draw_generator, reported, training_pass, with_advice
-from .ranks import Ranks, check_shared, make_fabric
+from .ranks import Ranks, check_shared, described, make_fabric
 from .reporting import Reporter
 from .resume import check_continuation, new_network, record_of_data
 from .training_settings import StageSettings, TrainingSettings
@@ -31,7 +30,6 @@ from .weights.checkpoint import (
     BEST,
     CHECKPOINT,
     load_checkpoint,
-    load_state,
     part,
     restore_optimizer,
     save_checkpoint,
@@ -59,32 +57,32 @@ class Trainer:
 
     Parameters
     ----------
-    samples: iterable of Sample
-    folder: path
+    samples : iterable of Sample
+    folder : path
         Where checkpoints and logs are written, the same one for all processes.
-    settings: TrainingSettings
-    fabric: Fabric, optional
+    settings : TrainingSettings
+    fabric : Fabric, optional
         Launched; one CPU process by default.
-    initial_weights: path or mapping of str to Tensor, optional
+    initial_weights : path or mapping of str to Tensor, optional
         A checkpoint or training folder whose averaged weights a new run starts from, or weights by
         the network's names; parameters that it does not have start as in any new network. A run
         that is continued does not look at it.
-    workers: int
+    workers : int
         Processes a rank that make draws ahead of time; 0: they are made when they are needed.
-    on_error: str
+    on_error : str
         ``stop`` at a molecule that cannot be used, or ``skip`` it with a warning.
 
     Attributes
     ----------
-    model: AtmosModel
-    ema: MovingAverage
-    training_set: TrainingSet
-    held_out_set: TrainingSet or None
-    counters: Counters
+    model : AtmosModel
+    ema : MovingAverage
+    training_set : TrainingSet
+    held_out_set : TrainingSet or None
+    counters : Counters
         Where the run is.
-    notes: list of str
+    notes : list of str
         What is worth telling at the start: settings that changed, shares that the data lack.
-    stopped: bool
+    stopped : bool
         Whether :meth:`stop` was called.
 
     Raises
@@ -143,9 +141,8 @@ class Trainer:
         if not path.exists():
             self._begin(0)
             return
-        state = load_state(path)
+        tensors, state = load_checkpoint(path)
         stage, notes = check_continuation(path, state, self.settings, self._data)
-        tensors, _ = load_checkpoint(path)
         self.model.load_state_dict(part(tensors, "model"))
         self.ema.load(part(tensors, "ema"))
         self._begin(stage)
@@ -167,8 +164,7 @@ class Trainer:
     def _begin(self, stage: int) -> None:
         """Begin a stage: what is trained, moments of zero, its draws."""
         self.close()
-        self.counters.stage, self.counters.stage_step = stage, 0
-        self.counters.best, self.counters.stale = math.inf, 0
+        self.counters.begin_stage(stage)
         self._update = WeightUpdate(self.ema, self.settings.optimizer, self.stage)
         self._drawer = Drawer(self.training_set, self.settings, stage, on_error=self._on_error)
         if self._drawer.note:
@@ -185,18 +181,12 @@ class Trainer:
     @property
     def stage(self) -> StageSettings:
         """The stage that the run is in."""
-        return self.settings.stages[self.counters.stage]
-
-    @property
-    def stage_ended(self) -> bool:
-        """Whether the stage has had its steps, or as many validations in vain as it may."""
-        patience = self.settings.validation.patience
-        return self.counters.stage_step >= self.stage.steps or self.counters.stale >= patience
+        return self.counters.stage_of(self.settings)
 
     @property
     def finished(self) -> bool:
         """Whether the last stage has ended."""
-        return self.stage_ended and self.counters.stage == len(self.settings.stages) - 1
+        return self.counters.finished(self.settings)
 
     def stop(self) -> None:
         """Ask the run to save and leave after this step; of one rank it stops all."""
@@ -234,8 +224,10 @@ class Trainer:
         numbers = reported(terms, self.stage.losses, self.model) | self._update.apply(
             self.ranks, counters
         )
-        counters.seconds += time.monotonic() - begun
-        counters.window.add(numbers)
+        try:
+            counters.stepped(numbers, time.monotonic() - begun)
+        except ValueError as diverged:  # of all ranks alike
+            self.ranks.check(diverged)
         self._clock.add(waited)
         return numbers
 
@@ -299,7 +291,7 @@ class Trainer:
 
         Parameters
         ----------
-        best: bool
+        best : bool
             Write the averaged weights for the export besides, before it: a kill between the two
             leaves a run that validates, and writes them, again.
 
@@ -339,9 +331,9 @@ class Trainer:
 
         Parameters
         ----------
-        report: callable
+        report : callable
             Called with lines for the terminal, on the first rank.
-        checkpoint_seconds: float
+        checkpoint_seconds : float
             Time between checkpoints, beside those of validations that are better than all before.
 
         Returns
@@ -349,17 +341,21 @@ class Trainer:
         bool
             Whether training ended; False where :meth:`stop` was called.
         """
-        reporter = Reporter(self, report)
+        say = report if self.ranks.is_first else None
+        reporter = Reporter(self.folder, self.settings, self.counters, say)
         saved = time.monotonic()
         self._clock.reset()
         try:
             with self.ranks.together():
-                reporter.begin()
+                parameters = sum(p.numel() for p in self.model.parameters())
+                devices = described(self.fabric)
+                reporter.begin(parameters, self.training_set, self.held_out_set, devices)
+                self._report_stage(reporter)
             kept = True
             while not self.finished and not self._agreed_to_stop:
-                if self.stage_ended:
+                if self.counters.stage_ended(self.settings):
                     self._begin(self.counters.stage + 1)
-                    reporter.stage()
+                    self._report_stage(reporter)
                 self._save_due = time.monotonic() - saved > checkpoint_seconds
                 self.train_step()
                 better, kept = self._validate_and_log(reporter), False
@@ -375,6 +371,11 @@ class Trainer:
         self.stopped = self._agreed_to_stop = False
         return self.finished
 
+    def _report_stage(self, reporter: Reporter) -> None:
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        reporter.stage(self.notes, trained)
+        self.notes.clear()
+
     def _validate_and_log(self, reporter: Reporter) -> bool:
         """Do what is due after a step; return whether a validation was better than all before."""
         counters, settings = self.counters, self.settings
@@ -388,9 +389,7 @@ class Trainer:
         better = False
         if due:
             held_out = self.validate()
-            better = held_out["loss"] < counters.best
-            counters.stale = 0 if better else counters.stale + 1
-            counters.best = held_out["loss"] if better else counters.best
+            better = counters.validated(held_out["loss"])
             for name, value in held_out.items():
                 row[HELD_OUT if name == "loss" else f"{HELD_OUT}_{name}"] = rounded(value)
         with self.ranks.together():

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from .counters import Counters
 from .ema import MovingAverage
-
-if TYPE_CHECKING:
-    from .counters import Counters
-    from .ranks import Ranks
-    from .training_settings import OptimizerSettings, StageSettings
-
-MOST_SKIPPED = 20
-"""Steps in a row without a finite gradient after which a run ends."""
+from .ranks import Ranks
+from .training_settings import OptimizerSettings, StageSettings
 
 BUCKET_BYTES = 2**28
 """Gradients that are reduced by one collective call."""
@@ -30,7 +24,7 @@ def learning_rate_factor(step: int, warmup: int, steps: int, final: float = 0.02
 
     Parameters
     ----------
-    step: int
+    step : int
         From 0.
     """
     if step < warmup:
@@ -44,7 +38,7 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Parameter]:
 
     Parameters
     ----------
-    prefixes: sequence of str
+    prefixes : sequence of str
         Whole names of modules or parameters (``context_encoder``, ``diffusion.atom_encoder``).
 
     Returns
@@ -86,9 +80,9 @@ class FlatGradients:
 
     Parameters
     ----------
-    parameters: sequence of nn.Parameter
+    parameters : sequence of nn.Parameter
         Those to be trained, in an order that is the same on every rank.
-    bucket_bytes: int
+    bucket_bytes : int
         Size of a buffer, but for one parameter that is larger than this.
     """
 
@@ -151,14 +145,14 @@ class WeightUpdate:
 
     Parameters
     ----------
-    ema: MovingAverage
+    ema : MovingAverage
         With the network whose weights are updated.
-    settings: OptimizerSettings
-    stage: StageSettings
+    settings : OptimizerSettings
+    stage : StageSettings
 
     Attributes
     ----------
-    optimizer: torch.optim.AdamW
+    optimizer : torch.optim.AdamW
 
     Raises
     ------
@@ -189,23 +183,19 @@ class WeightUpdate:
     def apply(self, ranks: Ranks, counters: Counters) -> dict[str, float]:
         """Reduce the gradients, bound them, and change weights and averages.
 
-        A gradient that is not finite would spoil the moments for good: such a step is left out,
-        by all ranks alike, and counted.
+        A gradient that is not finite would spoil the moments for good: such a step is left out, by
+        all ranks alike.
 
         Parameters
         ----------
-        counters: Counters
-            Where the run is before the step; its steps are counted here.
+        ranks : Ranks
+        counters : Counters
+            Where the run is before the step; not changed.
 
         Returns
         -------
         dict of str to float
             ``gradient_norm`` before the bound, and ``learning_rate``.
-
-        Raises
-        ------
-        ValueError
-            As many steps as `MOST_SKIPPED` were left out one after the other.
         """
         self._gradients.reduce(ranks)
         norm = self._gradients.clip(self._settings.clip)
@@ -213,21 +203,9 @@ class WeightUpdate:
         rate = stage.learning_rate * learning_rate_factor(
             counters.stage_step, stage.warmup_steps, stage.steps, stage.final_factor
         )
-        counters.skipped = 0 if math.isfinite(norm) else counters.skipped + 1
-        if counters.skipped == 0:
+        if math.isfinite(norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
             self._ema.update(counters.step)
-        counters.step += 1
-        counters.stage_step += 1
-        if counters.skipped >= MOST_SKIPPED:
-            with ranks.together():
-                if ranks.is_first:
-                    raise ValueError(
-                        f"The gradient was not finite in {MOST_SKIPPED} steps in a row, up to step "
-                        f"{counters.step}: training has diverged. Go on with a smaller "
-                        "learning_rate or optimizer.clip; where the weights themselves are spoilt, "
-                        "start anew from the best ones (--initial-weights) in another folder."
-                    )
         return {"gradient_norm": norm, "learning_rate": rate}

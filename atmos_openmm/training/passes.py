@@ -35,13 +35,13 @@ def draw_generator(seed: int, stage: int, number: int, stream: int = TRAINING) -
 
     Parameters
     ----------
-    seed: int
+    seed : int
         Of the run.
-    stage: int
+    stage : int
         Number of the stage, from 0.
-    number: int
+    number : int
         Of the draw in the stage, from 0.
-    stream: int
+    stream : int
         `TRAINING` or `VALIDATION`.
     """
     words = np.random.SeedSequence([seed, stage, number, stream]).generate_state(1, np.uint64)
@@ -63,11 +63,11 @@ def training_pass(
 
     Parameters
     ----------
-    generator: torch.Generator
+    generator : torch.Generator
         Of :func:`draw_generator`.
-    scale: float
+    scale : float
         1 over the draws of a step.
-    autocast: callable
+    autocast : callable
         Gives the context of the forward passes (``Fabric.autocast``).
 
     Returns
@@ -144,7 +144,7 @@ def with_advice(error: Exception) -> Exception:
         return error
     advised = ValueError(
         "The device has no memory left for a draw. Set checkpointing=true, a smaller crop_tokens, "
-        "rollouts, levels or truncate, or use --precision bf16-mixed. "
+        "rollouts, levels or truncate, or train in bf16-mixed precision. "
         f"({str(error).splitlines()[0]})"
     )
     advised.__cause__ = error

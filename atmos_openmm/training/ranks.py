@@ -36,13 +36,13 @@ def make_fabric(
 
     Parameters
     ----------
-    accelerator: str
-    devices: int or 'auto', optional
+    accelerator : str
+    devices : int or 'auto', optional
         Devices of each node. Under ``torchrun`` and ``srun`` those that they started processes
         for, else 1.
-    nodes: int, optional
+    nodes : int, optional
         Likewise.
-    precision: str
+    precision : str
         ``32-true``, or ``bf16-mixed`` for autocast.
 
     Raises
@@ -60,7 +60,9 @@ def make_fabric(
     devices = devices or started_here or 1
     nodes = nodes or started_nodes or 1
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ValueError("No CUDA device is available to torch; use --accelerator cpu.")
+        raise ValueError(
+            "No CUDA device is available to torch. Train on the CPU, or on another machine."
+        )
     if accelerator == "auto" and not torch.cuda.is_available():
         accelerator = "cpu"
     single = devices == 1 and nodes == 1
@@ -68,7 +70,7 @@ def make_fabric(
         single = nodes == 1 and (accelerator == "cpu" or torch.cuda.device_count() == 1)
     # A batch script of SLURM has srun's variables without srun, which Fabric takes for srun's.
     batch = "SLURM_NTASKS" in os.environ and "SLURM_STEP_ID" not in os.environ
-    # The strategy gives processes and their group; modules are not wrapped (see loop.py).
+    # The strategy gives processes and their group; modules are not wrapped (see :mod:`.loop`).
     strategy = "auto" if single else DDPStrategy(timeout=TIMEOUT)
     if not single:
         # A group that is still there when C++ clears up may abort the process.
@@ -98,6 +100,16 @@ def _started_from_outside() -> tuple[int | None, int | None]:
     return None, None
 
 
+def described(fabric: Fabric) -> str:
+    """The devices of a run and their precision, in words: ``2 GPUs, bf16-mixed``."""
+    kind, plural = {"cuda": ("GPU", "s"), "cpu": ("CPU process", "es")}.get(
+        fabric.device.type, ("device", "s")
+    )
+    number = fabric.world_size
+    precision = fabric.strategy.precision.precision
+    return f"{number} {kind}{'' if number == 1 else plural}, {precision}"
+
+
 def check_shared(stages: Sequence[StageSettings], size: int) -> None:
     """Check that ranks can share the draws of each stage's steps evenly.
 
@@ -111,7 +123,7 @@ def check_shared(stages: Sequence[StageSettings], size: int) -> None:
             raise ValueError(
                 f"Stage {stage.name!r} has {stage.draws} draws a step, which {size} processes "
                 "cannot share evenly. Set draws to a multiple of the processes "
-                f"(--set stages.{stage.name}.draws={size}), or use other --devices."
+                f"(stages.{stage.name}.draws = {size}), or train on another number of devices."
             )
 
 
@@ -120,7 +132,7 @@ class Ranks:
 
     Parameters
     ----------
-    fabric: Fabric
+    fabric : Fabric
         Launched.
     """
 

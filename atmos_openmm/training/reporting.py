@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from ..core.progress import duration
+from .counters import Counters
+from .feed.trainset import TrainingSet
 from .logs import HELD_OUT, TrainingLog
 from .passes import TERMS
-
-if TYPE_CHECKING:
-    from .loop import Trainer
+from .training_settings import TrainingSettings
 
 __all__ = ["Reporter"]
 
@@ -20,70 +20,75 @@ class Reporter:
 
     Parameters
     ----------
-    trainer: Trainer
-    say: callable
-        Takes a line.
+    folder : Path
+        Of the run, where the logs are.
+    settings : TrainingSettings
+    counters : Counters
+        Where the run is, whenever something is told.
+    say : callable, optional
+        Takes a line. Without it nothing is said or written: one process speaks for all.
     """
 
-    def __init__(self, trainer: Trainer, say: Callable[[str], None]) -> None:
-        self._trainer = trainer
-        self._first = trainer.ranks.is_first
-        self._say = say if self._first else _nothing
+    def __init__(
+        self,
+        folder: Path,
+        settings: TrainingSettings,
+        counters: Counters,
+        say: Callable[[str], None] | None,
+    ) -> None:
+        self._folder, self._settings, self._counters = folder, settings, counters
+        self._say = say or (lambda line: None)
+        self._speaks = say is not None
         self._log: TrainingLog | None = None
 
-    def begin(self) -> None:
+    def begin(
+        self, parameters: int, data: TrainingSet, held_out: TrainingSet | None, devices: str
+    ) -> None:
         """Open the logs, and say what is trained on what."""
-        trainer = self._trainer
-        if self._first:
-            self._log = TrainingLog(trainer.folder, trainer.step)
-        parameters = list(trainer.model.parameters())
-        millions = sum(p.numel() for p in parameters) / 1e6
+        step = self._counters.step
+        if self._speaks:
+            self._log = TrainingLog(self._folder, step)
         self._say(
-            f"training {millions:.2f} M parameters on {trainer.training_set.summary()}"
-            f" with {_devices(trainer)}"
+            f"training {parameters / 1e6:.2f} M parameters on {data.summary()} with {devices}"
         )
-        held_out = trainer.held_out_set
         self._say(f"held out: {'nothing' if held_out is None else held_out.summary()}")
-        if trainer.finished:
+        if self._counters.finished(self._settings):
             self._say(
-                f"the run in {trainer.folder} has ended, at step {trainer.step}; with more steps "
-                "(--set stages.NAME.steps=...) or patience it goes on"
+                f"the run in {self._folder} has ended, at step {step}; with more steps of its last "
+                "stage, or more patience, it goes on"
             )
-        elif trainer.step:
-            self._say(f"going on from step {trainer.step}")
-        self.stage()
+        elif step:
+            self._say(f"going on from step {step}")
 
-    def stage(self) -> None:
-        """Say which stage begins or goes on, and what is worth knowing about it."""
-        trainer = self._trainer
-        for note in trainer.notes:
+    def stage(self, notes: Iterable[str], trained: int) -> None:
+        """Say which stage begins or goes on, how many parameters it trains, and what to know."""
+        for note in notes:
             self._say(f"note: {note}")
-        trainer.notes.clear()
-        if trainer.finished:
+        counters = self._counters
+        if counters.finished(self._settings):
             return
-        number, total = trainer.counters.stage + 1, len(trainer.settings.stages)
-        trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad) / 1e6
+        stage = counters.stage_of(self._settings)
         self._say(
-            f"stage {number}/{total} {trainer.stage.name}: step {trainer.counters.stage_step} of "
-            f"{trainer.stage.steps}, {trainer.stage.draws} draws a step, {trained:.2f} M "
-            "parameters trained"
+            f"stage {counters.stage + 1}/{len(self._settings.stages)} {stage.name}: step "
+            f"{counters.stage_step} of {stage.steps}, {stage.draws} draws a step, "
+            f"{trained / 1e6:.2f} M parameters trained"
         )
 
     def row(self, numbers: Mapping[str, float]) -> None:
         """Write a row and a line."""
         if self._log is None:
             return
-        trainer, counters = self._trainer, self._trainer.counters
+        counters, stage = self._counters, self._counters.stage_of(self._settings)
         place = {
             "step": counters.step,
-            "stage": trainer.stage.name,
+            "stage": stage.name,
             "stage_step": counters.stage_step,
             "seconds": round(counters.seconds, 1),
         }
         self._log.write(place | dict(numbers))
-        total = len(trainer.settings.stages)
+        total = len(self._settings.stages)
         where = f"stage {counters.stage + 1}/{total} " if total > 1 else ""
-        parts = [f"{where}step {counters.stage_step}/{trainer.stage.steps}"]
+        parts = [f"{where}step {counters.stage_step}/{stage.steps}"]
         if "loss" in numbers:
             terms = " ".join(f"{t} {numbers[t]:.4f}" for t in TERMS[1:] if t in numbers)
             parts.append(f"loss {numbers['loss']:.4f} ({terms})")
@@ -95,7 +100,7 @@ class Reporter:
                 told += f" (best {counters.best:.4f}, {counters.stale} ago)"
             parts.append(told)
         speed = numbers["steps_per_second"]
-        left = (trainer.stage.steps - counters.stage_step) / max(speed, 1e-9)
+        left = (stage.steps - counters.stage_step) / max(speed, 1e-9)
         parts.append(f"{speed:.3g} steps/s, waiting {100.0 * numbers['waiting']:.1f} %")
         if left > 0.0:
             parts.append(f"ETA {duration(left)}")
@@ -103,29 +108,18 @@ class Reporter:
 
     def end(self) -> None:
         """Say why the run leaves."""
-        trainer = self._trainer
-        if not trainer.finished:
-            self._say(f"stopped and saved at step {trainer.step}; the same command goes on")
-        elif trainer.counters.stage_step < trainer.stage.steps:
+        step = self._counters.step
+        if not self._counters.finished(self._settings):
+            self._say(f"stopped and saved at step {step}; the same command goes on")
+        elif self._counters.stage_step < self._counters.stage_of(self._settings).steps:
             self._say(
-                f"ended at step {trainer.step}: no better held-out loss in "
-                f"{trainer.settings.validation.patience} validations"
+                f"ended at step {step}: no better held-out loss in "
+                f"{self._settings.validation.patience} validations"
             )
         else:
-            self._say(f"ended at step {trainer.step}")
+            self._say(f"ended at step {step}")
 
     def close(self) -> None:
         """Close the logs."""
         if self._log is not None:
             self._log.close()
-
-
-def _devices(trainer: Trainer) -> str:
-    kind = {"cuda": "GPU", "cpu": "CPU process"}.get(trainer.fabric.device.type, "device")
-    plural = "" if trainer.ranks.size == 1 else "es" if kind == "CPU process" else "s"
-    precision = trainer.fabric.strategy.precision.precision
-    return f"{trainer.ranks.size} {kind}{plural}, {precision}"
-
-
-def _nothing(line: str) -> None:
-    pass

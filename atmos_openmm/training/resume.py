@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..core.settings import changed_values
 from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
 from .settings_values import flatten
 from .training_settings import TrainingSettings
-from .weights.checkpoint import BEST, CHECKPOINT, load_checkpoint, load_state, part
+from .weights.checkpoint import find_weights, load_weights
 
 if TYPE_CHECKING:
     from ..data.sample import Sample
 
 __all__ = [
-    "changes",
     "check_continuation",
-    "find_weights",
     "new_network",
     "record_of_data",
     "start_from",
@@ -36,19 +35,19 @@ def check_continuation(
 
     Parameters
     ----------
-    path: Path
+    path : Path
         For messages.
-    state: mapping
+    state : mapping
         JSON of the checkpoint.
-    settings: TrainingSettings
-    data: mapping
+    settings : TrainingSettings
+    data : mapping
         Of :func:`record_of_data`.
 
     Returns
     -------
-    stage: int
+    stage : int
         Number of the stage that the run is in.
-    notes: list of str
+    notes : list of str
         What differs, ``name old -> new from step N on``.
 
     Raises
@@ -59,20 +58,20 @@ def check_continuation(
     """
     if "imported" in state:
         raise ValueError(
-            f"{path} holds imported weights and no run that could be continued. Give it to "
-            "--initial-weights, and another folder to --output."
+            f"{path} holds imported weights and no run that could be continued. Take it as the "
+            "initial weights of a run in another folder."
         )
     if "stage" not in state:
         raise ValueError(
             f"{path} is of a run by an older version of atmos_openmm, or weights alone, and cannot "
-            "be continued. Give it to --initial-weights, and another folder to --output."
+            "be continued. Take it as the initial weights of a run in another folder."
         )
     found = ModelConfig.from_dict(state["settings"]["model"])
     if found != settings.model or state["settings"]["atoms"] != settings.atoms:
-        old = flatten({"atoms": state["settings"]["atoms"], "model": found.to_dict()})
-        new = flatten({"atoms": settings.atoms, "model": settings.model.to_dict()})
+        old = {"atoms": state["settings"]["atoms"], "model": found.to_dict()}
+        new = {"atoms": settings.atoms, "model": settings.model.to_dict()}
         raise ValueError(
-            f"{path} is a run of another network ({', '.join(changes(old, new))}). Use another "
+            f"{path} is a run of another network ({', '.join(_changes(old, new))}). Use another "
             "folder, or the same settings."
         )
     names = [stage.name for stage in settings.stages]
@@ -81,9 +80,8 @@ def check_continuation(
             f"{path} is a run in the stage {state['stage']!r}, and the settings have the stages "
             f"{', '.join(names)}. Keep the name of the stage that the run is in."
         )
-    old, new = flatten(state["settings"]), flatten(settings.to_dict())
     at = f"from step {state['step']} on"
-    notes = [f"{change} {at}" for change in changes(old, new)]
+    notes = [f"{change} {at}" for change in _changes(state["settings"], settings.to_dict())]
     if state["samples"] != data:
         was = state["samples"]
         notes.append(
@@ -93,18 +91,13 @@ def check_continuation(
     return names.index(state["stage"]), notes
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Name what differs between two flat mappings, ``name old -> new``."""
+def _changes(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two nested mappings, ``name old -> new``."""
+    changed = changed_values(flatten(stored), flatten(wanted))
     return [
-        f"{name} {_shown(old, name)} -> {_shown(new, name)}"
-        for name in [*old, *(name for name in new if name not in old)]
-        if _shown(old, name) != _shown(new, name)
+        " ".join([name, " -> ".join("none" if v is None else str(v) for v in values)])
+        for name, values in changed.items()
     ]
-
-
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    return "none" if value is None else str(value)
 
 
 def record_of_data(samples: Iterable[Sample]) -> dict[str, Any]:
@@ -123,28 +116,6 @@ def record_of_data(samples: Iterable[Sample]) -> dict[str, Any]:
     return {"samples": number, "frames": frames, "sha256": digest.hexdigest()}
 
 
-def find_weights(source: Path) -> Path:
-    """Return a checkpoint file: the one given, or a training folder's best one or else its last.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    """
-    path = Path(source)
-    if path.is_dir():
-        best, path = path / BEST, path / CHECKPOINT
-        # The file is of an earlier stage where the last one has not been validated.
-        if best.exists() and not (path.exists() and load_state(path).get("best") is None):
-            path = best
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No training checkpoint at {path}; give a checkpoint file, or the --output folder of "
-            "'atmos-openmm train'."
-        )
-    return path
-
-
 def new_network(
     settings: TrainingSettings, source: Path | Mapping[str, Tensor] | None = None
 ) -> tuple[AtmosModel, list[str]]:
@@ -152,8 +123,8 @@ def new_network(
 
     Returns
     -------
-    model: AtmosModel
-    fresh: list of str
+    model : AtmosModel
+    fresh : list of str
         Parameters that the other weights do not have; empty without other weights.
 
     Raises
@@ -173,7 +144,7 @@ def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[s
 
     Parameters
     ----------
-    source: Path or mapping of str to Tensor
+    source : Path or mapping of str to Tensor
         A checkpoint, a training folder, or weights by the network's names.
 
     Returns
@@ -190,14 +161,14 @@ def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[s
         name, weights = "The weights that were given", dict(source)
     else:
         path = find_weights(source)
-        name, weights = f"The weights in {path}", part(load_checkpoint(path)[0], "ema")
+        name, weights = f"The weights in {path}", load_weights(path)[0]
     try:
         result = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise ValueError(
             f"{name} are of a network with other widths: "
             f"{str(error).splitlines()[-1].strip()} Start from a run of the same network "
-            "(--config, or [model] in the configuration file)."
+            "([model] of the configuration)."
         ) from error
     if result.unexpected_keys:
         raise ValueError(

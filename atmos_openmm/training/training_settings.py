@@ -35,17 +35,17 @@ class LossSettings:
 
     Attributes
     ----------
-    denoising: float
+    denoising : float
         Aligned denoising error with EDM's weights (AF3 supplement, Eq. 3 and 6).
-    first_estimate: float
+    first_estimate : float
         Denoising error of the invariant decoder's first estimate.
-    smooth_lddt: float
+    smooth_lddt : float
         AF3 supplement, Algorithm 27.
-    bond: float
+    bond : float
         Mean squared error of bond lengths, with EDM's weights (AF3 supplement, Eq. 5 and 6).
-    distogram: float
+    distogram : float
         Cross entropy of the distances between tokens' representative atoms.
-    ligand: float
+    ligand : float
         How much an atom of a ligand counts in the denoising error; a polymer's counts 1. AF3
         has 11.
     """
@@ -64,38 +64,38 @@ class StageSettings:
 
     Attributes
     ----------
-    name: str
-    steps: int
+    name : str
+    steps : int
         Optimiser steps.
-    draws: int
+    draws : int
         Molecules (or crops of them) a step, over all devices together.
-    rollouts, levels: int
+    rollouts, levels : int
         Rollouts of each molecule, and noise levels for each of their frames.
-    shares: mapping from str to float
+    shares : mapping from str to float
         How often a draw is from which samples: kinds (``static``, ``dynamics``, ``exchange``)
         or data sets (``mdcath``, ``misato``, ``structure``, ``atmos-openmm``). Those that the
         data lack are left out.
-    jumps: sequence of (int, int)
+    jumps : sequence of (int, int)
         The curriculum: from which step of the stage on a rollout has how many jumps.
-    truncate: int
+    truncate : int
         Jumps that the gradient goes back through the latent; longer rollouts are cut in
         segments of so many jumps (truncated back-propagation through time).
-    lag_range_ps: (float, float)
+    lag_range_ps : (float, float)
         Range of the log-uniform lag of dynamics.
-    temperature_range_kelvin: (float, float), optional
+    temperature_range_kelvin : (float, float), optional
         Samples at other temperatures are left out.
-    crop_tokens: int, optional
+    crop_tokens : int, optional
         Larger molecules are cropped to so many tokens.
-    context_noise_angstrom: float
+    context_noise_angstrom : float
         Frames that are encoded get Gaussian noise with a standard deviation drawn uniformly up
         to this (STAR-MD), so that the network learns to go on from imperfect frames.
-    learning_rate, final_factor: float
+    learning_rate, final_factor : float
         Peak rate, and the part of it that is left at the stage's end (cosine).
-    warmup_steps: int
-    freeze: sequence of str
+    warmup_steps : int
+    freeze : sequence of str
         Parameters whose names begin with one of these are not trained; with
         ``context_encoder`` frozen the context is computed once a rollout.
-    losses: LossSettings
+    losses : LossSettings
     """
 
     name: str
@@ -162,11 +162,11 @@ class OptimizerSettings:
 
     Attributes
     ----------
-    weight_decay: float
-    betas: (float, float)
-    clip: float
+    weight_decay : float
+    betas : (float, float)
+    clip : float
         Bound on the norm of the gradient.
-    ema_decay: float
+    ema_decay : float
         Decay of the moving average, reached gradually.
     """
 
@@ -189,18 +189,18 @@ class ValidationSettings:
 
     Attributes
     ----------
-    molecules: sequence of str
+    molecules : sequence of str
         Names of molecules that are held out (shell patterns: ``2hba*``).
-    share: float
+    share : float
         Share of the molecules held out besides, by a hash of their names: the same ones
         whatever else the data hold.
-    runs: sequence of int
+    runs : sequence of int
         Runs of dynamics held out of each molecule that is trained on: their number modulo 4.
-    every: int
+    every : int
         Steps between validations.
-    draws: int
+    draws : int
         Molecules a validation; always the same ones.
-    patience: int
+    patience : int
         Validations without a better one after which the stage ends.
     """
 
@@ -226,19 +226,19 @@ class TrainingSettings:
 
     Attributes
     ----------
-    stages: sequence of StageSettings
+    stages : sequence of StageSettings
         Gone through in order.
-    model: ModelConfig
-    atoms: str
+    model : ModelConfig
+    atoms : str
         ``all``, or ``heavy`` to leave hydrogens out.
-    seed: int
+    seed : int
         Of weights, draws and noise.
-    checkpointing: bool
+    checkpointing : bool
         Compute activations anew in the backward pass instead of keeping them.
-    log_every: int
+    log_every : int
         Steps between rows of the logs.
-    optimizer: OptimizerSettings
-    validation: ValidationSettings
+    optimizer : OptimizerSettings
+    validation : ValidationSettings
     """
 
     stages: tuple[StageSettings, ...]
@@ -301,12 +301,12 @@ def read_settings(
 
     Parameters
     ----------
-    source: str or path
+    source : str or path
         A bundled configuration (``small``, ``full``) or a file.
-    overrides: sequence of str
+    overrides : sequence of str
         ``key=value`` with a TOML value; ``stages.NAME.key`` reaches into a stage,
         ``stages.all.key`` into every one.
-    text: str, optional
+    text : str, optional
         The file's content, where it was read already.
 
     Raises

@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 from adapt_cases import alanine_dynamics
-from model_support import TINY_CARTESIAN, network
+from model_support import TINY_CARTESIAN, declaration, network
 
 from atmos_openmm.adapting.adapt import AdaptSettings, adapt
-from atmos_openmm.model.model_file import Capabilities, load_model, save_model
+from atmos_openmm.model.model_file import load_model, save_model
 from atmos_openmm.model.sampler import default_sampler
 from atmos_openmm.propagator import AtmosPropagator
 
@@ -18,18 +18,15 @@ def test_a_heavy_atom_model_is_adapted_and_judged_with_hydrogens(tmp_path) -> No
     sampler = dataclasses.replace(default_sampler(TINY_CARTESIAN), steps=2)
     made = network(TINY_CARTESIAN)
     made.set_sampler(sampler)
-    declared = Capabilities(
+    declared = declaration(
         name="heavy",
         atoms="heavy",
         elements=[6, 7],
         residues=["GLY"],
         max_tokens=2,
         max_atoms=5,
-        lag_range_ps=(1.0, 100.0),
         temperature_range_kelvin=(310.0, 320.0),
         denoising_steps=2,
-        trained_on="nothing",
-        licence="MIT",
         config=TINY_CARTESIAN.to_dict(),
         extra={"sampler": sampler.to_dict()},
     )

@@ -11,12 +11,12 @@ import mdtraj
 import numpy as np
 import pytest
 import sampling_cases as cases
-from model_support import TINY, network
+from model_support import declaration, network
 from openmm import app, unit
 
 from atmos_openmm.cli import main
 from atmos_openmm.core.settings import read_settings
-from atmos_openmm.model.model_file import Capabilities, save_model
+from atmos_openmm.model.model_file import save_model
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.systems.forcefield import create_system
 from atmos_openmm.systems.inputs import read_structure
@@ -31,20 +31,7 @@ FAST = [
 def model(tmp_path_factory):
     """A real model file; with random weights, so all of its proposals are turned down."""
     path = tmp_path_factory.mktemp("model") / "tiny.atmos"
-    declared = Capabilities(
-        name="tiny",
-        atoms="all",
-        elements=[1, 6, 7, 8],
-        residues=["ACE", "ALA", "NME"],
-        max_tokens=3,
-        max_atoms=30,
-        lag_range_ps=(1.0, 100.0),
-        temperature_range_kelvin=(280.0, 400.0),
-        denoising_steps=12,
-        trained_on="nothing: random weights",
-        licence="MIT",
-        config=TINY.to_dict(),
-    )
+    declared = declaration()
     save_model(path, network(), declared)
     return str(path)
 

@@ -12,14 +12,14 @@ import openmm
 import pytest
 import sampling_cases as cases
 import torch
-from model_support import TINY, network
+from model_support import declaration, network
 from openmm import app, unit
 
 from atmos_openmm import AtmosPropagator
 from atmos_openmm.core.geometry import rmsd, superpose
 from atmos_openmm.jump.module_call import module_sizes
 from atmos_openmm.jump.proposal import REASONS
-from atmos_openmm.model.model_file import Capabilities, save_model
+from atmos_openmm.model.model_file import save_model
 from atmos_openmm.sampling.storage import read_run
 from atmos_openmm.systems.features import features_from_topology
 
@@ -201,20 +201,7 @@ def test_a_network_of_heavy_atoms_is_bound_and_judged(tmp_path):
     """A model file with random weights: its frames are no molecules, and are rejected as such."""
     topology, system, positions = cases.dipeptide()
     path = tmp_path / "heavy.atmos"
-    declared = Capabilities(
-        name="heavy",
-        atoms="heavy",
-        elements=[6, 7, 8],
-        residues=["ACE", "ALA", "NME"],
-        max_tokens=3,
-        max_atoms=10,
-        lag_range_ps=(1.0, 100.0),
-        temperature_range_kelvin=(280.0, 400.0),
-        denoising_steps=12,
-        trained_on="nothing: random weights",
-        licence="MIT",
-        config=TINY.to_dict(),
-    )
+    declared = declaration(name="heavy", atoms="heavy", elements=[6, 7, 8], max_atoms=10)
     save_model(path, network(), declared)
     propagator = AtmosPropagator(path, topology, positions=positions, seed=3)
     assert propagator.atomIndices == list(range(22))

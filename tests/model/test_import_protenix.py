@@ -245,7 +245,7 @@ def test_values_that_are_not_finite_are_counted_and_refused(saved, narrow) -> No
 def test_an_output_is_replaced_only_by_force(saved, narrow) -> None:
     path, _, output = saved
     output.write_text("mine")
-    with pytest.raises(FileExistsError, match="weights.safetensors exists; .* --force"):
+    with pytest.raises(FileExistsError, match="weights.safetensors exists; .* replaced"):
         import_protenix(path, output, widths=narrow)
     assert output.read_text() == "mine"
     import_protenix(path, output, widths=narrow, force=True)
@@ -257,7 +257,7 @@ def test_outputs_that_cannot_be_are_refused(saved, narrow) -> None:
     before = listing(path.parent)
     with pytest.raises(ValueError, match="is the checkpoint itself"):
         import_protenix(path, path, widths=narrow, force=True)
-    with pytest.raises(IsADirectoryError, match="is a folder; give --output the name of a file"):
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
         import_protenix(path, path.parent, widths=narrow, force=True)
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         import_protenix(path, path.parent / "none" / "w.safetensors", widths=narrow)

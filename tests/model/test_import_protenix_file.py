@@ -209,7 +209,7 @@ BAD = {
     compressed_archive: ["compressed zip archive"],
     malformed_contents: ["cannot read a checkpoint from it (Unsupported operand 255)"],
     gzipped: ["compressed with gzip (unpack it first)"],
-    safetensors: ["a safetensors file", "--initial-weights"],
+    safetensors: ["a safetensors file", "initial weights"],
     web_page: ["a download that failed"],
     text: ["not a checkpoint of torch.save"],
     bare_tensor: ["holds a Tensor, not {'model': weights}"],

@@ -11,7 +11,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
-from model_support import TINY, jump_inputs, network, peptide
+from model_support import TINY, declaration, jump_inputs, network, peptide
 from openmm import unit
 
 from atmos_openmm.model.bound import bind, bind_network
@@ -19,31 +19,12 @@ from atmos_openmm.model.config import ModelConfig, full
 from atmos_openmm.model.model_features import model_features
 from atmos_openmm.model.model_file import (
     METADATA,
-    Capabilities,
     ModelFileError,
     load_model,
     save_model,
 )
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
-
-
-def declaration(**changes) -> Capabilities:
-    values = {
-        "name": "test",
-        "atoms": "all",
-        "elements": [1, 6, 7, 8],
-        "residues": ["ACE", "ALA", "NME"],
-        "max_tokens": 3,
-        "max_atoms": 40,
-        "lag_range_ps": (1.0, 100.0),
-        "temperature_range_kelvin": (280.0, 400.0),
-        "denoising_steps": 16,
-        "trained_on": "nothing: random weights",
-        "licence": "MIT",
-        "config": TINY.to_dict(),
-    }
-    return Capabilities(**(values | changes))
 
 
 @pytest.fixture(scope="module")

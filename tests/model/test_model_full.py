@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from loss_cases import batch_of, generator, stage_of
-from model_support import TINY, TINY_CARTESIAN, jump_inputs, network, peptide, rotation
+from model_support import TINY, TINY_CARTESIAN, declaration, jump_inputs, network, peptide, rotation
 from openmm import unit
 
 from atmos_openmm.model.atmos import AtmosModel, rotation_from_normals
 from atmos_openmm.model.config import ModelConfig, full, small
 from atmos_openmm.model.frame_encoder import FramePairs
 from atmos_openmm.model.model_features import ModelFeatures, batch_features, model_features
-from atmos_openmm.model.model_file import Capabilities, save_model
+from atmos_openmm.model.model_file import save_model
 from atmos_openmm.model.sampler import SamplerSettings, default_sampler
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
@@ -245,18 +245,12 @@ def test_every_parameter_of_the_cartesian_network_is_trained() -> None:
 
 def test_a_heavy_atom_model_of_this_kind_is_exported_bound_and_called(tmp_path) -> None:
     topology, positions_nm = build_peptide("ACE-ALA-NME")
-    declared = Capabilities(
-        name="tiny",
+    declared = declaration(
         atoms="heavy",
         elements=[6, 7, 8],
-        residues=["ACE", "ALA", "NME"],
         max_tokens=8,
         max_atoms=100,
-        lag_range_ps=(1.0, 100.0),
-        temperature_range_kelvin=(280.0, 400.0),
         denoising_steps=20,
-        trained_on="nothing: random weights",
-        licence="MIT",
         config=TINY_CARTESIAN.to_dict(),
     )
     save_model(tmp_path / "tiny.atmos", network(TINY_CARTESIAN), declared)

@@ -7,14 +7,14 @@ import openmm
 import pytest
 import sampling_cases as cases
 import torch
-from model_support import TINY, network
+from model_support import declaration, network
 from openmm import app, unit
 
 from atmos_openmm import AtmosPropagator
 from atmos_openmm.core.geometry import rmsd, superpose
 from atmos_openmm.jump.module_call import call_module, module_sizes
 from atmos_openmm.jump.noise import proposal_noise
-from atmos_openmm.model.model_file import Capabilities, load_model, save_model
+from atmos_openmm.model.model_file import load_model, save_model
 from atmos_openmm.systems.peptides import build_peptide
 
 
@@ -22,20 +22,7 @@ from atmos_openmm.systems.peptides import build_peptide
 def model_file(tmp_path_factory):
     """A model file with random weights that declares what a real one does."""
     path = tmp_path_factory.mktemp("model") / "tiny.atmos"
-    declared = Capabilities(
-        name="tiny",
-        atoms="all",
-        elements=[1, 6, 7, 8],
-        residues=["ACE", "ALA", "NME"],
-        max_tokens=3,
-        max_atoms=30,
-        lag_range_ps=(1.0, 100.0),
-        temperature_range_kelvin=(280.0, 400.0),
-        denoising_steps=12,
-        trained_on="nothing: random weights",
-        licence="MIT",
-        config=TINY.to_dict(),
-    )
+    declared = declaration()
     save_model(path, network(), declared)
     return path
 

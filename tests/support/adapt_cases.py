@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 import openmm
-from model_support import TINY, network
+from model_support import declaration, network
 from openmm import unit
 
 from atmos_openmm.adapting.data import MolecularDynamics, Run
-from atmos_openmm.model.model_file import Capabilities, save_model
+from atmos_openmm.model.model_file import save_model
 from atmos_openmm.model.sampler import SamplerSettings
 from atmos_openmm.systems.forcefield import create_system
 from atmos_openmm.systems.peptides import build_peptide
@@ -51,19 +51,12 @@ def tiny_model(path, **declared):
     made = network()
     made.set_sampler(SAMPLER)
     values = {
-        "name": "tiny",
-        "atoms": "all",
-        "elements": [1, 6, 7, 8],
         "residues": ["ACE", "GLY", "NME"],
-        "max_tokens": 3,
         "max_atoms": 22,
         "lag_range_ps": (0.1, 10.0),
         "temperature_range_kelvin": (300.0, 300.0),
         "denoising_steps": SAMPLER.steps,
-        "trained_on": "nothing",
-        "licence": "MIT",
-        "config": TINY.to_dict(),
         "extra": {"sampler": SAMPLER.to_dict()},
     }
-    save_model(path, made, Capabilities(**{**values, **declared}))
+    save_model(path, made, declaration(**(values | declared)))
     return path

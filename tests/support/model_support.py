@@ -11,6 +11,7 @@ import torch
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
 from atmos_openmm.model.model_features import ModelFeatures, model_features
+from atmos_openmm.model.model_file import Capabilities
 from atmos_openmm.systems.features import MoleculeFeatures, features_from_topology
 from atmos_openmm.systems.peptides import build_peptide
 
@@ -67,6 +68,25 @@ def network(config: ModelConfig = TINY, seed: int = 0) -> AtmosModel:
             elif not name.endswith("linear_center.weight"):
                 parameter.copy_(torch.randn_like(parameter) / fan_in**0.5)
     return model.eval()
+
+
+def declaration(**changes) -> Capabilities:
+    """What the file of a model with random weights declares: all atoms of alanine dipeptide."""
+    values = {
+        "name": "tiny",
+        "atoms": "all",
+        "elements": [1, 6, 7, 8],
+        "residues": ["ACE", "ALA", "NME"],
+        "max_tokens": 3,
+        "max_atoms": 30,
+        "lag_range_ps": (1.0, 100.0),
+        "temperature_range_kelvin": (280.0, 400.0),
+        "denoising_steps": 12,
+        "trained_on": "nothing: random weights",
+        "licence": "MIT",
+        "config": TINY.to_dict(),
+    }
+    return Capabilities(**(values | changes))
 
 
 def static_inputs(

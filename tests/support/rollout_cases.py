@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sampling_cases as cases
 import torch
-from model_support import TINY, network
+from model_support import TINY, declaration, network
 
 WIDE = 20_000
 SEED = 11
@@ -73,24 +73,10 @@ def bound(kind: str) -> torch.jit.ScriptModule:
 
 def model_file(folder: Path, **changes) -> Path:
     """A model file with random weights, for the dipeptide."""
-    from atmos_openmm.model.model_file import Capabilities, save_model
+    from atmos_openmm.model.model_file import save_model
 
-    declared = {
-        "name": "tiny",
-        "atoms": "all",
-        "elements": [1, 6, 7, 8],
-        "residues": ["ACE", "ALA", "NME"],
-        "max_tokens": 3,
-        "max_atoms": 30,
-        "lag_range_ps": (1.0, 100.0),
-        "temperature_range_kelvin": (280.0, 400.0),
-        "denoising_steps": 12,
-        "trained_on": "nothing: random weights",
-        "licence": "MIT",
-        "config": TINY.to_dict(),
-    }
     path = folder / "tiny.atmos"
-    save_model(path, network(), Capabilities(**{**declared, **changes}))
+    save_model(path, network(), declaration(**changes))
     return path
 
 

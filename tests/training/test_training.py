@@ -17,7 +17,7 @@ from atmos_openmm.model.model_file import load_model
 from atmos_openmm.propagator import AtmosPropagator
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.training import held_out, loop
-from atmos_openmm.training.optimization import MOST_SKIPPED
+from atmos_openmm.training.counters import MOST_SKIPPED
 from atmos_openmm.training.ranks import make_fabric
 from atmos_openmm.training.weights.checkpoint import (
     BEST,

@@ -23,7 +23,7 @@ from atmos_openmm.training.losses.decoder_noise import (
     noise_levels,
     noisy_frames,
 )
-from atmos_openmm.training.losses.denoising import denoising_losses, losses_of_noise
+from atmos_openmm.training.losses.denoising import losses_of_noise
 from atmos_openmm.training.training_settings import LossSettings
 
 PLAIN = LossSettings(first_estimate=0.0, distogram=0.0)
@@ -35,6 +35,12 @@ def frames(count: int, sequence: str = "ACE-ALA-NME") -> Tensor:
     jitter = torch.randn(1, count, x.shape[1], 3, generator=generator(7))
     frames = x.unsqueeze(0).double() + 0.2 * jitter.double()
     return frames - frames.mean(2, keepdim=True)
+
+
+def denoising_losses(model, target: Tensor, prepared, batch: Batch, levels: int, weights, draw):
+    """Losses of frames that are denoised from several drawn noise levels each."""
+    noise = draw_decoder_noise(len(target) * levels, target.shape[1], target, draw)
+    return losses_of_noise(model, target, noise, prepared, batch, weights)
 
 
 def static_batch(config: ModelConfig, positions: Tensor, sequence="ACE-ALA-NME", **more) -> Batch:

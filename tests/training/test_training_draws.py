@@ -22,7 +22,7 @@ from trainset_cases import (
 )
 
 from atmos_openmm.data.crop import choose_crop
-from atmos_openmm.data.faults import DataFileError, DataFileWarning
+from atmos_openmm.data.faults import DataFileError
 from atmos_openmm.data.frames import HDF5Frames
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.systems.errors import FeatureError
@@ -277,7 +277,7 @@ def test_draws_of_all_sources(samples, config) -> None:
 
 def test_atoms_that_were_not_seen_are_those_missing_in_the_file(tmp_path: Path) -> None:
     (sample,) = open_samples([structure_file(tmp_path / "2xyz.pdb", MISSING)]).samples
-    batch = Drawer(training_set([sample]), settings()).batch(0, 0)
+    batch = Drawer(training_set([sample]), settings()).draw(0, 0).batch
     features = sample.features("heavy")
     masked = {
         (features.atom_names[k], int(features.residue_index[features.atom_to_token[k]]))
@@ -296,7 +296,7 @@ def test_crops_keep_their_parts_together(samples) -> None:
     drawer = Drawer(training, told)
     parts = set()
     for number in range(30):
-        part, full = drawer.batch(number, 0), whole.batch(number, 0)
+        part, full = drawer.draw(number, 0).batch, whole.draw(number, 0).batch
         assert part.name == full.name and torch.equal(part.lag_ps, full.lag_ps)
         tokens, atoms = len(part.centres), len(part.resolved)
         assert tokens == 5 == int(part.features.token_mask.sum())
@@ -357,7 +357,7 @@ def test_a_crop_of_a_structure_holds_something_that_was_seen(tmp_path, monkeypat
     monkeypatch.setattr(draws, "choose_crop", recorded)
     drawer = Drawer(training_set([sample]), settings(crop_tokens=4))
     for number in range(60):
-        batch = drawer.batch(number, 0)
+        batch = drawer.draw(number, 0).batch
         assert int(batch.resolved.sum()) >= 4 and torch.isfinite(batch.positions).all()
     assert sum(empty) > 0
 
@@ -379,7 +379,7 @@ def test_a_draw_is_the_same_in_any_order_and_process_memory(samples) -> None:
     assert len(others[0]._known) == 1 and len(drawer._known) == 4
     differ = [Drawer(training, told, seed=2), Drawer(training, settings(seed=3, crop_tokens=4))]
     for other in differ:
-        batches = [other.batch(n, 0) for n in range(16)]
+        batches = [other.draw(n, 0).batch for n in range(16)]
         assert any(
             b.lag_ps.shape != e.batch.lag_ps.shape or not torch.equal(b.lag_ps, e.batch.lag_ps)
             for b, e in zip(batches, expected, strict=True)
@@ -483,7 +483,7 @@ def test_frames_that_are_none_of_the_molecule_are_refused(tmp_path, change, kind
     outcomes = set()
     for number in range(40):
         try:
-            batch = drawer.batch(number, 0)
+            batch = drawer.draw(number, 0).batch
         except DataFileError as error:
             assert error.fault.kind == kind and "frame " in str(error)
             with pytest.raises(DataFileError, match=words):
@@ -501,12 +501,12 @@ def test_labels_that_change_within_a_file_are_refused(tmp_path: Path) -> None:
         tmp_path / "two.h5", runs, "ACE-SER-NME", swap=[("HB2", "HB3")], swapped_runs=[1]
     )
     found = open_samples([path]).samples
-    Drawer(training_set(found[:1]), settings("all")).batch(0, 0)
+    Drawer(training_set(found[:1]), settings("all")).draw(0, 0)
     drawer = Drawer(training_set(found[1:]), settings("all"))
     with pytest.raises(DataFileError, match="CB of SER .* other hand"):
-        drawer.batch(0, 0)
+        drawer.draw(0, 0)
     # Without hydrogens the runs are alike.
-    Drawer(training_set(found[1:]), settings("heavy")).batch(0, 0)
+    Drawer(training_set(found[1:]), settings("heavy")).draw(0, 0)
 
 
 def test_a_molecule_that_cannot_be_used_stops_or_is_replaced(tmp_path: Path) -> None:
@@ -536,9 +536,7 @@ def test_a_molecule_that_cannot_be_used_stops_or_is_replaced(tmp_path: Path) -> 
     assert lenient.draw(turn, 0).faults == again.faults == (fault,)
     for n in range(5):
         if n != turn:  # the others are not changed by it
-            assert_equal(strict.batch(n, 0), drawn[n].batch)
-    with pytest.warns(DataFileWarning, match="Left out: .*bad.h5"):
-        lenient.batch(turn, 0)
+            assert_equal(strict.draw(n, 0).batch, drawn[n].batch)
 
 
 def test_where_all_of_a_pool_is_faulty_nothing_is_made_up(tmp_path: Path) -> None:
@@ -598,5 +596,5 @@ def test_what_was_seen(samples) -> None:
 def test_no_warning_is_given_for_sound_data(samples) -> None:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        Drawer(training_set(samples), settings()).batch(0, 0)
+        Drawer(training_set(samples), settings()).draw(0, 0)
     assert not told

@@ -15,10 +15,9 @@ from atmos_openmm.data.misato import ligand_atoms
 from atmos_openmm.data.sources import open_samples
 from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.peptides import build_peptide
+from atmos_openmm.training.feed.frame_batch import ligand_mask, representative_atoms
 from atmos_openmm.training.feed.trainset import (
     TrainingSet,
-    ligand_mask,
-    representative_atoms,
     split,
 )
 from atmos_openmm.training.training_settings import StageSettings, ValidationSettings

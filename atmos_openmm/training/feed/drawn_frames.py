@@ -38,11 +38,11 @@ def check_frames(
 
     Parameters
     ----------
-    picks: Picks
-    positions_nm: float32 [L + 1, B, A, 3]
+    picks : Picks
+    positions_nm : float32 [L + 1, B, A, 3]
         What was read of them.
-    features: MoleculeFeatures
-    resolved: bool [A]
+    features : MoleculeFeatures
+    resolved : bool [A]
         Only atoms that were seen are looked at.
 
     Raises

@@ -6,32 +6,25 @@ whatever order, gets the same bits.
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ...data.crop import choose_crop, crop_features, spatial_crop
-from ...data.faults import DataFileError, DataFileWarning, Fault, Policy
+from ...data.faults import DataFileError, Fault, Policy
 from ...model.model_features import ModelFeatures, model_features
 from ...systems.errors import FeatureError
 from ..batch import Batch
 from ..training_settings import TrainingSettings
 from .drawn_frames import FEWEST_SEEN, check_frames
+from .frame_batch import batch_of_frames
 from .picking import Picks, pick_dynamics, pick_exchange, pick_static, read_picks
 from .schedule import Schedule
 from .seen import Seen
-from .trainset import (
-    Pool,
-    TrainingMolecule,
-    TrainingSet,
-    ligand_mask,
-    representative_atoms,
-)
+from .trainset import Pool, TrainingMolecule, TrainingSet
 
 if TYPE_CHECKING:
     from ...systems.features import MoleculeFeatures
@@ -51,16 +44,16 @@ class Draw(NamedTuple):
 
     Attributes
     ----------
-    number: int
+    number : int
         Within the stage.
-    pool: str
+    pool : str
         The entry of `StageSettings.shares` that it is from.
-    kind: str
+    kind : str
         Of its samples: ``static``, ``dynamics``, ``exchange``.
-    batch: Batch
-    seen: Seen
+    batch : Batch
+    seen : Seen
         What a model trained on it may declare.
-    faults: tuple of Fault
+    faults : tuple of Fault
         Why molecules whose turn it was were left out, another taking their place; empty under
         ``stop``.
     """
@@ -89,26 +82,26 @@ class Drawer:
 
     Parameters
     ----------
-    training_set: TrainingSet
-    settings: TrainingSettings
-    stage: int
+    training_set : TrainingSet
+    settings : TrainingSettings
+    stage : int
         Number of the stage in `settings.stages`.
-    seed: int, optional
+    seed : int, optional
         Another one than the settings', for draws of the validation.
-    on_error: str
+    on_error : str
         What happens when a molecule or its frames cannot be used: ``stop`` raises; ``skip`` takes
         the molecule that follows in the pool's epoch and tells of it in `Draw.faults`. Which one
         that is depends on the draw's number and the files alone.
-    cache_bytes: int
+    cache_bytes : int
         Bound on the features of molecules that are kept; those not used for longest go first.
 
     Attributes
     ----------
-    stage: StageSettings
-    pools: list of Pool
-    note: str
+    stage : StageSettings
+    pools : list of Pool
+    note : str
         One line about what the data lack; may be empty.
-    schedule: Schedule
+    schedule : Schedule
 
     Raises
     ------
@@ -152,21 +145,14 @@ class Drawer:
         self.__dict__.update(state)
         self._forget()
 
-    def batch(self, number: int, step: int) -> Batch:
-        """Make a draw and return its Batch; see :meth:`draw`. Molecules left out are warned of."""
-        draw = self.draw(number, step)
-        for fault in draw.faults:
-            warnings.warn(f"Left out: {fault}", DataFileWarning, stacklevel=2)
-        return draw.batch
-
     def draw(self, number: int, step: int) -> Draw:
         """Make a draw.
 
         Parameters
         ----------
-        number: int
+        number : int
             Of the draw within the stage.
-        step: int
+        step : int
             Of the stage: how many jumps a rollout has (`StageSettings.jumps_at`). Structures
             without time have one, and so have less those whose runs are shorter.
 
@@ -225,16 +211,8 @@ class Drawer:
                 known.nbytes += sum(t.nbytes for t in known.whole)
                 self._bound()
             static = known.whole
-        batch = Batch(
-            molecule.name,
-            static,
-            torch.from_numpy(_centred_angstrom(x, resolved)),
-            torch.from_numpy(resolved.astype(np.float32)),
-            torch.from_numpy(picks.lag_ps.astype(np.float32)),
-            torch.from_numpy(picks.temperature_kelvin.astype(np.float32)),
-            torch.from_numpy(ligand_mask(part)),
-            torch.from_numpy(part.bonds.reshape(-1, 2).copy()),
-            torch.from_numpy(representative_atoms(part)),
+        batch = batch_of_frames(
+            molecule.name, part, static, x, resolved, picks.lag_ps, picks.temperature_kelvin
         )
         return kind, batch, _seen(molecule.name, kind, features, picks)
 
@@ -294,13 +272,6 @@ def _crop(
         if resolved[np.isin(features.atom_to_token, chosen)].sum() >= FEWEST_SEEN:
             return chosen
     return spatial_crop(features, x, tokens, [*seed, CROP_TRIES, 1], resolved=resolved)
-
-
-def _centred_angstrom(x: NDArray[np.float32], resolved: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Frames in angstrom, each with the mean of the atoms that were seen at the origin."""
-    wide = x.astype(np.float64)
-    centre = wide[..., resolved, :].mean(axis=-2, keepdims=True)
-    return (10.0 * (wide - centre)).astype(np.float32)
 
 
 def _seen(name: str, kind: str, features: MoleculeFeatures, picks: Picks) -> Seen:

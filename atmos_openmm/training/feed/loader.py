@@ -6,17 +6,16 @@ import multiprocessing.util
 import os
 import signal
 import time
-import warnings
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from ...data.faults import DataFileError, DataFileWarning, Fault, first_line
+from ...data.faults import DataFileError, first_line
 from ...systems.errors import FeatureError
 from .draws import Draw, Drawer
+from .left_out import LeftOut
 from .packed import PackedDraw
 from .schedule import draws_of_rank
 
@@ -42,36 +41,34 @@ class BatchLoader:
 
     Parameters
     ----------
-    drawer: Drawer
+    drawer : Drawer
         Of the stage; it knows its draws a step and its curriculum.
-    first_step: int
+    first_step : int
         Where to begin, in steps of the stage.
-    last_step: int, optional
+    last_step : int, optional
         Where to end, exclusive; the stage's end.
-    rank, world: int
+    rank, world : int
         This process among those that train together.
-    workers: int
+    workers : int
         Processes; 0 makes draws in this one, when they are asked for.
-    ahead: int
+    ahead : int
         Draws that each worker may have ready; bounds the memory.
-    pin_memory: bool
+    pin_memory : bool
         Whether draws are put into page-locked memory, from which a GPU copies while it computes.
         Without a GPU nothing is done.
 
     Attributes
     ----------
-    skipped: Counter of Fault
+    skipped : Counter of Fault
         Molecules and runs that were left out (policy ``skip``), by the first fault of its kind,
         with how often. A `DataFileWarning` names each at its first time.
-    waited_seconds: float
-        Spent in waiting for draws, the first step's included.
-    first_seconds: float
-        Of these, the first step's: workers start then.
+    waited_seconds : float
+        Spent in waiting for draws, the first step's included, in which workers start.
 
     Yields
     ------
-    step: int
-    draws: list of Draw
+    step : int
+    draws : list of Draw
         Empty where a step has fewer draws than there are ranks.
 
     Raises
@@ -99,7 +96,7 @@ class BatchLoader:
         end = drawer.stage.steps if last_step is None else last_step
         self._steps = range(first_step, max(first_step, end))
         self._size, self._rank, self._world = drawer.stage.draws, rank, world
-        numbers = _Numbers(self._steps, self._size, rank, world)
+        numbers = _DrawNumbers(self._steps, self._size, rank, world)
         pin = pin_memory and torch.cuda.is_available()
         self._draws: Iterator[Any]
         self._ending: Any = None
@@ -124,12 +121,9 @@ class BatchLoader:
                     generator=torch.Generator(),
                 )
             )
-        self.skipped: Counter[Fault] = Counter()
-        self._told: dict[tuple[str, str, str], Fault] = {}
+        self._left_out = LeftOut()
+        self.skipped = self._left_out.counts
         self.waited_seconds = 0.0
-        self.first_seconds = 0.0
-        self._since: float | None = None
-        self._until = 0.0
         self._next = 0
 
     def __iter__(self) -> BatchLoader:
@@ -162,28 +156,10 @@ class BatchLoader:
                 raise found
             draws.append(found.unpacked() if isinstance(found, PackedDraw) else found)
         self._next += 1
-        self._until = time.perf_counter()
-        self.waited_seconds += self._until - begun
-        if self._since is None:
-            self._since, self.first_seconds = self._until, self.waited_seconds
+        self.waited_seconds += time.perf_counter() - begun
         for draw in draws:
-            self._tell(draw.faults)
+            self._left_out.tell(draw.faults)
         return step, draws
-
-    def _tell(self, faults: tuple[Fault, ...]) -> None:
-        for fault in faults:
-            # One run may have many such frames.
-            first = self._told.setdefault((fault.path, fault.entry, fault.kind), fault)
-            self.skipped[first] += 1
-            if self.skipped[first] == 1:
-                warnings.warn(f"Left out: {fault}", DataFileWarning, stacklevel=3)
-
-    @property
-    def share_waited(self) -> float:
-        """Share of the time since the first step came that was spent waiting for draws."""
-        if self._since is None or self._until <= self._since:
-            return 0.0
-        return (self.waited_seconds - self.first_seconds) / (self._until - self._since)
 
     def close(self) -> None:
         """End the workers. The loader gives nothing more."""
@@ -198,7 +174,7 @@ class BatchLoader:
         self.close()
 
 
-class _Numbers(Sampler[tuple[int, int]]):
+class _DrawNumbers(Sampler[tuple[int, int]]):
     """(step, draw number) of a rank in order."""
 
     def __init__(self, steps: range, draws: int, rank: int, world: int) -> None:

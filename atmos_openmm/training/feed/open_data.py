@@ -50,12 +50,12 @@ def open_data(
 
     Parameters
     ----------
-    paths: iterable of paths
+    paths : iterable of paths
         Files, folders, and manifests (``.json``).
-    ranks: Ranks
-    on_error: str
+    ranks : Ranks
+    on_error : str
         ``stop`` at the first file or entry that cannot be used, or ``skip`` those.
-    hydrogens: bool
+    hydrogens : bool
         Whether hydrogens of structures are kept.
 
     Returns

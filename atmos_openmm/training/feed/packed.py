@@ -27,9 +27,9 @@ class PackedDraw:
 
     Attributes
     ----------
-    data: Tensor [bytes] uint8
-    layout: tuple of (offset, dtype, shape)
-    rest: Draw
+    data : Tensor [bytes] uint8
+    layout : tuple of (offset, dtype, shape)
+    rest : Draw
         Without tensors.
     """
 

@@ -35,11 +35,11 @@ class Picks:
 
     Attributes
     ----------
-    samples: tuple of Sample
-    sample, frame: int64 [L + 1, B], or [1, B] for structures without time
+    samples : tuple of Sample
+    sample, frame : int64 [L + 1, B], or [1, B] for structures without time
         Number among `samples`, and frame of it.
-    lag_ps, temperature_kelvin: float64 [L, B]
-    lag_range_ps: (float, float)
+    lag_ps, temperature_kelvin : float64 [L, B]
+    lag_range_ps : (float, float)
         What the lags were drawn from.
     """
 
@@ -154,8 +154,8 @@ def read_picks(picks: Picks, atoms: NDArray[np.int64]) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    picks: Picks
-    atoms: int64 [A]
+    picks : Picks
+    atoms : int64 [A]
         Atoms that are wanted (`MoleculeFeatures.atom_indices`).
 
     Returns

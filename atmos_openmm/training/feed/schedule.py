@@ -39,9 +39,9 @@ def apportion(shares: Sequence[float], places: int) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    shares: sequence of float
+    shares : sequence of float
         At least 0, not all of them 0.
-    places: int
+    places : int
         At least as many as there are shares above 0.
 
     Returns
@@ -74,15 +74,15 @@ class Schedule:
 
     Parameters
     ----------
-    sizes: sequence of int
+    sizes : sequence of int
         Molecules of each pool.
-    shares: sequence of float
+    shares : sequence of float
         How often each pool is drawn from; need not sum to 1. A share of 0 is never drawn.
-    seed, stage: int
+    seed, stage : int
 
     Attributes
     ----------
-    block: int
+    block : int
         Draws of a block.
 
     Raises
@@ -115,9 +115,9 @@ class Schedule:
 
         Parameters
         ----------
-        number: int
+        number : int
             Of the draw, from 0.
-        attempt: int
+        attempt : int
             The molecule so many places later in the epoch's order, from its start again at its
             end: what takes the place of a molecule that cannot be used.
 

@@ -22,17 +22,17 @@ class Seen:
 
     Attributes
     ----------
-    molecules, residues: frozenset of str
+    molecules, residues : frozenset of str
         Names.
-    elements: frozenset of int
+    elements : frozenset of int
         Atomic numbers.
-    kinds: frozenset of str
+    kinds : frozenset of str
         Of the samples: ``static``, ``dynamics``, ``exchange``.
-    max_tokens, max_atoms: int
+    max_tokens, max_atoms : int
         Of the largest molecule, before it is cropped.
-    temperature_range_kelvin: (float, float), optional
+    temperature_range_kelvin : (float, float), optional
         None where nothing but structures without time was seen.
-    lag_range_ps: (float, float), optional
+    lag_range_ps : (float, float), optional
         The range that lags were drawn from: that of the settings, cut where the runs that were
         seen have no such lag. None as above.
     """
@@ -70,14 +70,8 @@ class Seen:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, sets as sorted lists."""
         return {
-            "molecules": sorted(self.molecules),
-            "residues": sorted(self.residues),
-            "elements": sorted(self.elements),
-            "kinds": sorted(self.kinds),
-            "max_tokens": self.max_tokens,
-            "max_atoms": self.max_atoms,
-            "temperature_range_kelvin": _listed(self.temperature_range_kelvin),
-            "lag_range_ps": _listed(self.lag_range_ps),
+            name: sorted(value) if isinstance(value, frozenset) else _listed(value)
+            for name, value in vars(self).items()
         }
 
     @staticmethod
@@ -135,8 +129,8 @@ def _span(one: Range | None, two: Range | None) -> Range | None:
     return min(one[0], two[0]), max(one[1], two[1])
 
 
-def _listed(value: Range | None) -> list[float] | None:
-    return None if value is None else [float(value[0]), float(value[1])]
+def _listed(value: Any) -> Any:
+    return list(map(float, value)) if isinstance(value, tuple) else value
 
 
 def _range(value: Any) -> Range | None:

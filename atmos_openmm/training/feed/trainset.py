@@ -9,9 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...data.sample import Sample
 from ..training_settings import StageSettings, ValidationSettings
 
@@ -22,9 +19,7 @@ __all__ = [
     "Pool",
     "TrainingMolecule",
     "TrainingSet",
-    "ligand_mask",
     "molecule_name",
-    "representative_atoms",
     "run_number",
     "split",
 ]
@@ -34,8 +29,6 @@ CONDITIONS = {"mdcath": 2, "atmos-openmm": 1}
 PDB_ID = re.compile(r"[0-9][a-z0-9]{3}")
 RUNS = 4
 """`ValidationSettings.runs` are numbers of runs modulo this."""
-AMINO_ACIDS = 20
-"""Classes below this are amino acids (`MoleculeFeatures.restype`)."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +41,8 @@ class TrainingMolecule:
 
     Attributes
     ----------
-    name: str
-    samples: tuple of Sample
+    name : str
+    samples : tuple of Sample
         One at least; all have the same atoms.
     """
 
@@ -94,10 +87,10 @@ class Pool:
 
     Attributes
     ----------
-    name: str
+    name : str
         A kind of samples or a data set.
-    share: float
-    molecules: tuple of TrainingMolecule
+    share : float
+    molecules : tuple of TrainingMolecule
         Each with those of its samples that belong to the pool.
     """
 
@@ -112,7 +105,7 @@ class TrainingSet:
 
     Attributes
     ----------
-    molecules: tuple of TrainingMolecule
+    molecules : tuple of TrainingMolecule
     """
 
     molecules: tuple[TrainingMolecule, ...]
@@ -207,13 +200,13 @@ def split(
 
     Parameters
     ----------
-    samples: iterable of Sample
-    validation: ValidationSettings
+    samples : iterable of Sample
+    validation : ValidationSettings
 
     Returns
     -------
-    training: TrainingSet
-    held_out: TrainingSet or None
+    training : TrainingSet
+    held_out : TrainingSet or None
         None where nothing is held out.
 
     Raises
@@ -313,34 +306,3 @@ def _held_out(molecule: TrainingMolecule, validation: ValidationSettings) -> boo
         name = found.group() if found else name
     digest = hashlib.sha256(name.encode("utf-8")).digest()
     return int.from_bytes(digest[:8], "big") < validation.share * 2**64
-
-
-def ligand_mask(features: MoleculeFeatures) -> NDArray[np.float32]:
-    """Which atoms are a ligand's, [A]: those of chains without amino acids and caps.
-
-    A modified residue inside a chain is part of the polymer, and so is a free amino acid.
-    """
-    from ...systems.residues import find_template
-
-    polymer = {
-        int(chain)
-        for chain, restype, name in zip(
-            features.asym_id, features.restype, features.residue_names, strict=True
-        )
-        if restype < AMINO_ACIDS or find_template(name) is not None
-    }
-    ligand = ~np.isin(features.asym_id, np.array(sorted(polymer), np.int64))
-    return ligand[features.atom_to_token].astype(np.float32)
-
-
-def representative_atoms(features: MoleculeFeatures) -> NDArray[np.int64]:
-    """Each token's representative atom, [N]: CB, the CA of glycine, else the first heavy atom."""
-    rank = np.where(features.ref_element == 1, 3, 2)
-    for place, name in enumerate(("CB", "CA")):  # names as the wwPDB has them, a residue's alone
-        codes = [ord(c) - 32 for c in name.ljust(4)]
-        named = (features.ref_atom_name_chars == codes).all(axis=1)
-        rank[named & (features.ref_element == 6)] = place
-    order = np.lexsort((np.arange(features.num_atoms), rank, features.atom_to_token))
-    tokens, first = np.unique(features.atom_to_token[order], return_index=True)
-    assert len(tokens) == features.num_tokens  # a token has an atom
-    return order[first].astype(np.int64)

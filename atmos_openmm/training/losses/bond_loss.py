@@ -15,10 +15,10 @@ def bond_loss(estimate: Tensor, target: Tensor, bonds: Tensor, mask: Tensor) -> 
 
     Parameters
     ----------
-    estimate, target: Tensor [B, A, 3]
+    estimate, target : Tensor [B, A, 3]
         Angstrom.
-    bonds: Tensor [M, 2] int64
-    mask: Tensor [A] or [B, A]
+    bonds : Tensor [M, 2] int64
+    mask : Tensor [A] or [B, A]
         1 for atoms that were seen; a bond counts where both were.
 
     Returns

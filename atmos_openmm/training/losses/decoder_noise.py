@@ -34,9 +34,9 @@ class DecoderNoise(NamedTuple):
 
     Attributes
     ----------
-    level: Tensor [M]
-    atoms: Tensor [M, A, 3]
-    motion: Tensor [M, 7]
+    level : Tensor [M]
+    atoms : Tensor [M, A, 3]
+    motion : Tensor [M, 7]
         Of a rigid motion: a quaternion and a translation.
     """
 
@@ -102,13 +102,13 @@ def noisy_frames(x: Tensor, sigma: Tensor, noise: Tensor, resolved: Tensor) -> T
 
     Parameters
     ----------
-    x: Tensor [B, A, 3]
+    x : Tensor [B, A, 3]
         Frames, angstrom; what stands for atoms that were not seen is not read.
-    sigma: Tensor [B]
+    sigma : Tensor [B]
         Standard deviation of the noise, angstrom.
-    noise: Tensor [B, A, 3]
+    noise : Tensor [B, A, 3]
         Standard normal numbers.
-    resolved: Tensor [A]
+    resolved : Tensor [A]
         1 for atoms that were seen.
 
     Returns

@@ -11,45 +11,11 @@ from ...model.prepared import Prepared, repeat_prepared
 from ..batch import Batch
 from ..training_settings import LossSettings
 from .bond_loss import bond_loss
-from .decoder_noise import DecoderNoise, draw_decoder_noise, edm_weight, noise_levels, noisy_frames
+from .decoder_noise import DecoderNoise, edm_weight, noise_levels, noisy_frames
 from .rigid_alignment import weighted_align
 from .smooth_lddt import smooth_lddt_loss
 
-__all__ = ["denoising_losses", "losses_of_noise"]
-
-
-def denoising_losses(
-    model: AtmosModel,
-    target: Tensor,
-    prepared: Prepared,
-    batch: Batch,
-    levels: int,
-    weights: LossSettings,
-    generator: torch.Generator,
-) -> dict[str, Tensor]:
-    """Return the losses of frames that are denoised from several noise levels each.
-
-    Parameters
-    ----------
-    target: Tensor [B, A, 3]
-        Frames, angstrom, centred on the atoms that were seen.
-    prepared: Prepared
-        Of the decoder, for each frame.
-    batch: Batch
-        The molecule: which atoms were seen, which are ligands', and the bonds.
-    levels: int
-        Noise levels drawn a frame (:mod:`.decoder_noise`).
-    weights: LossSettings
-    generator: torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        See :func:`losses_of_noise`.
-    """
-    noise = draw_decoder_noise(len(target) * levels, target.shape[1], target, generator)
-    return losses_of_noise(model, target, noise, prepared, batch, weights)
+__all__ = ["losses_of_noise"]
 
 
 def losses_of_noise(
@@ -68,9 +34,15 @@ def losses_of_noise(
 
     Parameters
     ----------
-    target: Tensor [B, A, 3]
-    noise: DecoderNoise
+    target : Tensor [B, A, 3]
+        Frames, angstrom, centred on the atoms that were seen.
+    noise : DecoderNoise
         Of M frames, a multiple of B: those of the first frame come first.
+    prepared : Prepared
+        Of the decoder, for each frame.
+    batch : Batch
+        The molecule: which atoms were seen, which are ligands', and the bonds.
+    weights : LossSettings
 
     Returns
     -------

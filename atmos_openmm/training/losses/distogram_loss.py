@@ -20,10 +20,10 @@ def distogram_loss(logits: Tensor, centres: Tensor, known: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits: Tensor [B, N, N, bins]
-    centres: Tensor [B, N, 3]
+    logits : Tensor [B, N, N, bins]
+    centres : Tensor [B, N, 3]
         Representative atoms, angstrom.
-    known: Tensor [N]
+    known : Tensor [N]
         1 for tokens whose representative atom was seen.
 
     Returns

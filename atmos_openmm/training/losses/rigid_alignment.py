@@ -17,8 +17,8 @@ def weighted_align(target: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
 
     Parameters
     ----------
-    target, estimate: Tensor [B, A, 3]
-    weight: Tensor [1 or B, A]
+    target, estimate : Tensor [B, A, 3]
+    weight : Tensor [1 or B, A]
         At least 0; what atoms of weight 0 hold decides nothing (NaN included).
 
     Returns

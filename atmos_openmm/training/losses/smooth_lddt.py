@@ -32,14 +32,14 @@ def smooth_lddt_loss(
 
     Parameters
     ----------
-    estimate, target: Tensor [B, A, 3]
+    estimate, target : Tensor [B, A, 3]
         Angstrom.
-    mask: Tensor [A] or [B, A]
+    mask : Tensor [A] or [B, A]
         1 for atoms that count.
-    radius_angstrom: float
+    radius_angstrom : float
         Pairs at least so far apart in the target are left out. AF3 takes twice as much for
         nucleic acids, which this package does not accept.
-    chunk_atoms: int, optional
+    chunk_atoms : int, optional
         Rows of the distance matrices that are in memory at a time, by default as many as make two
         million distances (on a GPU 17 million). They are computed again for the gradient, so that
         nothing of size A x A is kept.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .weights_file import FORMAT, write_tensors
+from .weights_file import AVERAGED, FORMAT, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 """In a training folder: what a run goes on from."""
@@ -30,23 +30,20 @@ def save_checkpoint(
 
     Parameters
     ----------
-    path: Path
+    path : Path
         File to write (``.safetensors``; the JSON is in its metadata).
-    state: mapping
+    model : nn.Module
+    ema : mapping of str to Tensor
+        The averaged weights.
+    optimizer : Optimizer
+        Its moments are kept by the names of the parameters.
+    state : mapping
         Plain JSON: where the run is, its settings, what it has seen.
 
-    Returns
-    -------
-    int
-        Size of the file in bytes.
-
-    Raises
-    ------
-    OSError
-        If there is no room for it or it cannot be written; an older checkpoint stays.
+    Returns and raises as :func:`~.weights_file.write_tensors` does.
     """
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"ema.{k}": v for k, v in ema.items()}
+    tensors |= {f"{AVERAGED}.{k}": v for k, v in ema.items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
@@ -61,27 +58,31 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     ValueError
         If the file is truncated or is no training checkpoint.
     """
-    return _load(path, True)
+    return _load(path, "")
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the averaged weights by the network's names, and the JSON state.
+
+    Raises as :func:`load_checkpoint` does.
+    """
+    tensors, state = _load(path, AVERAGED)
+    return part(tensors, AVERAGED), state
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's JSON state alone.
-
-    Raises
-    ------
-    ValueError
-        If the file is truncated or is no training checkpoint.
-    """
-    return _load(path, False)[1]
+    """Read a checkpoint's JSON state alone. Raises as :func:`load_checkpoint` does."""
+    return _load(path, None)[1]
 
 
-def _load(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _load(path: Path, prefix: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors whose names begin with a prefix, and the state."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as handle:
             metadata = handle.metadata() or {}
-            keys = handle.keys() if with_tensors else []
+            keys = [] if prefix is None else [k for k in handle.keys() if k.startswith(prefix)]
             tensors = {key: handle.get_tensor(key) for key in keys}
     except SafetensorError as error:
         raise ValueError(
@@ -94,6 +95,27 @@ def _load(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, 
             "checkpoint written by 'atmos-openmm train'."
         )
     return tensors, json.loads(metadata["state"])
+
+
+def find_weights(source: Path) -> Path:
+    """Return a checkpoint file: the one given, or a training folder's best one or else its last.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        best, path = path / BEST, path / CHECKPOINT
+        # The file is of an earlier stage where the last one has not been validated.
+        if best.exists() and not (path.exists() and load_state(path).get("best") is None):
+            path = best
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No training checkpoint at {path}; give a checkpoint file, or the folder of a run."
+        )
+    return path
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -11,8 +11,7 @@ from ...model.atmos import AtmosModel
 from ...model.config import ModelConfig
 from ...model.model_file import Capabilities, save_model
 from ...model.sampler import SamplerSettings, default_sampler
-from ..resume import find_weights
-from .checkpoint import load_checkpoint, part
+from .checkpoint import find_weights, load_weights
 
 
 def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
@@ -20,7 +19,7 @@ def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
 
     Parameters
     ----------
-    checkpoint: Path
+    checkpoint : Path
         A checkpoint file, or a training folder: the best weights of its last stage where that
         was validated, else the last ones.
 
@@ -34,10 +33,9 @@ def network_from_checkpoint(checkpoint: Path) -> tuple[AtmosModel, dict]:
     FileNotFoundError, ValueError
         If there is no checkpoint, or it cannot be read.
     """
-    path = find_weights(checkpoint)
-    tensors, state = load_checkpoint(path)
+    weights, state = load_weights(find_weights(checkpoint))
     model = AtmosModel(ModelConfig.from_dict(state["settings"]["model"]))
-    model.load_state_dict(part(tensors, "ema"))
+    model.load_state_dict(weights)
     return model.eval(), state
 
 
@@ -56,7 +54,7 @@ def export_checkpoint(
 
     Parameters
     ----------
-    sampler: dict, optional
+    sampler : dict, optional
         Settings of :class:`~atmos_openmm.model.sampler.SamplerSettings` that differ from the
         configuration's defaults.
 
@@ -69,8 +67,7 @@ def export_checkpoint(
     if "imported" in state:
         raise ValueError(
             f"{checkpoint} holds weights of {state['imported']['from']} beside parts that were "
-            "never trained. Train first: atmos-openmm train ... --initial-weights "
-            f"{checkpoint}, then export that run."
+            "never trained. Train first, from these as initial weights, then export that run."
         )
     model_config = ModelConfig.from_dict(state["settings"]["model"])
     settings_of_sampler = SamplerSettings.from_dict(
@@ -81,8 +78,7 @@ def export_checkpoint(
     if "stages" not in settings:
         raise ValueError(
             f"{checkpoint} was trained by version 0.1 of atmos_openmm, and does not say all that a "
-            "model declares now. Export it with that version, or train on from it: atmos-openmm "
-            f"train ... --initial-weights {checkpoint}."
+            "model declares now. Export it with that version, or train on from its weights."
         )
     declared = Capabilities(
         name=name,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from ...model.atmos import AtmosModel
+from ...model.model_file import LoadedModel, load_model
 from ...model.sampler import SamplerSettings, default_sampler
-
-if TYPE_CHECKING:
-    from ...model.model_file import LoadedModel
 
 __all__ = ["network_from_model", "sampler_of"]
 
@@ -51,7 +48,7 @@ def network_from_model(model: str | os.PathLike[str] | LoadedModel) -> AtmosMode
 
     Parameters
     ----------
-    model: path or LoadedModel
+    model : path or LoadedModel
         An `.atmos` file, or one that was loaded.
 
     Returns
@@ -66,8 +63,6 @@ def network_from_model(model: str | os.PathLike[str] | LoadedModel) -> AtmosMode
     ValueError
         The file is of a network whose parameters or sampler differ from those of this version.
     """
-    from ...model.model_file import LoadedModel, load_model
-
     loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
     network = AtmosModel(loaded.config, sampler_of(loaded))
     weights = loaded.module.state_dict()

@@ -21,16 +21,16 @@ class ImportSummary:
 
     Attributes
     ----------
-    config: ModelConfig
+    config : ModelConfig
         The network's configuration; its depths are those of the checkpoint.
-    mapped, left_out, fresh: dict of str to Count
+    mapped, left_out, fresh : dict of str to Count
         Tensors and parameters by top-level module: Protenix's that were taken, Protenix's that
         were not, and the network's that Protenix does not have.
-    dtypes: dict of str to int
+    dtypes : dict of str to int
         Numbers of the taken tensors by their dtype in the checkpoint; they are written as float32.
-    output: Path
+    output : Path
         The file written.
-    size_bytes: int
+    size_bytes : int
         Its size.
     """
 
@@ -51,13 +51,13 @@ def check_output(checkpoint: Path, output: Path, force: bool) -> None:
     FileExistsError, IsADirectoryError, FileNotFoundError, ValueError
     """
     if output.is_dir():
-        raise IsADirectoryError(f"{output} is a folder; give --output the name of a file in it.")
+        raise IsADirectoryError(f"{output} is a folder; name a file in it.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent}; make it, or name another.")
     if output.exists() and checkpoint.exists() and os.path.samefile(checkpoint, output):
-        raise ValueError(f"{output} is the checkpoint itself; give --output another name.")
+        raise ValueError(f"{output} is the checkpoint itself; choose another name.")
     if output.exists() and not force:
-        raise FileExistsError(f"{output} exists; give another --output, or --force to replace it.")
+        raise FileExistsError(f"{output} exists; choose another name, or have it replaced (force).")
 
 
 def import_protenix(
@@ -77,20 +77,20 @@ def import_protenix(
 
     Parameters
     ----------
-    checkpoint: Path
+    checkpoint : Path
         A v0.5.0 or v1.0.0 base checkpoint. Nothing but its tensors is read.
-    output: Path
-        File to write, for ``atmos-openmm train --initial-weights``.
-    seed: int
+    output : Path
+        File to write, from which training can start.
+    seed : int
         Of the newly initialised parameters.
-    force: bool
+    force : bool
         Replace the output if it exists.
-    widths: ModelConfig, optional
+    widths : ModelConfig, optional
         Widths of the network, the `full` configuration by default; depths of Protenix's parts are
         the checkpoint's.
-    report: callable, optional
+    report : callable, optional
         Called with a line at each step.
-    progress: callable, optional
+    progress : callable, optional
         Called with the bytes written and the bytes in all.
 
     Returns

@@ -14,6 +14,10 @@ from torch import Tensor
 from ...core.files import replaced_atomically
 
 FORMAT = "atmos-openmm-training"
+
+AVERAGED = "ema"
+"""Prefix of the averaged weights' names."""
+
 _DTYPES = {
     torch.float32: "F32",
     torch.float64: "F64",
@@ -41,14 +45,14 @@ def write_tensors(
 
     Parameters
     ----------
-    path: Path
+    path : Path
         File to write (``.safetensors``); one that exists is replaced.
-    tensors: mapping of str to Tensor
-    state: mapping
+    tensors : mapping of str to Tensor
+    state : mapping
         Plain JSON.
-    float32: bool
+    float32 : bool
         Write floating-point tensors of any precision as float32.
-    progress: callable, optional
+    progress : callable, optional
         Called with the bytes written and the bytes in all, after each tensor.
 
     Returns
@@ -121,13 +125,13 @@ def write_weights(
 
     Parameters
     ----------
-    path: Path
-    tensors: mapping of str to Tensor
+    path : Path
+    tensors : mapping of str to Tensor
         Weights by the network's names.
-    state: mapping
+    state : mapping
         Plain JSON; ``settings`` holds the network's configuration as ``model``.
     float32, progress
         Of :func:`write_tensors`, which also says what is returned and raised.
     """
-    named = {f"ema.{name}": value for name, value in tensors.items()}
+    named = {f"{AVERAGED}.{name}": value for name, value in tensors.items()}
     return write_tensors(path, named, state, float32=float32, progress=progress)
