@@ -144,13 +144,18 @@ def read_ensemble(
 
 
 def _clock(stretches: Sequence[Stretch], spacing_ps: float | None) -> NDArray[np.int64]:
-    """Frames since the start of the trajectory; another starts where time goes back to that."""
+    """Frames since the start of the trajectory.
+
+    Another one starts where time goes back to that, or on by far more than all frames last.
+    """
     counted = np.arange(sum(len(s) for s in stretches))
     if spacing_ps is None or len(stretches) == 1:
         return counted
     for s in stretches:
         since = round((s.first_ps - stretches[0].first_ps) / spacing_ps)
-        counted[s.start : s.stop] = max(0, since) + np.arange(len(s))
+        counted[s.start : s.stop] = np.arange(len(s))
+        if 0 < since < 10 * len(counted):
+            counted[s.start : s.stop] += since
     return counted
 
 

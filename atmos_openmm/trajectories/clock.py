@@ -95,7 +95,7 @@ def read_clock(times_ps: ArrayLike, repeated: NDArray[np.bool_] | None = None) -
     if not np.isfinite(times).all() or not (np.diff(times) > 0.0).any():
         return Clock(everything, (Stretch(0, count),), ("has times that do not increase",))
     steps, slack = _steps(times)
-    typical = _typical(steps)
+    typical, _ = _typical(steps, slack)
     duplicate = np.zeros(count, bool)
     duplicate[1:] = (np.abs(steps) <= slack) & (typical > 2.0 * slack)
     kept = np.flatnonzero(~duplicate)
@@ -117,10 +117,16 @@ def _steps(times: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     return np.diff(times), np.maximum(ulp[1:], ulp[:-1])
 
 
-def _typical(steps: NDArray[np.float64]) -> float:
-    """The lower median of the steps forward: one of them."""
-    forward = np.sort(steps[steps > 0.0])
-    return float(forward[(len(forward) - 1) // 2])
+def _typical(steps: NDArray[np.float64], slack: NDArray[np.float64]) -> tuple[float, float]:
+    """The step forward that most others equal within rounding, and by how much it may be off."""
+    forward = steps > 0.0
+    order = np.argsort(steps[forward])
+    found, error = steps[forward][order], slack[forward][order]
+    alike = np.searchsorted(found, found + 2 * error, "right") - np.searchsorted(
+        found, found - 2 * error, "left"
+    )
+    best = int(alike.argmax())
+    return float(found[best]), float(error[best])
 
 
 def _stretches(times: NDArray[np.float64], seams: NDArray[np.bool_]) -> tuple[Stretch, ...]:
@@ -133,8 +139,7 @@ def _stretches(times: NDArray[np.float64], seams: NDArray[np.bool_]) -> tuple[St
         mine = slice(first, last - 1)
         regular = np.zeros(last - first - 1, bool)
         if (steps[mine] > 0.0).any():
-            typical = _typical(steps[mine])
-            own = slack[mine][np.abs(steps[mine] - typical).argmin()]
+            typical, own = _typical(steps[mine], slack[mine])
             regular = (np.abs(steps[mine] - typical) <= slack[mine] + own) & ~seams[mine]
         # One step alone shows no spacing, unless there is no other.
         if regular.sum() < min(2, len(times) - 1):

@@ -242,12 +242,14 @@ def gather(
         clock = read_clock(times, np.array(repeated))
         found, stretches = found[clock.kept], clock.stretches
         notes += [f"{path} {note}." for note in clock.notes]
-        if needs_time and len(found) > 1 and all(s.spacing_ps is None for s in stretches):
-            raise MissingInformationError(
-                "spacing",
+        if len(found) > 1 and all(s.spacing_ps is None for s in stretches):
+            lacking = True
+            notes[-1] = (
                 f"{path} {clock.notes[-1]}; give the time between its frames in ps, if they are "
-                "evenly spaced.",
+                "evenly spaced."
             )
+            if needs_time:
+                raise MissingInformationError("spacing", notes[-1])
     return SoluteFrames(str(path), found, stretches, tuple(notes), lacking)
 
 
