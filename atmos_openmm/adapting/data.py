@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from ..data.faults import DataFileError
 from ..data.frames import ArrayFrames
+from ..data.mdtraj_formats import import_trajectories
 from ..data.sample import Provenance, Sample
 from ..data.sources import detect, open_samples
+from ..trajectories.errors import MissingInformationError
+from ..trajectories.layout import TrajectoryFile
 
 if TYPE_CHECKING:
     import openmm
@@ -203,9 +206,10 @@ def read_dynamics(
 
     Raises
     ------
+    MissingInformationError
+        The topology, the temperature or the time between frames has to be given.
     ValueError
-        Files that cannot be read, hold no trajectory or different molecules, or need options that
-        are missing; the message says which.
+        Files that cannot be read, hold no trajectory or different molecules.
     FileNotFoundError
     """
     notes: list[str] = []
@@ -215,14 +219,23 @@ def read_dynamics(
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"There is no trajectory {path}.")
-    known: list[Path] = []
-    foreign: list[Path] = []
-    for path in paths:
-        (known if _is_data_file(path) else foreign).append(path)
+    known = [path for path in paths if _is_data_file(path)]
+    foreign = [path for path in paths if path not in known]
     if foreign:
-        converted = folder / CONVERTED
-        notes += _convert(foreign, converted, topology, temperature, spacing_ps)
-        known.append(converted)
+        if temperature is None:
+            raise MissingInformationError(
+                "temperature",
+                f"{foreign[0]} does not say at which temperature it was made; give it in kelvin.",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        notes += import_trajectories(
+            folder / CONVERTED,
+            foreign,
+            topology,
+            temperature_kelvin=temperature,
+            spacing_ps=spacing_ps,
+        )
+        known.append(folder / CONVERTED)
     samples = [s for s in open_samples(known) if s.kind != "static"]
     if not samples:
         raise ValueError(
@@ -234,7 +247,7 @@ def read_dynamics(
         if not samples:
             raise ValueError(
                 f"The files hold trajectories at {', '.join(f'{t:g}' for t in there)} K and none "
-                f"at {temperature:g} K; leave --temperature out, or give one of these."
+                f"at {temperature:g} K; leave the temperature out, or give one of these."
             )
     molecule = _one_molecule(samples)
     runs = tuple(_run(s) for s in samples)
@@ -259,37 +272,6 @@ def _is_data_file(path: Path) -> bool:
             return False
         raise ValueError(str(error)) from error
     return True
-
-
-def _convert(
-    paths: Sequence[Path],
-    out: Path,
-    topology: str | os.PathLike[str] | None,
-    temperature: float | None,
-    spacing_ps: float | None,
-) -> list[str]:
-    from ..data.mdtraj_formats import import_trajectories
-
-    if temperature is None:
-        raise ValueError(
-            f"{paths[0]} does not say at which temperature it was made; give --temperature."
-        )
-    structure = topology if topology is not None else paths[0]
-    if topology is None and paths[0].suffix.lower() not in (".pdb", ".cif"):
-        raise ValueError(
-            f"{paths[0]} does not say what its atoms are; give --topology with a PDB or mmCIF file "
-            "of the same atoms in the same order."
-        )
-    timeless = [p for p in paths if p.suffix.lower() in (".dcd", ".pdb", ".cif")]
-    if spacing_ps is None and timeless:
-        raise ValueError(
-            f"{timeless[0]} has no times that can be trusted; give --spacing, the time between its "
-            "frames in ps."
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return import_trajectories(
-        out, paths, structure, temperature_kelvin=temperature, spacing_ps=spacing_ps
-    )
 
 
 def _one_molecule(samples: Sequence[Sample]) -> Any:
@@ -360,7 +342,6 @@ def _system(
         from ..systems.forcefield import create_system
 
         return create_system(found.topology, tuple(forcefield), rigid_water=True)
-    from ..trajectories.layout import TrajectoryFile
 
     for path in dict.fromkeys(s.provenance.path for s in samples):
         if samples[0].provenance.dataset != "atmos-openmm":

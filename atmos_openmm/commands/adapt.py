@@ -45,7 +45,8 @@ FILE = click.Path(path_type=Path)
     "--spacing",
     "spacing_ps",
     type=float,
-    help="Time between frames in ps, for DCD files and where files say something else.",
+    help="Time between frames in ps: needed for DCD, XYZ, PDB and AMBER's text files, which have "
+    "none that can be trusted, and where files say it wrong.",
 )
 @click.option(
     "--ligand",
@@ -150,20 +151,22 @@ def command(
     from ..adapting.data import read_dynamics
     from ..propagator import load_named_model
     from ..report.adaptation_page import adaptation_table, write_adaptation
+    from ._options import naming_options
     from ._terminal import stopping_on_signals
 
     settings = AdaptSettings(lags_ps=tuple(lags), **options)
     loaded = load_named_model(model)
     torch.set_num_threads(threads)
-    dynamics = read_dynamics(
-        files,
-        output,
-        topology=topology,
-        temperature=temperature,
-        spacing_ps=spacing_ps,
-        ligands=ligands,
-        forcefield=forcefield,
-    )
+    with naming_options(topology="--topology", temperature="--temperature", spacing="--spacing"):
+        dynamics = read_dynamics(
+            files,
+            output,
+            topology=topology,
+            temperature=temperature,
+            spacing_ps=spacing_ps,
+            ligands=ligands,
+            forcefield=forcefield,
+        )
     line = _Line()
     adaptation = adapt(
         dynamics,

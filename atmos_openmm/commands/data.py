@@ -136,7 +136,8 @@ def manifest(files: tuple[Path, ...], out: Path, on_error: Any) -> None:
 @click.option(
     "--spacing-ps",
     type=float,
-    help="Time between frames, where the files do not say or say it wrong.",
+    help="Time between frames in ps: needed for DCD, XYZ, PDB and AMBER's text files, which have "
+    "none that can be trusted, and where files say it wrong.",
 )
 @click.option(
     "--stride",
@@ -161,16 +162,18 @@ def import_command(
 ) -> None:
     """Convert TRAJECTORIES of one molecule (XTC, DCD, NetCDF, ...) into a trajectory file."""
     from ..data.mdtraj_formats import import_trajectories
+    from ._options import naming_options
 
-    notes = import_trajectories(
-        out,
-        trajectories,
-        structure,
-        temperature_kelvin=temperature,
-        spacing_ps=spacing_ps,
-        stride=stride,
-        forcefield=forcefield,
-    )
+    with naming_options(topology="--structure", spacing="--spacing-ps"):
+        notes = import_trajectories(
+            out,
+            trajectories,
+            structure,
+            temperature_kelvin=temperature,
+            spacing_ps=spacing_ps,
+            stride=stride,
+            forcefield=forcefield,
+        )
     for note in notes:
         click.echo(note)
     click.echo(f"Wrote {out}.")

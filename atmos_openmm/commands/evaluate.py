@@ -76,7 +76,8 @@ FILE = click.Path(path_type=Path)
     "--spacing",
     "spacing_ps",
     type=float,
-    help="Time between frames of the reference in ps, instead of what the files say.",
+    help="Time between frames of the reference in ps, instead of what the files say. Without it "
+    "DCD, XYZ, PDB and AMBER's text files have no dynamics.",
 )
 @click.option("--generated-spacing", type=float, help="The same for GENERATED and --other.")
 @click.option(
@@ -202,6 +203,9 @@ def command(
         own = generated_topology or topology
         rows.append(_load(generated, _name(generated), own, generated_spacing, temperature))
     rows += [_other(text, topology, generated_spacing, temperature) for text in others]
+    without_time = _without_time((reference, *oracles), rows)
+    if without_time and "dynamics" in panels:  # asked for, so not to be left out
+        raise click.ClickException(without_time)
     system = _system(reference, system_xml, forcefield)
     settings = Settings(
         _native(native, reference),
@@ -226,6 +230,8 @@ def command(
     for loaded in (reference, *oracles, *rows):
         for note in loaded.notes:
             click.echo(note)
+    if without_time:
+        click.echo(without_time)
     for result in evaluation.panels:
         click.echo(f"\n{text_table(result)}")
     click.echo("")
@@ -246,10 +252,25 @@ def _load(
     temperature: float | None,
 ) -> Loaded:
     from ..evaluation.loading import read_ensemble
+    from ._options import naming_options
 
-    return read_ensemble(
-        paths, name=name, topology=topology, spacing_ps=spacing_ps, temperature=temperature
-    )
+    topologies = "--topology, or --generated-topology for another generator's"
+    with naming_options(topology=topologies, temperature="--temperature"):
+        return read_ensemble(
+            paths, name=name, topology=topology, spacing_ps=spacing_ps, temperature=temperature
+        )
+
+
+def _without_time(dynamics: Sequence[Loaded], generated: Sequence[Loaded]) -> str:
+    """Which rows have no dynamics for want of a time between frames, and the options for it."""
+    found = [
+        f"{', '.join(names)} ({option} PS)"
+        for rows, option in ((dynamics, "--spacing"), (generated, "--generated-spacing"))
+        if (names := [row.ensemble.name for row in rows if row.lacks_spacing])
+    ]
+    if not found:
+        return ""
+    return f"The time between frames is needed for the dynamics of {' and '.join(found)}."
 
 
 def _name(paths: Sequence[Path]) -> str:

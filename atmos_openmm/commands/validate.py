@@ -186,14 +186,12 @@ def _molecule_and_system(
     trajectory: Path, topology: Path | None, system_xml: Path | None, forcefield: tuple[str, ...]
 ) -> tuple[Any, Any]:
     """Topology and System from the files and names given."""
-    from ..validation.frames import is_own_layout
+    from ..trajectories.layout import TrajectoryFile, is_own_layout
 
     source = trajectory if topology is None else topology
     if not source.exists():
         raise FileNotFoundError(f"There is no file {source}.")
     if is_own_layout(source):
-        from ..trajectories.layout import TrajectoryFile
-
         with TrajectoryFile(source) as file:
             molecule = file.topology
             inside = None if system_xml or forcefield else file.system

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
+from ..trajectories.reader import gather
+from ..trajectories.topology import Solute, structure_of
 from .sample import Sample
 
 if TYPE_CHECKING:
     from mdtraj import Trajectory
-    from openmm.app import Topology
 
 __all__ = ["export_sample", "import_trajectories", "to_mdtraj", "write_samples"]
 
@@ -160,7 +161,7 @@ def write_samples(
 def import_trajectories(
     out: str | os.PathLike[str],
     trajectories: Sequence[str | os.PathLike[str]],
-    structure: str | os.PathLike[str],
+    structure: str | os.PathLike[str] | None = None,
     *,
     temperature_kelvin: float,
     spacing_ps: float | None = None,
@@ -170,8 +171,9 @@ def import_trajectories(
 ) -> list[str]:
     """Convert trajectories made elsewhere into one trajectory file.
 
-    Water and ions are left out, molecules that a periodic box splits are made whole, and
-    substituents that differ only in their place get the IUPAC names' places.
+    Water and ions are left out, molecules that a periodic box splits are made whole and brought
+    together, and substituents that differ only in their place get the IUPAC names' places. Where
+    the clock of a file jumps, another trajectory begins.
 
     Parameters
     ----------
@@ -179,13 +181,13 @@ def import_trajectories(
         HDF5 file to write.
     trajectories: sequence of paths
         Of one system, in any format that MDTraj reads; each becomes a trajectory of its own.
-    structure: path
+    structure: path, optional
         Topology, atoms in the order of the frames: a PDB or mmCIF file with CONECT records or
-        standard residues.
+        standard residues. By default the first trajectory, where that is such a file.
     temperature_kelvin: float
     spacing_ps: float, optional
         Time between frames; by default the files' own. Give it where the files lie (many XTC files
-        say 1 ps whatever the spacing), or have no times.
+        say 1 ps whatever the spacing), or have no times (DCD, XYZ, PDB, AMBER's text format).
     stride: int
         Take every `stride`-th frame.
     forcefield: sequence of str, optional
@@ -200,19 +202,17 @@ def import_trajectories(
 
     Raises
     ------
+    MissingInformationError
+        A topology or the time between frames is needed.
     ValueError
-        Frames and structure that differ in their atoms, a molecule that stays broken, times that
-        make no sense, temperatures that are none.
+        Frames and structure that differ in their atoms, a molecule that stays broken,
+        temperatures that are none.
     FileNotFoundError
     """
-    import mdtraj
-    from openmm import XmlSerializer, unit
-    from openmm.app import ForceField, Modeller
+    from openmm import XmlSerializer
 
-    from ..simulate.packing import create_single_system
+    from ..systems.forcefield import create_system
     from ..systems.naming import fix_names
-    from ..systems.selection import describe_left_out, select_solute
-    from ..systems.structure_files import read_structure_file
 
     if not temperature_kelvin > 0.0 or (spacing_ps is not None and not spacing_ps > 0.0):
         raise ValueError(
@@ -221,85 +221,68 @@ def import_trajectories(
         )
     if not trajectories:
         raise ValueError("No trajectories were given; nothing to convert.")
-    file = read_structure_file(Path(structure))
+    paths = [Path(p) for p in trajectories]
+    file = structure_of(paths[0], None if structure is None else Path(structure))
+    structure = paths[0] if structure is None else Path(structure)
     notes = list(file.notes)
-    whole = file.topology
-    solute = np.array(sorted(select_solute(whole, None)), np.int64)
-    modeller = Modeller(whole, file.positions_nm * unit.nanometer)
-    gone = set(range(whole.getNumAtoms())) - set(solute.tolist())
-    modeller.delete([a for a in whole.atoms() if a.index in gone])
-    topology = modeller.topology
-    if gone:
-        notes.append(f"Left out: {describe_left_out(whole) or f'{len(gone)} atoms'}.")
+    solute = Solute.of(file.topology)
+    if solute.left_out:
+        notes.append(f"Left out: {solute.left_out}.")
     data = []
-    for path in map(Path, trajectories):
+    for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"There is no trajectory {path}.")
-        loaded = _load(mdtraj, path, whole, stride)
-        positions = _whole(loaded, topology, solute, path)
-        time = _times(loaded.time, spacing_ps, stride, path)
-        data.append(
-            TrajectoryData(
-                fix_names(topology, positions),
-                time,
-                "dynamics",
-                temperature_kelvin,
-                "not recorded",
-                0,
-                {"source": path.name},
-            )
+        found = gather(
+            path, file.topology, solute, spacing_ps=spacing_ps, stride=stride, needs_time=True
         )
+        _check_bonds(found.positions_nm, solute, path)
+        notes += found.notes
+        alone = sum(len(s) == 1 for s in found.stretches)
+        if alone and len(found.stretches) > 1:
+            notes.append(
+                f"{path}: {alone} frame(s) stand alone between jumps of the clock and are left out."
+            )
+        for stretch in found.stretches:
+            if len(stretch) == 1 and len(found.stretches) > 1:
+                continue
+            positions = found.positions_nm[stretch.start : stretch.stop].astype(np.float64)
+            data.append(
+                TrajectoryData(
+                    fix_names(solute.topology, positions),
+                    stretch.times_ps(),
+                    "dynamics",
+                    temperature_kelvin,
+                    "not recorded",
+                    0,
+                    {"source": path.name},
+                )
+            )
     system_xml = ""
     if forcefield:
-        system_xml = XmlSerializer.serialize(
-            create_single_system(topology, ForceField(*forcefield))
+        system = create_system(
+            solute.topology, forcefield, nonbonded="NoCutoff", remove_com_motion=False
         )
+        system_xml = XmlSerializer.serialize(system)
     settings: dict[str, Any] = {
-        "converted_from": [Path(p).name for p in trajectories],
-        "structure": Path(structure).name,
+        "converted_from": [p.name for p in paths],
+        "structure": structure.name,
         "forcefield": list(forcefield) or "not recorded",
         "stride": stride,
     }
-    write_trajectory_file(out, name or Path(structure).stem, topology, system_xml, settings, data)
+    write_trajectory_file(out, name or structure.stem, solute.topology, system_xml, settings, data)
     return notes
 
 
-def _load(mdtraj: Any, path: Path, topology: Topology, stride: int) -> Trajectory:
-    known = mdtraj.Topology.from_openmm(topology)
-    try:
-        if path.suffix.lower() in (".pdb", ".h5", ".hdf5"):
-            loaded = mdtraj.load(os.fspath(path), stride=stride)
-        else:
-            loaded = mdtraj.load(os.fspath(path), top=known, stride=stride)
-    except (ValueError, RuntimeError, OSError, TypeError) as error:
-        raise ValueError(
-            f"{path} cannot be read with {topology.getNumAtoms()} atoms ({error})."
-        ) from error
-    if loaded.n_atoms != topology.getNumAtoms():
-        raise ValueError(
-            f"{path} has {loaded.n_atoms} atoms; the structure has {topology.getNumAtoms()}."
-        )
-    return loaded
-
-
-def _whole(
-    loaded: Trajectory, topology: Topology, solute: NDArray[np.int64], path: Path
-) -> NDArray[np.float64]:
-    """Positions of the solute, with molecules whole."""
-    bonds = np.array([(b[0].index, b[1].index) for b in topology.bonds()], np.int64).reshape(-1, 2)
-
-    def lengths(x: NDArray[Any]) -> NDArray[Any]:
-        """The longest of each bond."""
-        gaps = np.linalg.norm(x[:, bonds[:, 0]] - x[:, bonds[:, 1]], axis=-1)
-        return gaps.max(axis=0) if gaps.size else np.zeros(1)
-
-    positions = loaded.xyz[:, solute]
-    if lengths(positions).max() > LONGEST_BOND_NM and loaded.unitcell_lengths is not None:
-        part = loaded.atom_slice(solute)
-        positions = part.make_molecules_whole(inplace=False).xyz
-    found = lengths(positions)
+def _check_bonds(positions: NDArray[np.float32], solute: Solute, path: Path) -> None:
+    """Refuse frames whose bonds are too long to be those of the structure."""
+    bonds = solute.bonds
+    if not len(bonds):
+        return
+    found = np.zeros(len(bonds))
+    for x in positions:
+        found = np.fmax(found, np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=-1))
     if found.max() > LONGEST_BOND_NM:
-        atoms = list(topology.atoms())
+        atoms = list(solute.topology.atoms())
         first, second = (atoms[k] for k in bonds[int(found.argmax())])
         raise ValueError(
             f"{path} has bonds of {found.max():.2f} nm ({_named(first)} to {_named(second)} the "
@@ -307,22 +290,7 @@ def _whole(
             "order than the structure's, or have other names there, or a periodic box splits the "
             "molecule and the file has no box."
         )
-    return positions.astype(np.float64)
 
 
 def _named(atom: Any) -> str:
     return f"{atom.residue.name}{atom.residue.id} {atom.name}"
-
-
-def _times(
-    stored: NDArray[Any], spacing_ps: float | None, stride: int, path: Path
-) -> NDArray[np.float64]:
-    if spacing_ps is not None:
-        return np.arange(len(stored)).astype(np.float64) * (spacing_ps * stride)
-    time: NDArray[np.float64] = np.asarray(stored).astype(np.float64)
-    if len(time) > 1 and np.any(np.diff(time) <= 0.0):
-        raise ValueError(
-            f"{path} has times that do not increase; give the time between frames (spacing_ps, "
-            "--spacing-ps)."
-        )
-    return time

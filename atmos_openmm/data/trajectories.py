@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..trajectories.clock import even_spacing
 from ..trajectories.layout import FORMAT, Trajectory, TrajectoryFile, TrajectoryFileError
 from .entries import Entry, guarded
 from .faults import DataFileError, Fault
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from ..systems.inputs import Molecule
 
 __all__ = ["TrajectoryMolecule", "inspect", "is_trajectory_file"]
-
-EVEN = 1e-3
-"""Time stamps may be off an even spacing by this share of it."""
 
 
 def is_trajectory_file(file: Any) -> bool:
@@ -56,12 +54,12 @@ def _entry(path: str, file: TrajectoryFile, trajectory: Trajectory) -> Entry:
         if len(trajectory) < 2:
             return failed("shape", "dynamics of a single frame; a lag needs at least 2.")
         steps = np.diff(trajectory.time_ps)
-        spacing = float(steps.mean())
-        if not spacing > 0.0 or np.abs(steps - spacing).max() > EVEN * spacing:
+        if even_spacing(trajectory.time_ps) is None:
             return failed(
                 "inconsistent",
                 f"its time stamps are not evenly spaced ({steps.min():g} to {steps.max():g} ps).",
             )
+        spacing = float(steps.mean())
     if not trajectory.temperature_kelvin > 0.0:
         return failed("inconsistent", f"its temperature is {trajectory.temperature_kelvin:g} K.")
     entry = f"/trajectories/{trajectory.name}"

@@ -121,17 +121,19 @@ class Evaluation:
 def split_reference(reference: Ensemble) -> tuple[Ensemble, Ensemble, str]:
     """Reference and oracle from one set of MD trajectories, and words on it.
 
-    With several trajectories the last one is the oracle; a single one is cut into halves.
+    With several trajectories the last one is the oracle; a single one is cut into halves. Segments
+    whose clock does not start at 0 go on with the trajectory before them.
     """
-    if len(reference.segments) > 1:
-        rest = reference.with_segments(reference.segments[:-1]).restarted()
-        last = reference.with_segments(reference.segments[-1:], "MD replica").restarted()
+    starts = [k for k, (first, _) in enumerate(reference.segments) if reference.clock[first] == 0]
+    if len(starts) > 1:
+        rest = reference.with_segments(reference.segments[: starts[-1]]).taken()
+        last = reference.with_segments(reference.segments[starts[-1] :], "MD replica").taken()
         return (
             rest,
             last,
             (
-                f"the oracle is the last of {len(reference.segments)} trajectories of the "
-                "reference; the others are the reference"
+                f"the oracle is the last of {len(starts)} trajectories of the reference; the "
+                "others are the reference"
             ),
         )
     first, second = (half.restarted() for half in reference.halves())

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..trajectories.clock import Stretch, read_clock
+from ..trajectories.errors import MissingInformationError
+from ..trajectories.layout import TrajectoryFile
+from ..trajectories.reader import SoluteFrames, gather, read_folder
+from ..trajectories.topology import Solute, read_structure, structure_of
 from .atoms import AtomTable
 from .ensemble import Ensemble
 
 __all__ = ["Loaded", "read_ensemble"]
-
-#: Formats whose time stamps are those of the simulation. DCD has a step, which other programs
-#: than OpenMM fill as they like, and models of a PDB file have none.
-_TIMED = frozenset({".xtc", ".trr", ".nc", ".netcdf", ".h5", ".hdf5", ".lh5"})
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,23 @@ class Loaded:
         Where the files hold one of exactly these atoms.
     notes : tuple of str
         What was chosen.
+    lacks_spacing : bool
+        Whether it has no dynamics only because no time between frames was given.
     """
 
     ensemble: Ensemble
     native_nm: NDArray[np.float64]
     system: Any = None
     notes: tuple[str, ...] = ()
+    lacks_spacing: bool = False
 
 
 @dataclass(frozen=True)
 class _Pieces:
-    """One array a trajectory, nm, before solvent is taken off."""
+    """The trajectories of one file or folder, without solvent."""
 
-    topology: Any
-    positions_nm: list[NDArray[np.float32]]
-    spacing_ps: float | None
+    solute: Solute
+    trajectories: Sequence[SoluteFrames]
     native_nm: NDArray[np.float64] | None = None
     system: Any = None
     notes: tuple[str, ...] = ()
@@ -65,6 +67,8 @@ def read_ensemble(
     temperature: float | None = None,
 ) -> Loaded:
     """Read trajectories of one molecule as one ensemble, each file a replica.
+
+    A trajectory whose clock jumps is cut there into segments.
 
     Parameters
     ----------
@@ -88,43 +92,81 @@ def read_ensemble(
     Raises
     ------
     FileNotFoundError
+    MissingInformationError
+        A file needs a topology or a choice of temperature.
     ValueError
-        If a file cannot be read, needs a topology, or the files do not belong together.
+        If a file cannot be read, or the files do not belong together.
     """
     if not paths:
         raise ValueError(f"{name}: no file was given")
-    found = [_read(Path(path), topology, temperature) for path in paths]
+    place = None if topology is None else Path(topology)
+    found = [_read(Path(path), place, spacing_ps, temperature) for path in paths]
     first = found[0]
+    count = len(first.solute.atoms)
     for path, other in zip(paths[1:], found[1:], strict=True):
-        if other.topology.getNumAtoms() != first.topology.getNumAtoms():
+        if len(other.solute.atoms) != count:
             raise ValueError(
-                f"{path} has {other.topology.getNumAtoms()} atoms and {paths[0]} "
-                f"{first.topology.getNumAtoms()}; files of one ensemble are of one molecule"
+                f"{path} has {len(other.solute.atoms)} atoms and {paths[0]} {count} without "
+                "solvent; files of one ensemble are of one molecule"
             )
-    notes = [note for piece in found for note in piece.notes]
-    spacings = {piece.spacing_ps for piece in found}
-    if spacing_ps is None:
-        spacing_ps = spacings.pop() if len(spacings) == 1 else None
-        if spacings:
-            notes.append(f"{name}: the files have different times between frames; none is used.")
-    kept, table, solute = _without_solvent(first.topology)
-    positions = [x[:, kept] for piece in found for x in piece.positions_nm]
-    ends = np.cumsum([len(x) for x in positions])
-    segments = tuple((int(end - len(x)), int(end)) for end, x in zip(ends, positions, strict=True))
-    native = first.native_nm[kept] if first.native_nm is not None else positions[0][0]
-    ensemble = Ensemble(name, table, np.concatenate(positions), segments, spacing_ps, solute)
+    trajectories = [t for piece in found for t in piece.trajectories]
+    notes = [note for t in trajectories for note in t.notes]
+    notes += [note for piece in found for note in piece.notes]
+    spacings = {s.spacing_ps for t in trajectories for s in t.stretches if len(s) > 1}
+    spacing = spacings.pop() if len(spacings) == 1 else spacing_ps
+    if spacings:
+        notes.append(f"{name}: there are different times between frames; none is used.")
+    ends = np.cumsum([0, *(len(t.positions_nm) for t in trajectories)])
+    ensemble = Ensemble(
+        name,
+        AtomTable.from_openmm(first.solute.topology),
+        np.concatenate([t.positions_nm for t in trajectories]),
+        tuple(
+            (int(end + s.start), int(end + s.stop))
+            for end, t in zip(ends, trajectories, strict=False)
+            for s in t.stretches
+        ),
+        spacing,
+        first.solute.topology,
+        np.concatenate([_clock(t.stretches, spacing) for t in trajectories]),
+    )
+    native = first.native_nm if first.native_nm is not None else ensemble.positions_nm[0]
     system = first.system
-    if system is not None and system.getNumParticles() != len(table):
+    if system is not None and system.getNumParticles() != count:
         system = None
-    return Loaded(ensemble, np.asarray(native, np.float64), system, tuple(dict.fromkeys(notes)))
+    return Loaded(
+        ensemble,
+        np.asarray(native, np.float64),
+        system,
+        tuple(dict.fromkeys(notes)),
+        any(t.lacks_spacing for t in trajectories),
+    )
 
 
-def _read(path: Path, topology: Any, temperature: float | None) -> _Pieces:
+def _clock(stretches: Sequence[Stretch], spacing_ps: float | None) -> NDArray[np.int64]:
+    """Frames since the start of the trajectory.
+
+    Another one starts where time goes back to that, or on by far more than all frames last.
+    """
+    counted = np.arange(sum(len(s) for s in stretches))
+    if spacing_ps is None or len(stretches) == 1:
+        return counted
+    for s in stretches:
+        since = round((s.first_ps - stretches[0].first_ps) / spacing_ps)
+        counted[s.start : s.stop] = np.arange(len(s))
+        if 0 < since < 10 * len(counted):
+            counted[s.start : s.stop] += since
+    return counted
+
+
+def _read(
+    path: Path, topology: Path | None, spacing_ps: float | None, temperature: float | None
+) -> _Pieces:
     path, entry = _split_entry(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no trajectory {path}.")
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, spacing_ps)
     if path.suffix.lower() in (".h5", ".hdf5"):
         from ..data.faults import DataFileError
         from ..data.sources import detect
@@ -136,9 +178,12 @@ def _read(path: Path, topology: Any, temperature: float | None) -> _Pieces:
                 raise
         else:
             if dataset == "atmos-openmm" and not entry:
-                return _read_own(path, temperature)
-            return _read_samples(path, entry, temperature)
-    return _read_mdtraj(path, topology)
+                return _read_own(path, spacing_ps, temperature)
+            return _read_samples(path, entry, spacing_ps, temperature)
+    file = structure_of(path, topology)
+    solute = Solute.of(file.topology)
+    frames = gather(path, file.topology, solute, spacing_ps=spacing_ps)
+    return _Pieces(solute, [frames], file.positions_nm[solute.atoms])
 
 
 def _split_entry(path: Path) -> tuple[Path, str]:
@@ -152,47 +197,42 @@ def _split_entry(path: Path) -> tuple[Path, str]:
 def _choose(temperatures: Sequence[float], wanted: float | None, path: Path) -> float:
     """The temperature to take of those that a file has."""
     there = sorted(set(temperatures))
+    listed = ", ".join(f"{t:g}" for t in there)
     if wanted is None:
         if len(there) > 1:
-            raise ValueError(
-                f"{path} has trajectories at {', '.join(f'{t:g}' for t in there)} K; say which "
-                "with --temperature"
+            raise MissingInformationError(
+                "temperature", f"{path} has trajectories at {listed} K; say which to take."
             )
         return there[0]
     nearest = min(there, key=lambda t: abs(t - wanted))
     if abs(nearest - wanted) > 0.5:
-        raise ValueError(
-            f"{path} has no trajectory at {wanted:g} K, only at "
-            f"{', '.join(f'{t:g}' for t in there)} K"
-        )
+        raise ValueError(f"{path} has no trajectory at {wanted:g} K, only at {listed} K")
     return nearest
 
 
-def _read_own(path: Path, temperature: float | None) -> _Pieces:
-    from ..trajectories.layout import TrajectoryFile
-
+def _read_own(path: Path, spacing_ps: float | None, temperature: float | None) -> _Pieces:
     with TrajectoryFile(path) as file:
         if not file.trajectories:
             raise ValueError(f"{path} holds no trajectory")
         chosen = _choose([t.temperature_kelvin for t in file.trajectories], temperature, path)
         taken = [t for t in file.trajectories if t.temperature_kelvin == chosen]
-        spacings = {
-            round(float(np.median(np.diff(t.time_ps))), 6)
-            for t in taken
-            if t.kind == "dynamics" and len(t) > 1
-        }
-        timed = all(t.kind == "dynamics" for t in taken) and len(spacings) == 1
-        return _Pieces(
-            file.topology,
-            [t.positions() for t in taken],
-            spacings.pop() if timed else None,
-            None,
-            file.system,
-            (f"{path.name}: {len(taken)} trajectories at {chosen:g} K.",),
-        )
+        solute = Solute.of(file.topology)
+        found = []
+        for t in taken:
+            x, label = t.positions()[:, solute.atoms], f"{path.name}/{t.name}"
+            if spacing_ps is not None or t.kind != "dynamics":
+                found.append(SoluteFrames(label, x, (Stretch(0, len(x), spacing_ps),)))
+                continue
+            clock = read_clock(t.time_ps)
+            notes = tuple(f"{label} {note}." for note in clock.notes)
+            found.append(SoluteFrames(label, x[clock.kept], clock.stretches, notes))
+        words = f"{path.name}: {len(taken)} trajectories at {chosen:g} K."
+        return _Pieces(solute, found, None, file.system if file.system_xml else None, (words,))
 
 
-def _read_samples(path: Path, entry: str, temperature: float | None) -> _Pieces:
+def _read_samples(
+    path: Path, entry: str, spacing_ps: float | None, temperature: float | None
+) -> _Pieces:
     """Samples of one molecule in an mdCATH, MISATO or other data file."""
     from ..data.sources import inspect_file
 
@@ -218,151 +258,20 @@ def _read_samples(path: Path, entry: str, temperature: float | None) -> _Pieces:
             f"one: {path}:{taken[0].name}"
         )
     molecule = taken[0].molecule()
-    timed = all(s.kind == "dynamics" for s in taken)
-    notes = [f"{path.name}: {', '.join(s.name for s in taken)}.", *left_out]
-    return _Pieces(
-        molecule.topology,
-        [s.positions_nm() for s in taken],
-        taken[0].spacing_ps if timed else None,
-        np.asarray(molecule.positions_nm, np.float64),
-        None,
-        tuple(notes),
-    )
+    solute = Solute.of(molecule.topology)
+    found = []
+    for sample in taken:
+        x = sample.positions_nm()[:, solute.atoms]
+        stretch = Stretch(0, len(x), spacing_ps or sample.spacing_ps)
+        found.append(SoluteFrames(sample.name, x, (stretch,)))
+    notes = (f"{path.name}: {', '.join(s.name for s in taken)}.", *left_out)
+    native = np.asarray(molecule.positions_nm, np.float64)[solute.atoms]
+    return _Pieces(solute, found, native, None, notes)
 
 
-def _read_folder(path: Path) -> _Pieces:
+def _read_folder(path: Path, spacing_ps: float | None) -> _Pieces:
     """A hybrid run or a rollout; a walker is a replica."""
-    from ..core.settings import read_settings
-
-    settings = read_settings(path)
-    pieces = _read_structure(path / "topology.pdb")
-    files = sorted(p for p in path.glob("trajectory_*.*") if p.suffix in (".dcd", ".xtc"))
-    if not files:
-        raise ValueError(f"{path} holds no trajectory_NNNN.dcd or .xtc; has the run made frames?")
-    frames = [_frames(file, pieces.topology)[0] for file in files]
-    if settings.get("kind") != "rollout":
-        notes = (
-            f"{path.name}: a hybrid run; its frames have no common time between them (jumps and "
-            "dynamics alternate), so it has no dynamics here.",
-        )
-        return _Pieces(pieces.topology, frames, None, pieces.native_nm, None, notes)
-    from ..sampling.rollout_folder import read_rollout
-
-    rows = read_rollout(path)
-    own = (rows["walker"] == rows["walker"].min()) & (np.asarray(rows["written"]) != 0)
-    steps = np.diff(rows["learned_time_ps"][own])
-    even = len(steps) and np.allclose(steps, steps[0])
-    return _Pieces(
-        pieces.topology,
-        frames,
-        float(steps[0]) if even else None,
-        pieces.native_nm,
-        None,
-        (f"{path.name}: a rollout of {len(files)} walker(s).",),
-    )
-
-
-def _read_structure(path: Path) -> _Pieces:
-    if not path.exists():
-        raise FileNotFoundError(f"There is no structure {path}.")
-    return _structure(str(path), path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=4)
-def _structure(path: str, changed: int) -> _Pieces:
-    """Many trajectories share one topology file; `changed` tells when it is another one."""
-    from ..systems.structure_files import read_structure_file
-
-    file = read_structure_file(path)
-    return _Pieces(file.topology, [], None, np.asarray(file.positions_nm))
-
-
-def _read_mdtraj(path: Path, topology: Any) -> _Pieces:
-    suffixes = [s.lower() for s in path.suffixes]
-    own = ".pdb" in suffixes[-2:] or ".cif" in suffixes[-2:]
-    if topology is None and not own:
-        raise ValueError(
-            f"{path} does not say what its atoms are; give a PDB or mmCIF file of the same atoms "
-            "in the same order (--topology, or --generator-topology for another generator's)"
-        )
-    structure = _read_structure(Path(path if topology is None else topology))
-    frames, times, remarks = _frames(path, structure.topology)
-    spacing = None
-    if suffixes[-1] in _TIMED and len(times) > 1 and np.isfinite(times).all():
-        steps = np.diff(times)
-        if steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-3):
-            spacing = float(steps[0])
-    return _Pieces(structure.topology, [frames], spacing, structure.native_nm, None, tuple(remarks))
-
-
-def _frames(
-    path: Path, topology: Any
-) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
-    """All frames [F, A, 3] in nm, molecules whole, with times and remarks."""
-    from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
-    from ..validation.frames import open_frames
-    from .side_by_side import _quiet_stdout
-
-    with _quiet_stdout():  # the DCD reader's C code remarks on every file
-        source = open_frames(path, topology)
-        frames = list(source.frames())
-    bonds = [(a.index, b.index) for a, b in topology.bonds()]
-    tree = None
-    positions, times = [], []
-    for frame in frames:
-        x = frame.positions_nm
-        if frame.box_nm is not None:
-            if tree is None:
-                tree = spanning_tree(topology.getNumAtoms(), bonds)
-                molecules = _molecules(topology.getNumAtoms(), bonds)
-            box = reduced_box(frame.box_nm)
-            x = _gathered(make_whole(x, tree, box), molecules, box)
-        positions.append(x.astype(np.float32))
-        times.append(frame.time_ps)
-    return np.stack(positions), np.array(times), list(source.remarks)
-
-
-def _molecules(atoms: int, bonds: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """Number of each atom's molecule, the largest molecule being 0."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    pairs = np.array(bonds, int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(atoms, atoms))
-    label = connected_components(graph, directed=False)[1]
-    order = np.argsort(np.argsort(-np.bincount(label), kind="stable"))
-    return order[label]
-
-
-def _gathered(
-    positions: NDArray[np.float64], molecule: NDArray[np.int64], box: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Every molecule in the image whose centroid is nearest to that of the largest one."""
-    counts = np.bincount(molecule)
-    centres = np.stack([np.bincount(molecule, x) / counts for x in positions.T], axis=1)
-    shift = np.round((centres - centres[0]) @ np.linalg.inv(box)) @ box
-    return positions - shift[molecule]
-
-
-def _without_solvent(topology: Any) -> tuple[NDArray[np.int64], AtomTable, Any]:
-    """Atoms that are no water, ion or virtual site of water; their table and Topology."""
-    from openmm.app import Modeller
-    from openmm.unit import nanometer
-
-    from ..systems.residues import SOLVENT
-
-    unwanted = [
-        residue
-        for residue in topology.residues()
-        if residue.name in SOLVENT or sum(1 for _ in residue.atoms()) == 1
-    ]
-    dropped = {atom.index for residue in unwanted for atom in residue.atoms()}
-    kept = np.array([i for i in range(topology.getNumAtoms()) if i not in dropped], int)
-    if not len(kept):
-        raise ValueError("the topology holds nothing but solvent and ions")
-    if not dropped:
-        return kept, AtomTable.from_openmm(topology), topology
-    modeller = Modeller(topology, np.zeros((topology.getNumAtoms(), 3)) * nanometer)
-    modeller.delete(unwanted)
-    table = AtomTable.from_openmm(modeller.topology)
-    return kept, table, modeller.topology
+    file = read_structure(path)
+    solute = Solute.of(file.topology)
+    found, words = read_folder(path, file.topology, solute, spacing_ps=spacing_ps)
+    return _Pieces(solute, found, file.positions_nm[solute.atoms], None, (words,))

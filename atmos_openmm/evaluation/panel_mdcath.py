@@ -110,9 +110,10 @@ class MdcathPanel(Panel):
     def _clocked(self, reference: Ensemble) -> NDArray[np.float64]:
         """The reference's RMSD by replica and clock, [replicas, longest], NaN beyond the end."""
         rmsd = reference.split(self._rmsd(reference))
-        table = np.full((len(rmsd), max(len(r) for r in rmsd)), np.nan)
-        for row, values in zip(table, rmsd, strict=True):
-            row[: len(values)] = values
+        clocks = reference.split(reference.clock[reference.frames])
+        table = np.full((len(rmsd), 1 + max(int(c[-1]) for c in clocks)), np.nan)
+        for row, clock, values in zip(table, clocks, rmsd, strict=True):
+            row[clock] = values
         return table
 
     def _rmsd_error(self, ensemble: Ensemble) -> float:

@@ -6,11 +6,8 @@ meets both. Nothing runs at the same time.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,9 +218,10 @@ def read_hybrid_frames(folder: str | Path, turns: Turns, topology: Any) -> Hybri
 
     from ..jump.proposal import REASONS
     from ..sampling.storage import read_run
+    from ..trajectories.formats import quiet_stdout
 
     rows = read_run(folder)
-    with _quiet_stdout():
+    with quiet_stdout():
         trajectory = mdtraj.load(
             str(Path(folder) / "trajectory_0000.dcd"), top=mdtraj.Topology.from_openmm(topology)
         )
@@ -238,17 +236,3 @@ def read_hybrid_frames(folder: str | Path, turns: Turns, topology: Any) -> Hybri
     return HybridFrames(
         trajectory.xyz, seconds, turns.cycle_seconds[proposals["cycle"][accepted]], proposals
     )
-
-
-@contextlib.contextmanager
-def _quiet_stdout() -> Iterator[None]:
-    """Keep the DCD reader's C code from writing its remarks to the user's output."""
-    sys.stdout.flush()
-    saved = os.dup(1)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)

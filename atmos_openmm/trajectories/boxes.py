@@ -1,16 +1,27 @@
-"""Periodic boxes: molecules made whole, and close contacts across the boundary."""
+"""Periodic boxes: molecules made whole and brought together, contacts across the boundary."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import product
 
 import numpy as np
 
-__all__ = ["MoleculeTree", "close_pairs", "make_whole", "reduced_box", "spanning_tree"]
+__all__ = [
+    "MoleculeTree",
+    "bring_together",
+    "close_pairs",
+    "make_whole",
+    "reduced_box",
+    "spanning_tree",
+]
 
 #: Parent and child of every bond of a spanning forest, parents before their children.
 MoleculeTree = np.ndarray
+
+#: Box vectors that may lead from a point of a reduced box to the nearest image of another one.
+_IMAGES = np.array(list(product(range(-3, 4), range(-2, 3), range(-2, 3))), dtype=np.float64)
 
 
 def reduced_box(box_nm: np.ndarray) -> np.ndarray:
@@ -119,6 +130,101 @@ def make_whole(positions_nm: np.ndarray, tree: MoleculeTree, box_nm: np.ndarray)
         for (parent, child), step in zip(tree, steps, strict=True):
             shifts[child] = shifts[parent] + step
     return positions_nm - shifts @ box_nm
+
+
+def bring_together(
+    positions_nm: np.ndarray, molecules: Sequence[np.ndarray], box_nm: np.ndarray
+) -> np.ndarray:
+    """Move molecules by box vectors so that those that touch across the boundary touch directly.
+
+    The first molecule stays. Of the others, always the one that has an atom nearest to an atom
+    of those in place, in any image, comes next, and takes the image in which it is that near.
+    Distances are those of atoms: centres of long molecules tell nothing about contacts.
+
+    Parameters
+    ----------
+    positions_nm : array [P, 3]
+        Finite, each molecule whole.
+    molecules : sequence of int arrays
+        Atoms of each molecule, all P of them.
+    box_nm : array [3, 3]
+        Reduced (`reduced_box`).
+
+    Returns
+    -------
+    array [P, 3]
+    """
+    result = np.array(positions_nm, dtype=np.float64)
+    cell = _wrapped(result, box_nm)
+    count = len(molecules)
+    distance = np.full(count, np.inf)
+    target = np.zeros((count, 3))  # where the atom below has to be
+    touching = np.zeros(count, dtype=np.int64)
+    waiting = list(range(1, count))
+    newest = 0
+    while waiting:
+        atoms = np.concatenate([molecules[k] for k in waiting])
+        owner = np.repeat(waiting, [len(molecules[k]) for k in waiting])
+        placed = molecules[newest]
+        near, partner, step = _nearest_images(
+            cell[atoms], cell[placed], box_nm, owner, distance.copy()
+        )
+        # The nearest atom of each molecule comes first.
+        order = np.lexsort((near, owner))
+        for k in order[np.unique(owner[order], return_index=True)[1]]:
+            molecule = owner[k]
+            if near[k] < distance[molecule]:
+                distance[molecule] = near[k]
+                touching[molecule] = atoms[k]
+                contact = placed[partner[k]]
+                target[molecule] = result[contact] + cell[atoms[k]] + step[k] - cell[contact]
+        newest = waiting.pop(int(np.argmin(distance[waiting])))
+        shift = target[newest] - result[touching[newest]]
+        result[molecules[newest]] += np.round(shift @ np.linalg.inv(box_nm)) @ box_nm
+    return result
+
+
+def _wrapped(points: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The images of points within the brick that the diagonal of a reduced box spans."""
+    for row in (2, 1, 0):
+        points = points - np.floor(points[:, row : row + 1] / box[row, row]) * box[row]
+    return points
+
+
+def _nearest_images(
+    points: np.ndarray, others: np.ndarray, box: np.ndarray, owner: np.ndarray, limit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nearest of other points to each point, in the image where it is nearest.
+
+    Only what is nearer than `limit` [molecules] of a point's `owner` and than any other point of
+    it is searched for in full.
+
+    Returns
+    -------
+    distances [N], numbers of the other points [N], steps [N, 3] that lead to the images (nm)
+    """
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(others)
+    distance, partner = tree.query(points)
+    np.minimum.at(limit, owner, distance)
+    step = np.zeros_like(points)
+    steps = _IMAGES @ box
+    widest = limit[owner].max()
+    low, high = tree.mins - widest, tree.maxes + widest
+    overlap = (points.max(axis=0) + steps >= low) & (points.min(axis=0) + steps <= high)
+    for candidate in steps[overlap.all(axis=1)]:
+        images = points + candidate
+        reach = limit[owner][:, None]
+        near = ((images >= tree.mins - reach) & (images <= tree.maxes + reach)).all(axis=1)
+        inside = np.flatnonzero(near)
+        if len(inside) == 0:
+            continue
+        found, which = tree.query(images[inside])
+        better = found < distance[inside]
+        chosen = inside[better]
+        distance[chosen], partner[chosen], step[chosen] = found[better], which[better], candidate
+    return distance, partner, step
 
 
 def close_pairs(

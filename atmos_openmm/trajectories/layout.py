@@ -33,6 +33,7 @@ __all__ = [
     "TrajectoryData",
     "TrajectoryFile",
     "TrajectoryFileError",
+    "is_own_layout",
     "topology_from_pdb_text",
     "topology_to_pdb_text",
     "write_trajectory_file",
@@ -269,6 +270,19 @@ class TrajectoryFile:
 
     def __repr__(self) -> str:
         return f"<TrajectoryFile {self.path}: {self.name}, {len(self.trajectories)} trajectories>"
+
+
+def is_own_layout(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is a trajectory file of this layout."""
+    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(file.attrs.get("format") == FORMAT)
+    except OSError:
+        return False
 
 
 def write_trajectory_file(

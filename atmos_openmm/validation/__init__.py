@@ -16,7 +16,7 @@ _EXPORTS = {
     "EnergySumError": "energies",
     "EnergyValidator": "validator",
     "FrameVerdict": "verdict",
-    "TrajectoryMismatchError": "frames",
+    "TrajectoryMismatchError": ".trajectories.errors",
     "ValidationReport": "summary",
     "decomposeEnergy": "energies",
 }
@@ -26,7 +26,7 @@ __all__ = sorted(_EXPORTS)
 
 def __getattr__(name: str) -> Any:
     if name in _EXPORTS:
-        return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+        return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -238,7 +238,8 @@ def read_reference(
 def _reference_frames(
     source: Any, topology: Any, temperature_K: float, max_frames: int
 ) -> tuple[Iterator[tuple[np.ndarray, np.ndarray | None]], str]:
-    from .frames import is_own_layout, open_frames
+    from ..trajectories.layout import is_own_layout
+    from ..trajectories.reader import open_frames
 
     if isinstance(source, (str, Path)) and is_own_layout(Path(source)):
         open_frames(source, topology)  # compares the atoms

@@ -12,11 +12,11 @@ from openmm import unit
 
 from ..core.geometry import rmsd
 from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
+from ..trajectories.reader import Frame, open_frames
 from .contexts import as_positions_nm, as_value, check_positions
 from .energies import EnergyDecomposer
 from .forces import largest_force, movable_particles
 from .frame_geometry import Geometry, GeometryFindings
-from .frames import Frame, open_frames
 from .names import atom_labels
 from .reference import EnergyReference, read_reference
 from .relaxation import Relaxation, RelaxationError, relax_frame
@@ -407,7 +407,7 @@ class EnergyValidator:
         Parameters
         ----------
         trajectory: path, mdtraj.Trajectory, array [F,P,3]
-            see `atmos_openmm.validation.frames.open_frames`.
+            see `atmos_openmm.trajectories.reader.open_frames`.
         start, stop, stride: int
             which frames, counted from 0.
 

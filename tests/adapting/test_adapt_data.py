@@ -85,9 +85,9 @@ def test_force_field_gives_a_system(files, tmp_path) -> None:
     ("name", "options", "message"),
     [
         ("none.h5", {}, "There is no trajectory .*none.h5"),
-        ("ala.xtc", {}, "give --temperature"),
-        ("ala.xtc", {"temperature": 300.0}, "give --topology"),
-        ("ala.dcd", {"temperature": 300.0, "topology": "ala.pdb"}, "give --spacing"),
+        ("ala.xtc", {}, "say at which temperature"),
+        ("ala.xtc", {"temperature": 300.0}, "give a PDB"),
+        ("ala.dcd", {"temperature": 300.0, "topology": "ala.pdb"}, "no times that can be trusted"),
         ("ala.h5", {"temperature": 400.0}, "trajectories at 300 K and none at 400 K"),
         ("cut.h5", {}, "truncated or damaged"),
         ("cut.xtc", {"temperature": 300.0, "topology": "ala.pdb"}, "cut.xtc cannot be read"),

@@ -11,8 +11,9 @@ import openmm
 import pytest
 import validation_cases as cases
 
+from atmos_openmm.trajectories.formats import CHUNK_FRAMES
+from atmos_openmm.trajectories.reader import open_frames
 from atmos_openmm.validation import EnergyValidator, TrajectoryMismatchError
-from atmos_openmm.validation.frames import CHUNK_FRAMES, open_frames
 
 mdtraj = pytest.importorskip("mdtraj")
 

@@ -1,0 +1,243 @@
+"""What the formats of trajectories hold, and their frames in chunks, by way of mdtraj.
+
+mdtraj numbers frames 0, 1, 2, ... where a format has no times, and calls that their time. Which
+times are the simulation's is told here by the format. DCD has a step in its header, which programs
+fill as they like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import READ_ERRORS, first_line
+from .errors import TrajectoryMismatchError
+from .layout import TrajectoryFile, is_own_layout
+from .topology import check_atoms, check_count
+
+__all__ = ["CHUNK_FRAMES", "Chunk", "OpenedFile", "open_file", "quiet_stdout"]
+
+#: Frames in memory at a time.
+CHUNK_FRAMES = 60
+
+#: Formats whose time stamps are those of the simulation.
+_TIMED = frozenset(
+    ".xtc .trr .nc .ncdf .netcdf .h5 .hdf5 .dtr .stk .rst7 .ncrst .inpcrd .restrt".split()
+)
+
+#: Of these, formats in which times may be missing.
+_PERHAPS_TIMED = frozenset(".nc .ncdf .netcdf .h5 .hdf5".split())
+
+#: Formats that hold their own topology, which can be compared.
+_WITH_TOPOLOGY = frozenset(
+    ".pdb .pdb.gz .h5 .hdf5 .lh5 .gro .arc .mol2 .gsd .pdbx .pdbx.gz .cif .cif.gz .mmcif "
+    ".mmcif.gz .hoomdxml".split()
+)
+
+#: Formats of one frame or of a few, which mdtraj can only load whole.
+_LOADED_WHOLE = frozenset(
+    ".pdb .pdb.gz .gro .arc .mol2 .gsd .pdbx .pdbx.gz .cif .cif.gz .mmcif .mmcif.gz .hoomdxml "
+    ".xml .stk .inpcrd .restrt .rst7 .ncrst".split()
+)
+
+#: AMBER's text trajectory is a row of numbers; nothing in it tells how many atoms a frame has.
+_WITHOUT_ATOM_COUNT = frozenset({".crd", ".mdcrd"})
+
+_NEED_PYTABLES = frozenset({".h5", ".hdf5", ".lh5"})
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some frames as they are stored: positions [F, P, 3] nm, times [F] ps, boxes [F, 3, 3] nm.
+
+    Times are NaN where the source has none, boxes None.
+    """
+
+    positions_nm: np.ndarray
+    time_ps: np.ndarray
+    boxes_nm: np.ndarray | None
+
+    @staticmethod
+    def of(trajectory: Any, timed: bool) -> Chunk:
+        """Of an mdtraj Trajectory."""
+        time = trajectory.time if timed else np.full(len(trajectory), np.nan)
+        return Chunk(trajectory.xyz, time, trajectory.unitcell_vectors)
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """What is known of a file before its frames are read.
+
+    Attributes
+    ----------
+    num_frames : int or None
+    timed : bool
+        Whether its times are the simulation's.
+    remarks : list of str
+        Complete when the first chunk was read.
+    chunks : iterator of Chunk
+    """
+
+    num_frames: int | None
+    timed: bool
+    remarks: list[str]
+    chunks: Iterator[Chunk]
+
+
+def open_file(path: Path, topology: Any) -> OpenedFile:
+    """Open a trajectory file of any format; see `reader.open_frames`."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no trajectory {path}")
+    if is_own_layout(path):
+        return _open_own(path, topology)
+    from mdtraj.formats.registry import FormatRegistry
+
+    extension = _extension(path)
+    if extension not in FormatRegistry.loaders:
+        raise ValueError(
+            f"{path}: no reader for files that end in {extension!r}; known are "
+            f"{', '.join(sorted(FormatRegistry.loaders))}"
+        )
+    if extension in _NEED_PYTABLES and find_spec("tables") is None:
+        raise ImportError(
+            f"{path}: mdtraj reads {extension} files with PyTables, which is not installed; "
+            "install it with 'pip install tables', or convert the trajectory to XTC or DCD"
+        )
+    timed = extension in _TIMED
+    if extension not in (_WITH_TOPOLOGY - _PERHAPS_TIMED) | _LOADED_WHOLE | _WITHOUT_ATOM_COUNT:
+        atoms, time = _first_frame(path)
+        timed = timed and (time or extension not in _PERHAPS_TIMED)
+        if extension not in _WITH_TOPOLOGY:
+            check_count(atoms, topology, str(path))
+    count = _num_frames(path, extension)
+    remarks: list[str] = _dcd_remarks(path, count) if extension == ".dcd" else []
+    chunks = _read_file(path, extension, topology, timed, remarks)
+    return OpenedFile(count, timed, remarks, chunks)
+
+
+def _extension(path: Path) -> str:
+    name = path.name.lower()
+    first = Path(name).suffix
+    return "".join(Path(name).suffixes[-2:]) if first == ".gz" else first
+
+
+def _read_file(
+    path: Path, extension: str, topology: Any, timed: bool, remarks: list[str]
+) -> Iterator[Chunk]:
+    import mdtraj
+
+    own = extension in _WITH_TOPOLOGY
+    arguments = {} if own else {"top": mdtraj.Topology.from_openmm(topology)}
+    read = 0
+    try:
+        if extension in _LOADED_WHOLE:
+            pieces = iter([mdtraj.load(str(path), **arguments)])
+        else:
+            pieces = mdtraj.iterload(str(path), chunk=CHUNK_FRAMES, **arguments)
+        while (piece := _next(pieces)) is not None:
+            if read == 0 and own:
+                remarks += check_atoms(piece.topology, topology, str(path))
+            check_count(piece.n_atoms, topology, str(path))
+            read += len(piece)
+            chunk = Chunk.of(piece, timed)
+            del piece  # its frames are not kept while the next ones are read
+            yield chunk
+            del chunk
+    except TrajectoryMismatchError:
+        raise
+    except READ_ERRORS as error:
+        raise ValueError(
+            f"{path} cannot be read beyond frame {read} ({first_line(error)}): it is truncated, "
+            "damaged or not of the kind that its name says"
+        ) from error
+    if read == 0:
+        raise ValueError(f"{path} holds no frames")
+
+
+def _next(pieces: Iterator[Any]) -> Any:
+    with quiet_stdout():
+        return next(pieces, None)
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Keep the DCD reader's C code from writing its remarks to the user's output."""
+    sys.stdout.flush()
+    saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def _first_frame(path: Path) -> tuple[int, bool]:
+    """Number of atoms of the first frame, and whether something that may be a time is with it."""
+    import mdtraj
+
+    try:
+        with quiet_stdout(), mdtraj.open(str(path)) as file:
+            first = file.read(n_frames=1)
+    except READ_ERRORS as error:
+        raise ValueError(
+            f"{path} cannot be read ({first_line(error)}): it is empty, damaged or not of the "
+            "kind that its name says"
+        ) from error
+    positions = first[0] if isinstance(first, tuple) else first
+    if len(positions) == 0:
+        raise ValueError(f"{path} holds no frames")
+    return int(positions.shape[1]), isinstance(first, tuple) and first[1] is not None
+
+
+def _num_frames(path: Path, extension: str) -> int | None:
+    import mdtraj
+
+    if extension in _LOADED_WHOLE | _WITHOUT_ATOM_COUNT:
+        return None
+    try:
+        with warnings.catch_warnings(), quiet_stdout(), mdtraj.open(str(path)) as file:
+            warnings.simplefilter("ignore")
+            return len(file)
+    # Only the estimate of the time left depends on it.
+    except (*READ_ERRORS, NotImplementedError):
+        return None
+
+
+def _dcd_remarks(path: Path, found: int | None) -> list[str]:
+    """Compare the frames of a DCD file with its header, since a cut file is read without a word."""
+    with path.open("rb") as file:
+        header = file.read(12)
+    order = "little" if header[:4] == (84).to_bytes(4, "little") else "big"
+    announced = int.from_bytes(header[8:12], order)  # type: ignore[arg-type]
+    # Some programs write no number, and write over 0 at the end of a run.
+    if announced == 0 or found is None or announced <= found:
+        return []
+    return [f"{path} announces {announced} frames and holds {found}; it seems to be cut short"]
+
+
+def _open_own(path: Path, topology: Any) -> OpenedFile:
+    with TrajectoryFile(path) as file:
+        import mdtraj
+
+        remarks = check_atoms(mdtraj.Topology.from_openmm(file.topology), topology, str(path))
+        count = sum(len(trajectory) for trajectory in file.trajectories)
+    return OpenedFile(count, True, remarks, _read_own(path))
+
+
+def _read_own(path: Path) -> Iterator[Chunk]:
+    with TrajectoryFile(path) as file:
+        for trajectory in file.trajectories:
+            for first in range(0, len(trajectory), CHUNK_FRAMES):
+                piece = slice(first, first + CHUNK_FRAMES)
+                yield Chunk(trajectory.positions(piece), trajectory.time_ps[piece], None)
