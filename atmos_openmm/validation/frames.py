@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 from openmm import unit
 
-from .contexts import as_value
-
 __all__ = ["Frame", "FrameSource", "TrajectoryMismatchError", "is_own_layout", "open_frames"]
 
 #: Frames in memory at a time.
@@ -268,7 +266,8 @@ def open_frames(trajectory: Any, topology: Any) -> FrameSource:
         source = FrameSource("the trajectory", len(trajectory), iter([_chunk(trajectory)]))
         source.remarks += check_atoms(trajectory.topology, topology, source.name)
         return source
-    values = np.asarray(as_value(trajectory, unit.nanometer))
+    quantity = unit.is_quantity(trajectory)
+    values = np.asarray(trajectory.value_in_unit(unit.nanometer) if quantity else trajectory)
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3 or values.shape[2] != 3:
