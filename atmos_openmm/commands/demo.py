@@ -215,16 +215,17 @@ def _write(
     model: str,
 ) -> Path:
     """The page, the plots and the tables."""
-    from ..evaluation.ramachandran import find_backbone_torsions
+    from ..evaluation.atoms import AtomTable
+    from ..evaluation.torsions import find_torsions
     from ..jump.proposal import REASONS
     from ..report import style
     from ..report.hybrid_page import Comparison, write_comparison
     from ..report.plots import TorsionSeries
 
-    torsions = find_backbone_torsions(topology)
-    residue = torsions.labels[0]
-    phi, psi = (angles[:, 0] for angles in torsions.angles(hybrid.positions_nm))
-    md_phi, md_psi = (angles[:, 0] for angles in torsions.angles(turns.md_positions_nm))
+    torsions = find_torsions(AtomTable.from_openmm(topology))
+    residue = torsions.residues[0]
+    phi, psi = (angles[:, 0] for angles in torsions.phi_psi(hybrid.positions_nm))
+    md_phi, md_psi = (angles[:, 0] for angles in torsions.phi_psi(turns.md_positions_nm))
     proposals = hybrid.proposals
     reasons = Counter(REASONS[code] for code in proposals["reason"])
     cycles = len(turns.cycle_seconds)

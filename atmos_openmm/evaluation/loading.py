@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .atoms import AtomTable
-from .ensemble import Ensemble
+from .ensemble import Ensemble, consecutive_segments
 
 __all__ = ["Loaded", "read_ensemble"]
 
@@ -109,8 +109,7 @@ def read_ensemble(
             notes.append(f"{name}: the files have different times between frames; none is used.")
     kept, table, solute = _without_solvent(first.topology)
     positions = [x[:, kept] for piece in found for x in piece.positions_nm]
-    ends = np.cumsum([len(x) for x in positions])
-    segments = tuple((int(end - len(x)), int(end)) for end, x in zip(ends, positions, strict=True))
+    segments = consecutive_segments([len(x) for x in positions])
     native = first.native_nm[kept] if first.native_nm is not None else positions[0][0]
     ensemble = Ensemble(name, table, np.concatenate(positions), segments, spacing_ps, solute)
     system = first.system
