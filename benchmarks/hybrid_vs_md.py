@@ -46,12 +46,13 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
+from atmos_openmm.evaluation.atoms import AtomTable  # noqa: E402
 from atmos_openmm.evaluation.divergence import (  # noqa: E402
     jensen_shannon_divergence,
     resampled_divergence,
     torsion_histogram,
 )
-from atmos_openmm.evaluation.ramachandran import find_backbone_torsions  # noqa: E402
+from atmos_openmm.evaluation.torsions import find_torsions  # noqa: E402
 from atmos_openmm.evaluation.transitions import (  # noqa: E402
     count_transitions,
     event_rate,
@@ -125,13 +126,13 @@ def read_reference(path: Path) -> Reference:
     from atmos_openmm.trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
-        torsions = find_backbone_torsions(file.topology)
+        torsions = find_torsions(AtomTable.from_openmm(file.topology))
         phis, psis = [], []
         for trajectory in file.trajectories:
             hot = abs(trajectory.temperature_kelvin - TEMPERATURE_K)
             if trajectory.kind != "exchange" or hot > REFERENCE_TEMPERATURE_TOLERANCE_K:
                 continue
-            phi, psi = torsions.angles(trajectory.positions())
+            phi, psi = torsions.phi_psi(trajectory.positions())
             phis.append(phi[:, 0])
             psis.append(psi[:, 0])
     if not phis:
@@ -218,9 +219,9 @@ def run_trial(
     load_after = os.getloadavg()[0]
     hybrid = read_hybrid_frames(folder, turns, topology)
     rows = read_run(folder)
-    torsions = find_backbone_torsions(topology)
-    phi, psi = (angles[:, 0] for angles in torsions.angles(hybrid.positions_nm))
-    md_phi, md_psi = (angles[:, 0] for angles in torsions.angles(turns.md_positions_nm))
+    torsions = find_torsions(AtomTable.from_openmm(topology))
+    phi, psi = (angles[:, 0] for angles in torsions.phi_psi(hybrid.positions_nm))
+    md_phi, md_psi = (angles[:, 0] for angles in torsions.phi_psi(turns.md_positions_nm))
     ours, plain = count_transitions([phi]), count_transitions([md_phi])
 
     proposals = rows.proposals

@@ -28,8 +28,8 @@ import openmm  # noqa: E402
 import torch  # noqa: E402
 from openmm import unit  # noqa: E402
 
-from atmos_openmm.core.geometry import torsion_angles  # noqa: E402
-from atmos_openmm.evaluation.ramachandran import find_backbone_torsions  # noqa: E402
+from atmos_openmm.evaluation.atoms import AtomTable  # noqa: E402
+from atmos_openmm.evaluation.torsions import find_torsions  # noqa: E402
 from atmos_openmm.propagator import AtmosPropagator  # noqa: E402
 from atmos_openmm.systems.features import features_from_topology  # noqa: E402
 from atmos_openmm.systems.screening import build_screen, screen  # noqa: E402
@@ -94,9 +94,8 @@ def measure(path: Path, model: str, proposals: int, lag_ps: float, stage: int, s
         after = context.getState(positions=True).getPositions(asNumpy=True)
         kept = screen(spec, after.value_in_unit(unit.nanometer), old) == "accepted"
         relaxed += energy() <= limit and kept
-    quadruples = find_backbone_torsions(topology).phi
-    phi_new = torsion_angles(made_nm, quadruples).ravel()
-    phi_ref = torsion_angles(frames, quadruples).ravel()
+    torsions = find_torsions(AtomTable.from_openmm(topology))
+    phi_new, phi_ref = (torsions.phi_psi(x)[0].ravel() for x in (made_nm, frames))
     return {
         "molecule": name,
         "screened": reasons.get("accepted", 0) / proposals,

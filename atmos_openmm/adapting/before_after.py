@@ -69,9 +69,9 @@ class Number:
 
 
 def paired_errors(
-    before: ArrayLike, after: ArrayLike, statistic: str = "mean", seed: int = 137
+    quantity: Quantity, before: ArrayLike, after: ArrayLike, seed: int = 137
 ) -> tuple[float, float, float]:
-    """Standard errors of a statistic before, after, and of its difference.
+    """Standard errors of a quantity's statistic before, after, and of its difference.
 
     A block bootstrap: contiguous blocks of units (`BLOCKS`) are drawn with replacement, the same
     ones before and after, so that what both share (hard starts, unlucky noise) cancels in the
@@ -79,17 +79,17 @@ def paired_errors(
 
     Parameters
     ----------
-    before, after: array [n]
+    quantity : Quantity
+    before, after : array [n]
         Of the same units.
     """
     pair = np.stack([np.asarray(before, np.float64), np.asarray(after, np.float64)])
-    of = np.mean if statistic == "mean" else np.median
     blocks = np.array_split(np.arange(pair.shape[1]), min(BLOCKS, pair.shape[1]))
     random = np.random.default_rng(seed)
     draws = []
     for _ in range(RESAMPLES):
         picked = random.integers(0, len(blocks), len(blocks))
-        values = of(pair[:, np.concatenate([blocks[k] for k in picked])], axis=1)
+        values = quantity.summary(pair[:, np.concatenate([blocks[k] for k in picked])])
         draws.append((values[0], values[1], values[1] - values[0]))
     found = np.asarray(draws)
     with np.errstate(invalid="ignore"):
@@ -120,9 +120,8 @@ def compare(before: Measurement, after: Measurement, oracle: Measurement) -> lis
         quantity = find_quantity(key)
         if key in before.samples and key in after.samples:
             pair = np.array([before.samples[key], after.samples[key]])
-            of = np.mean if quantity.statistic == "mean" else np.median
-            was, now = (float(v) for v in of(pair, axis=1))
-            errors = paired_errors(pair[0], pair[1], quantity.statistic)
+            was, now = (float(v) for v in quantity.summary(pair))
+            errors = paired_errors(quantity, *pair)
             told = ((was, errors[0]), (now, errors[1]), errors[2])
         else:
             nothing = (float("nan"), float("nan"))
@@ -138,8 +137,7 @@ def _of(measured: Measurement, key: str) -> tuple[float, float]:
     if key in measured.samples:
         quantity = find_quantity(key)
         values = np.asarray(measured.samples[key], np.float64)
-        of = np.mean if quantity.statistic == "mean" else np.median
-        return float(of(values)), paired_errors(values, values, quantity.statistic)[0]
+        return float(quantity.summary(values)), paired_errors(quantity, values, values)[0]
     return measured.summaries.get(key, (float("nan"), float("nan")))
 
 

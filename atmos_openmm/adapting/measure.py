@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.atoms import AtomTable
-from ..evaluation.ensemble import Ensemble
+from ..evaluation.ensemble import Ensemble, consecutive_segments
 from .before_after import Measurement
 from .distributions import compare_distributions, molecule_torsions
 from .held_out_loss import held_out_batches, held_out_loss
-from .proposals import EnergyWindow, judge_frames, judge_proposals
+from .proposals import HeldOutEnergies, judge_frames, judge_proposals
 from .quantities import find_quantity
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Judge:
     held_out: Ensemble
         Frames at this temperature.
     torsions: TorsionSet or None
-    window: EnergyWindow or None
+    energies: HeldOutEnergies or None
     starts_nm: array [n, P, 3]
         Where proposals start.
     notes: list of str
@@ -139,16 +140,14 @@ class Judge:
         self.torsions: TorsionSet | None = molecule_torsions(dynamics)
         if self.torsions is None:
             self.notes.append("The molecule has no torsions that turn: no distributions.")
-        self.window: EnergyWindow | None = None
+        self.energies: HeldOutEnergies | None = None
         if dynamics.system is not None:
             picked = frames[_spread(len(frames), min(WINDOW_FRAMES, len(frames)))]
-            self.window = EnergyWindow.of(dynamics.system, picked, settings.platform)
+            self.energies = HeldOutEnergies.of(dynamics.system, picked, settings.platform)
         else:
-            self.notes.append(
-                "There is no System (--forcefield): proposals are judged by geometry alone."
-            )
+            self.notes.append("There is no System: proposals are judged by geometry alone.")
         config = model.config
-        features = dynamics.features(_atoms(model), config.caps)
+        features = dynamics.features(model.capabilities.atoms, config.caps)  # type: ignore[arg-type]
         self._batches = held_out_batches(
             [runs[k] for k in cold],
             [split.held_out[k] for k in cold],
@@ -161,13 +160,11 @@ class Judge:
 
     def _ensemble(self, name: str, runs: Sequence[Any], parts: Sequence[Any]) -> Ensemble:
         pieces = [run.positions_nm[slice(*part)] for run, part in zip(runs, parts, strict=True)]
-        ends = np.cumsum([len(piece) for piece in pieces])
-        segments = tuple((int(e - len(p)), int(e)) for e, p in zip(ends, pieces, strict=True))
         return Ensemble(
             name,
             self._table,
             np.concatenate(pieces),
-            segments,
+            consecutive_segments([len(piece) for piece in pieces]),
             runs[0].spacing_ps,
             self.dynamics.topology,
         )
@@ -177,7 +174,8 @@ class Judge:
         from ..propagator import AtmosPropagator
 
         dynamics, settings = self.dynamics, self.settings
-        found = AtmosPropagator(
+        bound = partial(
+            AtmosPropagator,
             model,
             dynamics.topology,
             positions=dynamics.reference_nm,
@@ -187,17 +185,8 @@ class Judge:
             seed=settings.seed,
         )
         if dynamics.system is None:
-            return found
-        return AtmosPropagator(
-            model,
-            dynamics.topology,
-            positions=dynamics.reference_nm,
-            molecules=dynamics.molecules or None,
-            lag=settings.lags_ps[-1],
-            temperature=self.temperature_kelvin,
-            seed=settings.seed,
-            screen=found.getScreen(dynamics.system),
-        )
+            return bound()
+        return bound(screen=bound().getScreen(dynamics.system))
 
     def measure(
         self, model: LoadedModel, rollout_folder: Path, progress: Callable[[str], None]
@@ -234,7 +223,7 @@ class Judge:
                     lag,
                     self.temperature_kelvin,
                     settings.seed,
-                    self.window,
+                    self.energies,
                     lambda k, lag=lag: progress(  # type: ignore[misc]
                         f"proposals, lag {lag:g} ps: {k} of {len(self.starts_nm)}"
                     ),
@@ -292,7 +281,7 @@ class Judge:
         settings = self.settings
         frames = self.training.positions_nm.astype(np.float64)
         picked = frames[_spread(len(frames), min(settings.proposals, len(frames)))]
-        found = [judge_frames(self.propagator(model), picked, settings.lags_ps, self.window)]
+        found = [judge_frames(self.propagator(model), picked, settings.lags_ps, self.energies)]
         if self.torsions is not None:
             part = self.training.spread(settings.rollout_frames).taken()
             found.append(compare_distributions(self.torsions, part, self.held_out))
@@ -303,10 +292,6 @@ class Judge:
         if self.torsions is None:
             return None
         return ensemble.per_frame("torsions", self.torsions.angles)
-
-
-def _atoms(model: LoadedModel) -> Any:
-    return model.capabilities.atoms
 
 
 def _spread(total: int, count: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evaluation.energy import potential_energies
 from .before_after import Measurement
 from .quantities import at_lag
 
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
 
     from ..propagator import AtmosPropagator
 
-__all__ = ["EnergyWindow", "judge_frames", "judge_proposals"]
+__all__ = ["HeldOutEnergies", "judge_frames", "judge_proposals"]
 
 WINDOW_SD = 6.0
-CONSTRAINT_TOLERANCE = 1e-6
 #: Proposals that go through the network together.
 BATCH = 32
 
@@ -28,15 +28,15 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class EnergyWindow:
-    """Potential energies of held-out molecular dynamics under a System.
+class HeldOutEnergies:
+    """Potential energies of held-out molecular dynamics under a System, after constraints.
 
     Attributes
     ----------
-    system: openmm.System
-    mean, sd: float
+    system : openmm.System
+    mean, sd : float
         Of held-out frames, kJ/mol.
-    platform: str
+    platform : str
     """
 
     system: openmm.System
@@ -45,47 +45,24 @@ class EnergyWindow:
     platform: str = "CPU"
 
     @staticmethod
-    def of(system: openmm.System, frames_nm: NDArray[Any], platform: str = "CPU") -> EnergyWindow:
-        """The window of frames [F, P, 3]."""
-        energies = constrained_energies(system, frames_nm, platform)
+    def of(
+        system: openmm.System, frames_nm: NDArray[Any], platform: str = "CPU"
+    ) -> HeldOutEnergies:
+        """Those of frames [F, P, 3]."""
+        energies = potential_energies(frames_nm, system, platform, constrained=True)
         found = energies[np.isfinite(energies)]
         if len(found) < 2 or not found.std() > 0.0:
             raise ValueError(
                 "The held-out frames have no finite potential energies that differ under the "
                 "System; is it of this molecule, with its atoms in this order?"
             )
-        return EnergyWindow(system, float(found.mean()), float(found.std(ddof=1)), platform)
+        return HeldOutEnergies(system, float(found.mean()), float(found.std(ddof=1)), platform)
 
     def shifts(self, frames_nm: NDArray[Any]) -> Floats:
         """Energies [F] after constraints, as standard deviations above the mean; inf where they
         overflow."""
-        return (constrained_energies(self.system, frames_nm, self.platform) - self.mean) / self.sd
-
-
-def constrained_energies(
-    system: openmm.System, frames_nm: NDArray[Any], platform: str = "CPU"
-) -> Floats:
-    """Potential energies of frames [F, P, 3] after constraints, kJ/mol; inf where they fail."""
-    import openmm
-    from openmm import unit
-
-    from ..validation.contexts import evaluation_context
-
-    context = evaluation_context(system, platform)
-    energies = np.full(len(frames_nm), np.inf)
-    for k, frame in enumerate(np.asarray(frames_nm, np.float64)):
-        if not np.isfinite(frame).all():
-            continue
-        try:
-            context.setPositions(frame)
-            context.applyConstraints(CONSTRAINT_TOLERANCE)
-            context.computeVirtualSites()
-            state = context.getState(energy=True)
-            energies[k] = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-        except openmm.OpenMMException:
-            # Atoms on top of each other: no constraints, or an energy that is no number.
-            continue
-    return np.where(np.isfinite(energies), energies, np.inf)
+        energies = potential_energies(frames_nm, self.system, self.platform, constrained=True)
+        return (energies - self.mean) / self.sd
 
 
 def judge_proposals(
@@ -94,7 +71,7 @@ def judge_proposals(
     lag_ps: float,
     temperature_kelvin: float,
     seed: int,
-    window: EnergyWindow | None = None,
+    energies: HeldOutEnergies | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Measurement:
     """Propose a frame from each start, and judge it as a jump would be.
@@ -106,7 +83,7 @@ def judge_proposals(
         All atoms of the Topology; in the order of time.
     seed: int
         The noise of proposal k is a function of the seed and k alone.
-    window: EnergyWindow, optional
+    energies: HeldOutEnergies, optional
         Without it proposals are judged by geometry alone.
     progress: function, optional
         Called with the number of proposals made.
@@ -126,14 +103,14 @@ def judge_proposals(
             frames[first + walker, atoms] = np.nan if place is None else place
         if progress is not None:
             progress(len(reasons))
-    return _judged(propagator, frames, reasons, lag_ps, window)
+    return _judged(propagator, frames, reasons, lag_ps, energies)
 
 
 def judge_frames(
     propagator: AtmosPropagator,
     frames_nm: Floats,
     lags_ps: Sequence[float],
-    window: EnergyWindow | None = None,
+    energies: HeldOutEnergies | None = None,
 ) -> Measurement:
     """Judge frames of molecular dynamics [F, P, 3] as if they were proposals: the oracle."""
     from ..systems.screening import screen
@@ -142,7 +119,7 @@ def judge_frames(
     reasons = [screen(spec, frame[atoms]) for frame in frames_nm]
     samples: dict[str, Sequence[float]] = {}
     for lag in lags_ps:
-        samples |= _judged(propagator, frames_nm, reasons, lag, window).samples
+        samples |= _judged(propagator, frames_nm, reasons, lag, energies).samples
     return Measurement(samples)
 
 
@@ -151,7 +128,7 @@ def _judged(
     frames_nm: Floats,
     reasons: Sequence[str],
     lag_ps: float,
-    window: EnergyWindow | None,
+    energies: HeldOutEnergies | None,
 ) -> Measurement:
     from ..systems.screening import screen
 
@@ -165,8 +142,8 @@ def _judged(
             for ok, frame in zip(finite, frames_nm, strict=True)
         ]
     usable = passed
-    if window is not None:
-        shifts = window.shifts(frames_nm)
+    if energies is not None:
+        shifts = energies.shifts(frames_nm)
         samples["energy_shift"] = shifts.tolist()
         usable = passed * (shifts <= WINDOW_SD)
     samples = {"usable": usable.tolist(), **samples}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Quantity", "at_lag"]
 
@@ -35,6 +38,10 @@ class Quantity:
     meaning: str
     deciding: bool = False
     statistic: Literal["mean", "median"] = "mean"
+
+    def summary(self, values: NDArray[np.float64]) -> NDArray[Any]:
+        """The statistic of values [..., n] over the last axis."""
+        return (np.mean if self.statistic == "mean" else np.median)(values, axis=-1)
 
     def badness(self, value: float) -> float:
         """A number that is larger for a worse value."""

@@ -118,7 +118,7 @@ def split_runs(runs: Sequence[Run], held_out: float, correlation: float) -> Spli
         if first - small_gap < 4:
             raise ValueError(
                 f"{run.name} has {frames} frames, of which {held_out:g} are held out; too few are "
-                "left to train on. Hold out less (--held-out), or make a longer trajectory."
+                "left to train on. Hold out less, or make a longer trajectory."
             )
         rows.append((number, (0, first - small_gap), (first, last - gap), (last, frames), gap))
     numbers, training, validation, kept, gaps = zip(*rows, strict=True) if rows else ((),) * 5

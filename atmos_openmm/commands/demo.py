@@ -215,16 +215,17 @@ def _write(
     model: str,
 ) -> Path:
     """The page, the plots and the tables."""
-    from ..evaluation.ramachandran import find_backbone_torsions
+    from ..evaluation.atoms import AtomTable
+    from ..evaluation.torsions import find_torsions
     from ..jump.proposal import REASONS
     from ..report import style
     from ..report.hybrid_page import Comparison, write_comparison
     from ..report.plots import TorsionSeries
 
-    torsions = find_backbone_torsions(topology)
-    residue = torsions.labels[0]
-    phi, psi = (angles[:, 0] for angles in torsions.angles(hybrid.positions_nm))
-    md_phi, md_psi = (angles[:, 0] for angles in torsions.angles(turns.md_positions_nm))
+    torsions = find_torsions(AtomTable.from_openmm(topology))
+    residue = torsions.residues[0]
+    phi, psi = (angles[:, 0] for angles in torsions.phi_psi(hybrid.positions_nm))
+    md_phi, md_psi = (angles[:, 0] for angles in torsions.phi_psi(turns.md_positions_nm))
     proposals = hybrid.proposals
     reasons = Counter(REASONS[code] for code in proposals["reason"])
     cycles = len(turns.cycle_seconds)
@@ -251,7 +252,7 @@ def _write(
         relaxed_energies=proposals["energy_after_kj_per_mol"],
         window=limit if np.isfinite(limit) else None,
         reasons=reasons,
-        rmsd_nm=np.array([verdict.rmsd_all_nm for verdict in verdicts]),
+        rmsd_nm=np.array([verdict.relaxation.rmsd_all_nm for verdict in verdicts]),
         verdicts=_verdict_table(proposals, verdicts),
         verdict_note=_verdict_note(len(verdicts), count),
         settings=_settings(propagator, model, seed, turns),
@@ -293,12 +294,12 @@ def _verdict_table(proposals: Mapping[str, Any], verdicts: list[Any]) -> Any:
                 str(int(proposals["attempt"][number])),
                 verdict.verdict,
                 REASONS[proposals["reason"][number]],
-                _number(verdict.energy_raw_kj_per_mol),
-                _number(verdict.energy_constrained_kj_per_mol),
-                _number(verdict.energy_relaxed_kj_per_mol),
-                _number(verdict.largest_force_kj_per_mol_nm, 0),
-                verdict.largest_force_atom,
-                _number(verdict.rmsd_all_nm, 4),
+                _number(verdict.energies.raw_kj_per_mol),
+                _number(verdict.energies.constrained_kj_per_mol),
+                _number(verdict.energies.relaxed_kj_per_mol),
+                _number(verdict.energies.largest_force_kj_per_mol_nm, 0),
+                verdict.energies.largest_force_atom,
+                _number(verdict.relaxation.rmsd_all_nm, 4),
                 verdict.detail,
             )
         )

@@ -22,6 +22,18 @@ def bond_lengths(x: FloatArray, bonds: IntArray) -> FloatArray:
     return np.asarray(np.linalg.norm(x[:, bonds[:, 1]] - x[:, bonds[:, 0]], axis=-1))
 
 
+def bond_angles(x: FloatArray, angles: IntArray) -> FloatArray:
+    """Return angles [F, K] in radians for `angles` [K, 3], the vertex in the middle.
+
+    By atan2, which keeps its accuracy near 0 and pi, where arccos loses half of the digits. 0 where
+    the vertex lies on one of the ends.
+    """
+    first = x[:, angles[:, 0]] - x[:, angles[:, 1]]
+    second = x[:, angles[:, 2]] - x[:, angles[:, 1]]
+    sine = np.linalg.norm(np.cross(first, second), axis=-1)
+    return np.asarray(np.arctan2(sine, np.sum(first * second, axis=-1)))
+
+
 def chiral_volumes(x: FloatArray, centers: IntArray) -> FloatArray:
     """Return normalised triple products [F, C] for `centers` [C, 4] (centre, a, b, d).
 

@@ -105,6 +105,11 @@ class AtomTable:
         """Residues with an alpha carbon, [N]; row n of `backbone` and `alpha_carbons` is theirs."""
         return self.residue[self.alpha_carbons]
 
+    @property
+    def protein_labels(self) -> list[str]:
+        """Names and numbers of these residues, such as ``ALA2``, [N]."""
+        return [f"{self.residue_names[r]}{self.residue_ids[r]}" for r in self.protein_residues]
+
     @cached_property
     def backbone(self) -> Indices:
         """Atoms N, CA, C and O of the residues with an alpha carbon, as far as they are there."""

@@ -8,19 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTACT_NM", "ContactSets", "contact_sets", "contacts", "jaccard", "pair_indices"]
+__all__ = ["CONTACT_NM", "ContactSets", "contact_sets", "contacts", "jaccard"]
 
 CONTACT_NM = 0.8
 WEAK_BELOW = 0.9
 TRANSIENT_ABOVE = 0.1
 
 Bools = NDArray[np.bool_]
-
-
-def pair_indices(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """i and j of all pairs i < j of so many points, [P] each."""
-    i, j = np.triu_indices(count, k=1)
-    return i, j
 
 
 def contacts(positions_nm: NDArray[Any], cutoff_nm: float = CONTACT_NM) -> Bools:
@@ -33,7 +27,7 @@ def contacts(positions_nm: NDArray[Any], cutoff_nm: float = CONTACT_NM) -> Bools
     Returns
     -------
     bool array [F, N (N - 1) / 2]
-        Pairs as in `pair_indices`.
+        Pairs i < j in the order of `numpy.triu_indices`.
     """
     from scipy.spatial.distance import pdist
 

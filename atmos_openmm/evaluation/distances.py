@@ -1,4 +1,4 @@
-"""Distributions of alpha-carbon distances and of the radius of gyration (Str2Str).
+"""Distances within and between frames, and their distributions (Str2Str).
 
 Histograms of 50 bins over the reference's range: what lies outside of it is not counted, and every
 bin gets 1e-6 on top, as published (Lu, Zhong, Zhang, Tang 2024). The distance is SciPy's
@@ -27,6 +27,7 @@ __all__ = [
     "histogram_distance",
     "histograms",
     "mean_distance",
+    "pairwise_distance",
     "value_range",
 ]
 
@@ -50,6 +51,20 @@ def gyration_radius(positions_nm: NDArray[Any]) -> Floats:
     x = np.asarray(positions_nm, np.float64)
     x = x - x.mean(axis=1, keepdims=True)
     return np.sqrt((x**2).sum(axis=-1).mean(axis=-1))
+
+
+def pairwise_distance(first: NDArray[Any], second: NDArray[Any]) -> Floats:
+    """Root mean square distance of atoms between frames as they lie, [F, A, 3] and [G, A, 3].
+
+    Returns
+    -------
+    float64 array [F, G]
+        Unit of the positions.
+    """
+    from scipy.spatial.distance import cdist
+
+    atoms = first.shape[1]
+    return cdist(first.reshape(len(first), -1), second.reshape(len(second), -1)) / np.sqrt(atoms)
 
 
 def value_range(reference: NDArray[Any]) -> tuple[Floats, Floats]:

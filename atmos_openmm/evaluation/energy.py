@@ -13,11 +13,25 @@ if TYPE_CHECKING:
 
 __all__ = ["EnergyDifference", "compare_energies", "potential_energies"]
 
+CONSTRAINT_TOLERANCE = 1e-6
+
 
 def potential_energies(
-    positions_nm: NDArray[Any], system: openmm.System, platform: str = "CPU"
+    positions_nm: NDArray[Any],
+    system: openmm.System,
+    platform: str = "CPU",
+    constrained: bool = False,
 ) -> NDArray[np.float64]:
     """Energy of each frame in kJ/mol, [F] of [F, P, 3]; inf where it overflows.
+
+    Parameters
+    ----------
+    positions_nm : array [F, P, 3]
+        A frame that is not finite has an infinite energy.
+    system : openmm.System
+    platform : str
+    constrained : bool
+        Apply the constraints first; a frame in which they fail has an infinite energy.
 
     Raises
     ------
@@ -27,7 +41,7 @@ def potential_energies(
     import openmm
     from openmm import unit
 
-    from ..validation.contexts import evaluation_context
+    from ..validation.contexts import evaluation_context, put_frame
     from .panel import NotApplicable
 
     if positions_nm.shape[1] != system.getNumParticles():
@@ -36,16 +50,20 @@ def potential_energies(
             f"{system.getNumParticles()} particles; energies need all of them, hydrogens too"
         )
     context = evaluation_context(system, platform)
-    energies = np.empty(len(positions_nm))
+    energies = np.full(len(positions_nm), np.inf)
     for k, frame in enumerate(np.asarray(positions_nm, np.float64)):
+        if not np.isfinite(frame).all():
+            continue
         try:
-            context.setPositions(frame)
-            context.computeVirtualSites()
+            put_frame(context, frame)
+            if constrained:
+                context.applyConstraints(CONSTRAINT_TOLERANCE)
+                context.computeVirtualSites()
             state = context.getState(energy=True)
             energies[k] = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
         except openmm.OpenMMException:
-            # Some platforms report an energy that is not a number by an exception.
-            energies[k] = np.inf
+            # Atoms on top of each other: no constraints, or an energy that is not a number.
+            continue
     return np.where(np.isfinite(energies), energies, np.inf)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 
 from .atoms import AtomTable
 
-__all__ = ["Ensemble", "Segment"]
+__all__ = ["Ensemble", "Segment", "consecutive_segments"]
 
 #: A stretch [start, stop) of frames of the pooled trajectories that follow each other in time.
 Segment = tuple[int, int]
+
+
+def consecutive_segments(lengths: Sequence[int]) -> tuple[Segment, ...]:
+    """Segments of so many frames, one after the other."""
+    ends = np.cumsum(lengths)
+    return tuple((int(e - n), int(e)) for e, n in zip(ends, lengths, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,38 +118,18 @@ class Ensemble:
 
     def with_segments(self, segments: Sequence[Segment], name: str | None = None) -> Ensemble:
         """A view of some stretches; what was computed of the frames is shared."""
-        return Ensemble(
-            self.name if name is None else name,
-            self.atoms,
-            self.positions_nm,
-            tuple(segments),
-            self.spacing_ps,
-            self.topology,
-            self.clock,
-            self._cache,
-        )
+        return replace(self, name=self.name if name is None else name, segments=tuple(segments))
+
+    def whole(self) -> Ensemble:
+        """A view of all frames once."""
+        return self.with_segments([(0, len(self.positions_nm))])
 
     def restricted(self, atoms: NDArray[np.int64], table: AtomTable) -> Ensemble:
         """A copy with some atoms, called as in `table`."""
-        if len(atoms) == len(self.atoms) and np.array_equal(atoms, np.arange(len(atoms))):
-            return Ensemble(
-                self.name,
-                table,
-                self.positions_nm,
-                self.segments,
-                self.spacing_ps,
-                self.topology,
-                self.clock,
-            )
-        return Ensemble(
-            self.name,
-            table,
-            self.positions_nm[:, atoms],
-            self.segments,
-            self.spacing_ps,
-            None,
-            self.clock,
-        )
+        if np.array_equal(atoms, np.arange(len(self.atoms))):
+            return replace(self, atoms=table, _cache={})
+        positions = self.positions_nm[:, atoms]
+        return replace(self, atoms=table, positions_nm=positions, topology=None, _cache={})
 
     def first(self, frames: int) -> Ensemble:
         """The first so many frames, segment by segment."""
@@ -161,9 +147,7 @@ class Ensemble:
         numbers = self.frames
         if frames < len(numbers):
             numbers = numbers[np.linspace(0, len(numbers) - 1, frames).round().astype(int)]
-        view = self.with_segments([(int(k), int(k) + 1) for k in numbers])
-        object.__setattr__(view, "spacing_ps", None)
-        return view
+        return replace(self, segments=tuple((int(k), int(k) + 1) for k in numbers), spacing_ps=None)
 
     def halves(self) -> tuple[Ensemble, Ensemble]:
         """First and second half; of several segments, half of them each, cut where need be."""
@@ -201,22 +185,16 @@ class Ensemble:
 
     def taken(self) -> Ensemble:
         """A copy of the frames of the segments alone; the clock stays."""
-        result = self.restarted()
-        object.__setattr__(result, "clock", self.clock[self.frames])
-        return result
+        return replace(self.restarted(), clock=self.clock[self.frames])
 
     def restarted(self) -> Ensemble:
         """A copy of the frames of the segments alone, the clock of each starting at 0."""
-        lengths = [stop - start for start, stop in self.segments]
-        ends = np.cumsum(lengths)
-        segments = tuple((int(e - n), int(e)) for e, n in zip(ends, lengths, strict=True))
-        return Ensemble(
-            self.name,
-            self.atoms,
-            self.positions_nm[self.frames],
-            segments,
-            self.spacing_ps,
-            self.topology,
+        return replace(
+            self,
+            positions_nm=self.positions_nm[self.frames],
+            segments=consecutive_segments([stop - start for start, stop in self.segments]),
+            clock=np.zeros(0, np.int64),
+            _cache={},
         )
 
     def extended(self, frames: int) -> Ensemble:
@@ -232,6 +210,4 @@ class Ensemble:
             kept += piece.segments
             left -= piece.num_frames
         result = self.with_segments(kept).restarted()
-        if len(self.segments) == 1:
-            object.__setattr__(result, "clock", np.arange(frames))
-        return result
+        return replace(result, clock=np.arange(frames)) if len(self.segments) == 1 else result

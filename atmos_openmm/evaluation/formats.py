@@ -15,12 +15,6 @@ from .panel import Metric
 
 __all__ = ["cell", "csv_text", "json_text", "text_table"]
 
-GOALS = {
-    "low": "lower is better",
-    "high": "higher is better",
-    "reference": "nearer to the reference's value is better",
-}
-
 _COLUMNS = (
     "molecule", "panel", "metric", "unit", "goal", "row", "role", "value", "standard_error",
     "frames", "trajectories", "spacing_ps", "verdict",

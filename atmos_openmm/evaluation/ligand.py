@@ -5,14 +5,15 @@ Lengths are in nm here. Frames are superposed on the native structure by the alp
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import bond_angles, bond_lengths
 from .atoms import AtomTable
+from .distances import pairwise_distance
 
 __all__ = [
     "CONTACT_NM",
@@ -59,28 +60,19 @@ class LigandGeometry:
 
     def bond_lengths(self, positions_nm: NDArray[Any]) -> Floats:
         """nm, [F, M] of the ligand's atoms [F, L, 3]."""
-        x = np.asarray(positions_nm, np.float64)
-        return np.linalg.norm(x[:, self.bonds[:, 0]] - x[:, self.bonds[:, 1]], axis=-1)
+        return bond_lengths(np.asarray(positions_nm, np.float64), self.bonds)
 
     def bond_angles(self, positions_nm: NDArray[Any]) -> Floats:
         """Radians, [F, K] of the ligand's atoms [F, L, 3]."""
-        x = np.asarray(positions_nm, np.float64)
-        a = x[:, self.angles[:, 0]] - x[:, self.angles[:, 1]]
-        b = x[:, self.angles[:, 2]] - x[:, self.angles[:, 1]]
-        sine = np.linalg.norm(np.cross(a, b), axis=-1)
-        return np.arctan2(sine, (a * b).sum(axis=-1))
+        return bond_angles(np.asarray(positions_nm, np.float64), self.angles)
 
     def inner_collisions(self, positions_nm: NDArray[Any]) -> Floats:
         """Share of the pairs apart that are nearer than their covalent radii's sum, [F]."""
-        x = np.asarray(positions_nm, np.float64)
         i, j = self.apart.T
         if not len(i):
-            return np.zeros(len(x))
-        near = np.linalg.norm(x[:, i] - x[:, j], axis=-1) < self._reach(i, j)
-        return near.mean(axis=-1)
-
-    def _reach(self, i: Indices, j: Indices) -> Floats:
-        return self.covalent_nm[i] + self.covalent_nm[j]
+            return np.zeros(len(positions_nm))
+        apart = bond_lengths(np.asarray(positions_nm, np.float64), self.apart)
+        return (apart < self.covalent_nm[i] + self.covalent_nm[j]).mean(axis=-1)
 
 
 def covalent_radii_nm(elements: NDArray[Any]) -> Floats:
@@ -132,7 +124,7 @@ def ligand_geometry(
         (i, j)
         for i in neighbours
         for j in range(i + 1, len(inside))
-        if j not in _within(neighbours, i, 2)
+        if j not in {*neighbours[i], *(k for m in neighbours[i] for k in neighbours[m])}
     ]
     return LigandGeometry(
         bonds,
@@ -140,18 +132,6 @@ def ligand_geometry(
         np.array(apart, int).reshape(-1, 2),
         radii,
     )
-
-
-def _within(neighbours: dict[int, list[int]], start: int, steps: int) -> set[int]:
-    seen, queue = {start}, deque([(start, 0)])
-    while queue:
-        atom, depth = queue.popleft()
-        if depth < steps:
-            for other in neighbours[atom]:
-                if other not in seen:
-                    seen.add(other)
-                    queue.append((other, depth + 1))
-    return seen
 
 
 def contact_map(
@@ -200,8 +180,6 @@ def coverage(
     Precision: share of the first's frames with a frame of the second nearer than the radius (root
     mean square distance of the atoms); recall: the same the other way round.
     """
-    from .pairwise import pairwise_distance
-
     near = pairwise_distance(first, second) < radius_nm
     precision, recall = float(near.any(axis=1).mean()), float(near.any(axis=0).mean())
     both = precision + recall

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .ensemble import Ensemble
 
-__all__ = ["ANGSTROM", "NotApplicable", "Metric", "Panel", "Settings"]
+__all__ = ["ANGSTROM", "NotApplicable", "Metric", "Panel", "Settings", "require_alpha_carbons"]
 
 #: Tables are in angstrom, as those of the field; arrays in nm.
 ANGSTROM = 10.0
@@ -134,8 +134,6 @@ class Panel(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     #: Frames of a generated ensemble in the publication; None where any number serves.
     published_frames: ClassVar[int | None] = None
-    #: Whether frames must have an order in time.
-    needs_time: ClassVar[bool] = False
     #: Whether it needs every atom, not only those that all rows have.
     needs_all_atoms: ClassVar[bool] = False
     #: Whether frames are taken evenly spread where there are too many; else the first ones.
@@ -170,6 +168,21 @@ class Panel(ABC):
     def axes(self) -> dict[str, NDArray[Any]]:
         """Arrays that all rows share, such as bin edges and residue numbers."""
         return {}
+
+
+def require_alpha_carbons(reference: Ensemble, fewest: int = 3) -> None:
+    """See that there are enough residues with alpha carbons for what a panel measures.
+
+    Raises
+    ------
+    NotApplicable
+        If there are fewer.
+    """
+    found = len(reference.atoms.alpha_carbons)
+    if found < fewest:
+        raise NotApplicable(
+            f"the panel needs a protein of {fewest} residues or more; found {found} alpha carbons"
+        )
 
 
 def unavailable(panel: type[Panel]) -> dict[str, float]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..core.geometry import superpose
 from .contacts import contact_sets, contacts, jaccard
+from .distances import pairwise_distance
 from .ensemble import Ensemble
 from .exposure import EXPOSED_NM2, mutual_information, side_chain_surface
-from .pairwise import pairwise_distance
-from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
+from .panel import ANGSTROM, Metric, Panel, Settings, require_alpha_carbons
 from .pca import fit_components, similarity
 from .rmsf import fluctuations, pearson
 from .wasserstein import atom_gaussians, cloud_w2, root_mean_w2
@@ -65,15 +65,11 @@ class AtlasPanel(Panel):
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
+        require_alpha_carbons(reference)
         atoms = reference.atoms
         self._heavy = atoms.protein_heavy
         self._table = atoms.subset(self._heavy)
         self._alpha = self._table.alpha_carbons
-        if len(self._alpha) < 3:
-            raise NotApplicable(
-                f"the panel needs a protein of three residues or more; found {len(self._alpha)} "
-                "alpha carbons"
-            )
         self._crystal = np.asarray(settings.native_nm, np.float64)[self._heavy]
         self._alpha_crystal = self._crystal[self._alpha]
         self._native_contacts = contacts(self._alpha_crystal[None])[0]
@@ -121,19 +117,15 @@ class AtlasPanel(Panel):
         both = fit_components(np.concatenate([drawn, alpha]))
         size = np.sqrt(len(self._alpha))
         rmsf = fluctuations(heavy)
-        reference_sets = contact_sets(self._native_contacts, self._contacts(drawn))
+        reference_sets = contact_sets(self._native_contacts, contacts(drawn).mean(axis=0))
         own = self.per_frame(
             ensemble,
             "CA contacts on crystal",
-            lambda x: contacts(self._superposed(ensemble.with_segments([(0, len(x))]))[1]),
+            lambda x: contacts(self._superposed(ensemble.whole())[1]),
         )
         sets = contact_sets(self._native_contacts, own.mean(axis=0))
-        same = ensemble is self.reference
-        distance = (
-            pairwise_distance(drawn, self._all_alpha[second])
-            if same
-            else (pairwise_distance(alpha, alpha))
-        )
+        pair = (drawn, self._all_alpha[second]) if ensemble is self.reference else (alpha, alpha)
+        distance = pairwise_distance(*pair)
         return {
             "pairwise_rmsd": ANGSTROM * float(distance.mean()),
             "rmsf": ANGSTROM * float(np.median(rmsf)),
@@ -151,18 +143,12 @@ class AtlasPanel(Panel):
             **self._exposure(ensemble, thousand),
         }
 
-    def _contacts(self, alpha: NDArray[Any]) -> NDArray[np.float64]:
-        return contacts(alpha).mean(axis=0)
-
     def _exposed(self, ensemble: Ensemble) -> NDArray[np.bool_]:
         """Which side chains are exposed, [frames, residues]; each frame is computed once."""
         return self.per_frame(
             ensemble,
             "exposed side chains",
-            lambda x: (
-                self._side_chains(self._superposed(ensemble.with_segments([(0, len(x))]))[0])
-                > EXPOSED_NM2
-            ),
+            lambda x: self._side_chains(self._superposed(ensemble.whole())[0]) > EXPOSED_NM2,
         )
 
     def _drawn_exposed(self, drawn: NDArray[Any]) -> NDArray[np.bool_]:

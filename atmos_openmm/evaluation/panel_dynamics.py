@@ -31,7 +31,6 @@ class DynamicsPanel(Panel):
     name = "dynamics"
     title = "Dynamics"
     source = "MDGen (decorrelation), STAR-MD (autocorrelation error), ConfRover (steps)"
-    needs_time = True
     metrics = (
         Metric("time_backbone", "Decorrelation, backbone", "ps", "reference",
                "median over phi and psi of the time in which the torsion's autocorrelation falls "

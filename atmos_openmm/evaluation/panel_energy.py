@@ -41,7 +41,7 @@ class EnergyPanel(Panel):
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
         if settings.system is None:
-            raise NotApplicable("no System was given (--system or --forcefield)")
+            raise NotApplicable("no System was given")
         self._reference = self._energies(reference)
         if not np.isfinite(self._reference).all() or self._reference.std() == 0:
             raise NotApplicable(

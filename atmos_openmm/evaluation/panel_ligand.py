@@ -19,7 +19,7 @@ from .ligand import (
     ligand_geometry,
     pair_distances,
 )
-from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
+from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings, require_alpha_carbons
 from .rmsf import fluctuations, pearson
 
 __all__ = ["LigandPanel"]
@@ -75,8 +75,7 @@ class LigandPanel(Panel):
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
         atoms = reference.atoms
-        if len(atoms.alpha_carbons) < 3:
-            raise NotApplicable("the ligand panel needs a protein of three residues or more")
+        require_alpha_carbons(reference)
         try:
             self._ligand = atoms.ligand(settings.ligand)
             self._geometry = ligand_geometry(atoms, self._ligand, settings.native_nm)
@@ -180,12 +179,9 @@ class LigandPanel(Panel):
 
     def axes(self) -> dict[str, NDArray[Any]]:
         atoms = self.reference.atoms
-        residues = [
-            f"{atoms.residue_names[r]}{atoms.residue_ids[r]}" for r in atoms.protein_residues
-        ]
         return {
             "ligand_atoms": np.array([atoms.names[i] for i in self._ligand]),
-            "ligand_residues": np.array(residues),
+            "ligand_residues": np.array(atoms.protein_labels),
         }
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ..core.geometry import superpose
 from .contacts import contact_sets, contacts, jaccard
+from .distances import pairwise_distance
 from .ensemble import Ensemble
-from .pairwise import pairwise_distance
-from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
+from .panel import ANGSTROM, Metric, Panel, Settings, require_alpha_carbons
 from .pca import fit_components, similarity
 from .rmsf import fluctuations, pearson
 from .validity import RULES, residue_minimum
@@ -61,11 +61,7 @@ class MdcathPanel(Panel):
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
         atoms = reference.atoms
-        if len(atoms.alpha_carbons) < 3:
-            raise NotApplicable(
-                f"the panel needs a protein of three residues or more; found "
-                f"{len(atoms.alpha_carbons)} alpha carbons"
-            )
+        require_alpha_carbons(reference)
         self._alpha = np.searchsorted(atoms.backbone, atoms.alpha_carbons)
         self._residue = np.searchsorted(
             np.sort(atoms.protein_residues), atoms.residue[atoms.backbone]
@@ -102,7 +98,7 @@ class MdcathPanel(Panel):
         native = self._native
 
         def compute(_: NDArray[Any]) -> NDArray[np.float64]:
-            frames = self._backbone(ensemble.with_segments([(0, len(ensemble.positions_nm))]))
+            frames = self._backbone(ensemble.whole())
             return np.sqrt(((frames - native) ** 2).sum(axis=-1).mean(axis=-1))
 
         return self.per_frame(ensemble, "backbone RMSD to native", compute)
@@ -126,7 +122,7 @@ class MdcathPanel(Panel):
         backbone = self._backbone(ensemble)
         alpha = backbone[:, self._alpha]
         distance = self.per_pair(
-            ensemble, "CA distance as superposed", lambda x: _pairs(self._whole(ensemble))
+            ensemble, "CA distance as superposed", lambda x: self._pairs(ensemble.whole())
         )
         chosen = ensemble.atoms.backbone
         closest = self.per_frame(
@@ -155,9 +151,9 @@ class MdcathPanel(Panel):
             "clash": 100 * float(np.isfinite(closest).mean()),
         }
 
-    def _whole(self, ensemble: Ensemble) -> NDArray[np.float32]:
-        whole = ensemble.with_segments([(0, len(ensemble.positions_nm))])
-        return self._backbone(whole)[:, self._alpha]
+    def _pairs(self, ensemble: Ensemble) -> NDArray[np.float32]:
+        alpha = self._backbone(ensemble)[:, self._alpha]
+        return pairwise_distance(alpha, alpha).astype(np.float32)
 
     def arrays(self, ensemble: Ensemble) -> dict[str, NDArray[Any]]:
         return {
@@ -171,12 +167,10 @@ class MdcathPanel(Panel):
 
     def axes(self) -> dict[str, NDArray[Any]]:
         atoms = self.reference.atoms
-        names = [f"{atoms.residue_names[r]}{atoms.residue_ids[r]}" for r in atoms.protein_residues]
-        return {"residues": np.array(names), "native_contacts": self._native_contacts}
-
-
-def _pairs(alpha: NDArray[Any]) -> NDArray[np.float32]:
-    return pairwise_distance(alpha, alpha).astype(np.float32)
+        return {
+            "residues": np.array(atoms.protein_labels),
+            "native_contacts": self._native_contacts,
+        }
 
 
 def plane_w2(reference: NDArray[np.float64], points: NDArray[np.float64], atoms: int) -> float:

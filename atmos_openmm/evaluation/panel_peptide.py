@@ -153,7 +153,7 @@ class PeptidePanel(Panel):
             note = (
                 f"{ensemble.name}: its frames are {ensemble.spacing_ps:g} ps apart, which does not "
                 f"divide the lag of {self.lag * (self.reference.spacing_ps or 0):g} ps; it has no "
-                "Markov model at that lag. Choose another with --lag."
+                "Markov model at that lag. Choose another lag."
             )
             if note not in self.notes:
                 self.notes.append(note)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..core.geometry import superpose
 from .ensemble import Ensemble, Segment
-from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
+from .panel import ANGSTROM, Metric, Panel, Settings, require_alpha_carbons
 from .panel_mdcath import plane_w2
 from .panel_validity import ValidityPanel
 from .pca import fit_components
@@ -30,7 +30,6 @@ class RolloutPanel(Panel):
     name = "rollout"
     title = "Along the rollout"
     source = "rollout-length curves as in STAR-MD, ICLR 2026"
-    needs_time = True
     metrics = (
         Metric("last_valid", "CA valid at the end", "%", "high",
                "frames of the last window without CA clash (3.0 A) or break (4.2 A)", _NOISE),
@@ -47,8 +46,7 @@ class RolloutPanel(Panel):
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        if len(reference.atoms.alpha_carbons) < 3:
-            raise NotApplicable("the panel needs a protein of three residues or more")
+        require_alpha_carbons(reference)
         self._validity = ValidityPanel(reference, settings)
         self._native = np.asarray(settings.native_nm, np.float64)[reference.atoms.alpha_carbons]
         alpha = self._alpha(reference)

@@ -20,7 +20,7 @@ from .distances import (
     value_range,
 )
 from .ensemble import Ensemble
-from .panel import Metric, NotApplicable, Panel, Settings
+from .panel import Metric, Panel, Settings, require_alpha_carbons
 from .tica import Tica, fit_tica
 
 __all__ = ["Str2StrPanel"]
@@ -45,8 +45,7 @@ class Str2StrPanel(Panel):
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        if len(reference.atoms.alpha_carbons) < 5:
-            raise NotApplicable("the panel needs five alpha carbons or more")
+        require_alpha_carbons(reference, 5)
         distances = self._far(reference)
         self._range = value_range(distances)
         self._histograms = histograms(self._bins(reference))
@@ -64,21 +63,20 @@ class Str2StrPanel(Panel):
         alpha = ensemble.atoms.alpha_carbons
         return self.per_frame(ensemble, "far CA distances", lambda x: far_distances(x[:, alpha]))
 
-    def _whole(self, ensemble: Ensemble) -> NDArray[np.float32]:
-        return self._far(ensemble.with_segments([(0, len(ensemble.positions_nm))]))
-
     def _bins(self, ensemble: Ensemble) -> NDArray[np.int8]:
         return self.per_frame(
             ensemble,
             "bins of far CA distances",
-            lambda x: bin_numbers(self._whole(ensemble), *self._range),
+            lambda x: bin_numbers(self._far(ensemble.whole()), *self._range),
         )
 
     def _components(self, ensemble: Ensemble) -> NDArray[np.float64]:
         tica = self._tica
         assert tica is not None
         return self.per_frame(
-            ensemble, "TICA of far CA distances", lambda x: tica.transform(self._whole(ensemble), 2)
+            ensemble,
+            "TICA of far CA distances",
+            lambda x: tica.transform(self._far(ensemble.whole()), 2),
         )
 
     def _radius(self, ensemble: Ensemble) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ensemble import Ensemble
-from .panel import Metric, NotApplicable, Panel, Settings
+from .panel import Metric, Panel, Settings, require_alpha_carbons
 from .validity import (
     RULES,
     alpha_gaps,
@@ -53,8 +53,7 @@ class ValidityPanel(Panel):
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        if len(reference.atoms.alpha_carbons) < 2:
-            raise NotApplicable("validity rates need two alpha carbons or more")
+        require_alpha_carbons(reference, 2)
         gaps = self._gaps(reference)
         # A hair above the largest, as published: the reference itself has no break.
         self._longest = float(gaps.max()) + 1e-7 if gaps.size else np.inf

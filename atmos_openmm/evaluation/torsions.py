@@ -62,6 +62,16 @@ class TorsionSet:
         """Radians [F, T] in [-pi, pi) of positions [F, A, 3]."""
         return torsion_angles(positions_nm, self.atoms)
 
+    @property
+    def residues(self) -> tuple[str, ...]:
+        """Names of the residues that have both phi and psi, such as ``ALA2``."""
+        return tuple(self.names[i].removeprefix("phi ") for i in self.pairs[:, 0])
+
+    def phi_psi(self, positions_nm: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """phi and psi [F, R] in radians of these residues, of positions [F, A, 3]."""
+        phi, psi = (torsion_angles(positions_nm, self.atoms[rows]) for rows in self.pairs.T)
+        return phi, psi
+
 
 def sines_and_cosines(angles: NDArray[Any]) -> NDArray[np.float64]:
     """Features [F, 2 T] of angles [F, T]: all sines, then all cosines."""
@@ -70,6 +80,8 @@ def sines_and_cosines(angles: NDArray[Any]) -> NDArray[np.float64]:
 
 def find_torsions(atoms: AtomTable) -> TorsionSet:
     """phi and psi where the peptide bond is there (caps count as neighbours), and chi1 to chi5.
+
+    A gap in a chain gives no torsion across it.
 
     Raises
     ------

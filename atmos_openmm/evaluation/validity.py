@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import bond_lengths, chiral_volumes
 from .atoms import AtomTable
 
 __all__ = [
@@ -66,21 +67,16 @@ def alpha_minimum(positions_nm: NDArray[Any]) -> Floats:
 
 def alpha_gaps(positions_nm: NDArray[Any], atoms: AtomTable) -> Floats:
     """Distances between neighbouring alpha carbons, [F, K]."""
-    alpha = dict(zip(atoms.protein_residues.tolist(), atoms.alpha_carbons, strict=True))
+    alpha = atoms.named("CA")
     pairs = np.array([(alpha[i], alpha[j]) for i, j in atoms.peptide_bonds], int).reshape(-1, 2)
-    return _lengths(positions_nm, pairs)
+    return bond_lengths(np.asarray(positions_nm, np.float64), pairs)
 
 
 def peptide_gaps(positions_nm: NDArray[Any], atoms: AtomTable) -> Floats:
     """Lengths of the peptide bonds, [F, K]; K = 0 where C or N are not modelled."""
     n, c = atoms.named("N"), atoms.named("C")
     pairs = [(c[i], n[j]) for i, j in atoms.peptide_bonds.tolist() if i in c and j in n]
-    return _lengths(positions_nm, np.array(pairs, int).reshape(-1, 2))
-
-
-def _lengths(positions_nm: NDArray[Any], pairs: NDArray[np.int64]) -> Floats:
-    x = np.asarray(positions_nm, np.float64)
-    return np.linalg.norm(x[:, pairs[:, 0]] - x[:, pairs[:, 1]], axis=-1)
+    return bond_lengths(np.asarray(positions_nm, np.float64), np.array(pairs, int).reshape(-1, 2))
 
 
 def residue_minimum(
@@ -118,11 +114,7 @@ def chirality(positions_nm: NDArray[Any], atoms: AtomTable) -> Floats:
     and CB; positive for L amino acids. K = 0 without beta carbons.
     """
     n, c, beta = atoms.named("N"), atoms.named("C"), atoms.named("CB")
-    alpha = dict(zip(atoms.protein_residues.tolist(), atoms.alpha_carbons, strict=True))
+    alpha = atoms.named("CA")
     rows = [(alpha[r], n[r], c[r], beta[r]) for r in alpha if r in n and r in c and r in beta]
-    index = np.array(rows, int).reshape(-1, 4)
-    x = np.asarray(positions_nm, np.float64)
-    a, b, d = (x[:, index[:, k]] - x[:, index[:, 0]] for k in (1, 2, 3))
-    size = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1) * np.linalg.norm(d, axis=-1)
-    product = np.einsum("fkx,fkx->fk", np.cross(a, b), d)
-    return np.divide(product, size, out=np.zeros_like(product), where=size > 0)
+    centers = np.array(rows, int).reshape(-1, 4)
+    return np.nan_to_num(chiral_volumes(np.asarray(positions_nm, np.float64), centers))

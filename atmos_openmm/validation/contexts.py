@@ -6,21 +6,10 @@ from typing import Any
 
 import numpy as np
 import openmm
-from openmm import unit
 
-__all__ = ["as_positions_nm", "as_value", "check_positions", "evaluation_context", "put_frame"]
+from ..core.units import positions_in_nm
 
-
-def as_value(quantity: Any, in_unit: Any) -> Any:
-    """Strip the unit of a Quantity (after converting to `in_unit`); pass bare numbers through."""
-    return quantity.value_in_unit(in_unit) if unit.is_quantity(quantity) else quantity
-
-
-def as_positions_nm(positions: Any) -> np.ndarray:
-    """Turn a Quantity, a list of Vec3 or Quantities, or an array into nm, [P,3] float64."""
-    if isinstance(positions, (list, tuple)) and any(unit.is_quantity(row) for row in positions):
-        positions = [as_value(row, unit.nanometer) for row in positions]
-    return np.asarray(as_value(positions, unit.nanometer), dtype=np.float64)
+__all__ = ["check_positions", "evaluation_context", "put_frame"]
 
 
 def check_positions(positions: Any, num_particles: int) -> np.ndarray:
@@ -42,7 +31,7 @@ def check_positions(positions: Any, num_particles: int) -> np.ndarray:
     ValueError
         for any other shape.
     """
-    values = as_positions_nm(positions)
+    values = positions_in_nm(positions)
     if values.shape != (num_particles, 3):
         raise ValueError(
             f"positions have shape {values.shape}; the System has {num_particles} particles, so "

@@ -11,6 +11,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from ..core.units import positions_in_nm
 from .contexts import check_positions, evaluation_context, put_frame
 
 __all__ = ["EnergyDecomposer", "EnergyDecomposition", "EnergySumError", "decomposeEnergy"]
@@ -264,7 +265,5 @@ def decomposeEnergy(
     >>> round(split.energies_kj_per_mol["HarmonicBondForce"], 6)
     5.0
     """
-    from .contexts import as_positions_nm
-
-    box = None if periodicBoxVectors is None else as_positions_nm(periodicBoxVectors)
+    box = None if periodicBoxVectors is None else positions_in_nm(periodicBoxVectors)
     return EnergyDecomposer(system, platform).decompose(positions, box)

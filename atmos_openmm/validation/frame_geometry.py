@@ -1,8 +1,7 @@
-"""The geometry of a frame against its chemistry and its force field, with names for all faults."""
+"""The geometry of a frame against its chemistry and its force field, with names for all defects."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from ..core import geometry as measure
 from ..systems import build_screen, features_from_topology
 from ..systems.screening import MIN_CHIRAL_VOLUME
 from .clashes import Clashes, ClashFinder
+from .defects import Defect
+from .findings import GeometryFindings
 from .forces import movable_particles
 from .names import atom_labels, join_atoms
 from .peptide_bonds import omega_torsions
@@ -24,48 +25,18 @@ from .terms import (
     constraint_terms,
 )
 
-__all__ = ["Geometry", "GeometryFindings"]
-
-
-@dataclass(frozen=True)
-class GeometryFindings:
-    """What was found in one frame; `FrameVerdict` has most fields under the same names.
-
-    Attributes
-    ----------
-    faults: tuple of (reason, detail)
-        what fails the screen, at most one entry a reason, the worst place of each in the detail.
-    """
-
-    faults: tuple[tuple[str, str], ...]
-    clashes: int
-    worst_clash: str
-    worst_clash_nm: float
-    bond_outliers: int
-    worst_bond: str
-    worst_bond_sigma: float
-    angle_outliers: int
-    worst_angle: str
-    worst_angle_sigma: float
-    constraint_error_nm: float
-    worst_constraint: str
-    broken_bonds: tuple[str, ...]
-    wrong_chirality: tuple[str, ...]
-    flipped_torsions: tuple[str, ...]
-    threaded_rings: tuple[str, ...]
-    omega_deg: tuple[float, ...]
-    cis_peptide_bonds: tuple[str, ...]
+__all__ = ["FrameGeometry"]
 
 
 def _also(count: int) -> str:
     return f", and {count - 1} more" if count > 1 else ""
 
 
-class Geometry:
+class FrameGeometry:
     """Measures frames of one molecular system.
 
     Bonds, handedness, cis and trans, rings and overlaps of the solute are screened as jumps are
-    (`atmos_openmm.systems.screening`), with all faults named; bonds, angles and constraints of the
+    (`atmos_openmm.systems.screening`), with all defects named; bonds, angles and constraints of the
     whole System, solvent included, are measured against its equilibrium values.
 
     Parameters
@@ -166,16 +137,16 @@ class Geometry:
         GeometryFindings
         """
         frame = positions_nm[None]
-        faults: list[tuple[str, str]] = []
-        broken = self._broken_bonds(positions_nm, faults)
-        chirality = self._chirality(frame, faults)
-        flipped = self._flipped(frame, faults)
-        rings = self._threaded(frame, faults)
+        defects: list[Defect] = []
+        broken = self._broken_bonds(positions_nm, defects)
+        chirality = self._chirality(frame, defects)
+        flipped = self._flipped(frame, defects)
+        rings = self._threaded(frame, defects)
         clashes = self._finder.find(positions_nm, box_nm)
-        worst_clash = self._clash_faults(clashes, faults)
-        # Constraints count as bonds, except that their own fault is a distance, not a width.
+        worst_clash = self._clash_defects(clashes, defects)
+        # Constraints count as bonds, except that their own defect is a distance, not a width.
         constraint = bond_deviations(self._constraints, positions_nm)
-        error, constraint_name = self._constraint_fault(constraint, faults)
+        error, constraint_name = self._constraint_defect(constraint, defects)
         bond_sigma = np.concatenate(
             [
                 bond_deviations(self._bonds, positions_nm) / self._bonds.sigma,
@@ -188,7 +159,6 @@ class Geometry:
         num_angles, worst_angle, angle_value = self._outliers(angle_sigma, self._angles.atoms)
         omega = np.degrees(measure.torsion_angles(frame, self.omegas.atoms)[0])
         return GeometryFindings(
-            faults=tuple(faults),
             clashes=len(clashes),
             worst_clash=worst_clash,
             worst_clash_nm=float(clashes.distances_nm[0]) if len(clashes) else float("nan"),
@@ -210,22 +180,21 @@ class Geometry:
                 for label, angle in zip(self.omegas.labels, omega, strict=True)
                 if abs(angle) <= 90
             ),
+            defects=tuple(defects),
         )
 
     def _name(self, atoms: Any) -> str:
         return join_atoms(self._labels, atoms)
 
-    def _broken_bonds(
-        self, positions_nm: np.ndarray, faults: list[tuple[str, str]]
-    ) -> tuple[str, ...]:
+    def _broken_bonds(self, positions_nm: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
         deviation = bond_deviations(self._screen, positions_nm)
         bad = np.flatnonzero(np.abs(deviation) > self._bond_tolerance_nm)
         if not len(bad):
             return ()
         k = bad[np.argmax(np.abs(deviation[bad]))]
         expected = self._screen.equilibrium[k]
-        faults.append(
-            (
+        defects.append(
+            Defect(
                 "bonds",
                 f"bond {self._name(self._screen.atoms[k])} is {expected + deviation[k]:.4f} nm "
                 f"long, expected {expected:.4f}{_also(len(bad))}",
@@ -233,7 +202,7 @@ class Geometry:
         )
         return tuple(self._name(self._screen.atoms[i]) for i in bad)
 
-    def _chirality(self, frame: np.ndarray, faults: list[tuple[str, str]]) -> tuple[str, ...]:
+    def _chirality(self, frame: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
         volumes = measure.chiral_volumes(frame, self._centers)[0] * self._signs
         # Coincident atoms give NaN, which counts as flat.
         volumes = np.nan_to_num(volumes, nan=0.0)
@@ -242,8 +211,8 @@ class Geometry:
             return ()
         names = tuple(self._labels[self._centers[i, 0]] for i in bad)
         k = bad[np.argmin(volumes[bad])]
-        faults.append(
-            (
+        defects.append(
+            Defect(
                 "chirality",
                 f"{self._labels[self._centers[k, 0]]} has the wrong hand: signed volume "
                 f"{volumes[k]:.2f}, at least {MIN_CHIRAL_VOLUME:.2f} expected{_also(len(bad))}",
@@ -251,15 +220,15 @@ class Geometry:
         )
         return names
 
-    def _flipped(self, frame: np.ndarray, faults: list[tuple[str, str]]) -> tuple[str, ...]:
+    def _flipped(self, frame: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
         trans = measure.torsion_cosines(frame, self._fixed_torsions)[0] < 0
         bad = np.flatnonzero(trans != self._is_trans)
         if not len(bad):
             return ()
         k = bad[0]
         angle = np.degrees(measure.torsion_angles(frame, self._fixed_torsions[k : k + 1])[0, 0])
-        faults.append(
-            (
+        defects.append(
+            Defect(
                 "cis_trans",
                 f"{self._name(self._fixed_torsions[k])} is {'trans' if trans[k] else 'cis'} "
                 f"({angle:.0f} degrees), expected {'trans' if self._is_trans[k] else 'cis'}"
@@ -268,7 +237,7 @@ class Geometry:
         )
         return tuple(self._name(self._fixed_torsions[i]) for i in bad)
 
-    def _threaded(self, frame: np.ndarray, faults: list[tuple[str, str]]) -> tuple[str, ...]:
+    def _threaded(self, frame: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
         names = []
         for ring, bonds in zip(self._rings, self._ring_bonds, strict=True):
             if not len(bonds):
@@ -276,10 +245,10 @@ class Geometry:
             for k in np.flatnonzero(measure.ring_crossings(frame, ring, bonds)[0]):
                 names.append(f"{self._name(bonds[k])} through the ring {self._name(ring)}")
         if names:
-            faults.append(("rings", f"{names[0]}{_also(len(names))}"))
+            defects.append(Defect("rings", f"{names[0]}{_also(len(names))}"))
         return tuple(names)
 
-    def _clash_faults(self, clashes: Clashes, faults: list[tuple[str, str]]) -> str:
+    def _clash_defects(self, clashes: Clashes, defects: list[Defect]) -> str:
         def describe(k: int) -> str:
             first, second = (self._labels[i] for i in clashes.pairs[k])
             return f"{first} and {second}"
@@ -288,8 +257,8 @@ class Geometry:
             found = np.flatnonzero(chosen)
             if len(found):
                 k = int(found[0])
-                faults.append(
-                    (
+                defects.append(
+                    Defect(
                         reason,
                         f"{describe(k)} are {clashes.distances_nm[k]:.4f} nm apart, at least "
                         f"{clashes.limits_nm[k]:.4f} expected{_also(len(found))}",
@@ -297,17 +266,15 @@ class Geometry:
                 )
         return describe(0) if len(clashes) else ""
 
-    def _constraint_fault(
-        self, deviation: np.ndarray, faults: list[tuple[str, str]]
-    ) -> tuple[float, str]:
+    def _constraint_defect(self, deviation: np.ndarray, defects: list[Defect]) -> tuple[float, str]:
         if not len(deviation):
             return 0.0, ""
         k = int(np.argmax(np.abs(deviation)))
         error, name = float(np.abs(deviation[k])), self._name(self._constraints.atoms[k])
         if error > self._constraint_tolerance_nm:
             expected = self._constraints.equilibrium[k]
-            faults.append(
-                (
+            defects.append(
+                Defect(
                     "constraints",
                     f"constrained distance {name} is {expected + deviation[k]:.4f} nm before "
                     f"projection, expected {expected:.4f} "

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["atom_labels", "join_atoms"]
+__all__ = ["atom_labels", "chain_label", "join_atoms"]
+
+
+def chain_label(chain: Any) -> str:
+    """The identifier of a chain, or its number from 1 where it has none."""
+    return chain.id.strip() or str(chain.index + 1)
 
 
 def atom_labels(topology: Any) -> list[str]:
@@ -25,9 +30,8 @@ def atom_labels(topology: Any) -> list[str]:
     labels = []
     for atom in topology.atoms():
         residue = atom.residue
-        chain = residue.chain.id.strip() or str(residue.chain.index + 1)
         number = f"{residue.id}{residue.insertionCode.strip()}"
-        labels.append(f"{chain}/{residue.name}{number}/{atom.name}")
+        labels.append(f"{chain_label(residue.chain)}/{residue.name}{number}/{atom.name}")
     return labels
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .names import chain_label
+
 __all__ = ["OmegaTorsions", "omega_torsions"]
 
 
@@ -20,16 +22,10 @@ class OmegaTorsions:
         carbon before C, C, N, carbon after N: 180 degrees when the peptide bond is trans.
     labels: tuple of str
         the two residues of each, as in ``A/ALA2-NME3``.
-    before_proline: array [T], bool
-        both classes are populated in front of a tertiary nitrogen such as proline's.
     """
 
     atoms: np.ndarray
     labels: tuple[str, ...]
-    before_proline: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.atoms)
 
 
 def omega_torsions(topology: Any) -> OmegaTorsions:
@@ -64,7 +60,7 @@ def omega_torsions(topology: Any) -> OmegaTorsions:
         named = [n for n in near if n.name == "CA"]
         return (named or near or [None])[0]
 
-    rows, labels, tertiary = [], [], []
+    rows, labels = [], []
     for bond in topology.bonds():
         pair = sorted(bond, key=lambda atom: atom.name)
         c, n = pair
@@ -74,9 +70,7 @@ def omega_torsions(topology: Any) -> OmegaTorsions:
         if before is None or after is None:
             continue
         rows.append((before.index, c.index, n.index, after.index))
-        chain = c.residue.chain.id.strip() or str(c.residue.chain.index + 1)
-        labels.append(f"{chain}/{c.residue.name}{c.residue.id}-{n.residue.name}{n.residue.id}")
-        tertiary.append(len(carbons(n, c)) > 1)
-    return OmegaTorsions(
-        np.array(rows, dtype=np.int64).reshape(-1, 4), tuple(labels), np.array(tertiary, dtype=bool)
-    )
+        labels.append(
+            f"{chain_label(c.residue.chain)}/{c.residue.name}{c.residue.id}-{n.residue.name}{n.residue.id}"
+        )
+    return OmegaTorsions(np.array(rows, dtype=np.int64).reshape(-1, 4), tuple(labels))

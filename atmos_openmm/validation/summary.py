@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from .csvfile import CsvWriter
+from .defects import INVALID, RELAXED, VALID
 from .reference import EnergyComparison, EnergyReference, compare_energies
-from .verdict import INVALID, RELAXED, VALID, FrameVerdict
+from .table import format_report
+from .verdict import FrameVerdict
 
 __all__ = ["ValidationReport"]
 
@@ -75,24 +77,25 @@ class ValidationReport:
         self.reasons[verdict.verdict, verdict.reason] += 1
         if self._frames is not None:
             self._frames.append(verdict)
-        self._constrained.append(verdict.energy_constrained_kj_per_mol)
-        self._relaxed.append(verdict.energy_relaxed_kj_per_mol)
-        self._rmsd.append(verdict.rmsd_heavy_nm)
-        self._num_in_window += verdict.in_window
+        self._constrained.append(verdict.energies.constrained_kj_per_mol)
+        self._relaxed.append(verdict.energies.relaxed_kj_per_mol)
+        self._rmsd.append(verdict.relaxation.rmsd_heavy_nm)
+        self._num_in_window += verdict.energies.in_window
         if verdict.verdict == VALID:
-            self._force_sums += np.array(list(verdict.energies_kj_per_mol.values()))
+            self._force_sums += np.array(list(verdict.energies.by_force_kj_per_mol.values()))
+        geometry = verdict.geometry
         counts = {
-            "with clashes": verdict.clashes > 0,
-            "with bond outliers": verdict.bond_outliers > 0,
-            "with angle outliers": verdict.angle_outliers > 0,
-            "with broken bonds": bool(verdict.broken_bonds),
-            "with wrong chirality": bool(verdict.wrong_chirality),
-            "with flipped torsions": bool(verdict.flipped_torsions),
-            "with threaded rings": bool(verdict.threaded_rings),
+            "clashes": geometry.clashes > 0,
+            "bond outliers": geometry.bond_outliers > 0,
+            "angle outliers": geometry.angle_outliers > 0,
+            "broken bonds": bool(geometry.broken_bonds),
+            "wrong chirality": bool(geometry.wrong_chirality),
+            "flipped torsions": bool(geometry.flipped_torsions),
+            "threaded rings": bool(geometry.threaded_rings),
         }
         for name, value in counts.items():
             self._counts[name] += value
-        energy = verdict.energy_constrained_kj_per_mol
+        energy = verdict.energies.constrained_kj_per_mol
         rank = (VALID, RELAXED, INVALID).index(verdict.verdict)
         key = (rank, energy if np.isfinite(energy) else np.inf, -verdict.frame)
         heapq.heappush(self._worst, (key, verdict))
@@ -203,7 +206,7 @@ class ValidationReport:
             "fraction_valid": valid / max(1, self.num_frames),
             "fraction_valid_or_relaxed": (valid + self.verdicts[RELAXED]) / max(1, self.num_frames),
             "fraction_in_window": self._num_in_window / max(1, self.num_frames),
-            "frames_with": {name.removeprefix("with "): n for name, n in self._counts.items()},
+            "frames_with": dict(self._counts),
             "energy_kj_per_mol": {
                 "after constraints": _spread(self.constrained_energies_kj_per_mol),
                 "after relaxation": _spread(self.relaxed_energies_kj_per_mol),
@@ -230,9 +233,13 @@ class ValidationReport:
 
     def table(self) -> str:
         """The summary and the worst frames as text."""
-        from .table import format_report
-
-        return format_report(self)
+        return format_report(
+            self.summary(),
+            self.worst,
+            relaxed=self.relaxed,
+            energy_window=self.energy_window,
+            reference=self.reference,
+        )
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None]:

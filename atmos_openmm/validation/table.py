@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .verdict import INVALID, RELAXED, VALID
-
-if TYPE_CHECKING:
-    from .summary import ValidationReport
+from .defects import INVALID, RELAXED, VALID
+from .reference import EnergyReference
+from .verdict import FrameVerdict
 
 __all__ = ["format_report"]
 
@@ -33,27 +32,34 @@ def _columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     return lines
 
 
-def _verdicts(report: ValidationReport) -> list[str]:
-    total = max(1, report.num_frames)
+def _verdicts(summary: dict[str, Any]) -> list[str]:
+    total = max(1, summary["num_frames"])
     rows = []
+
+    def count(name: str, frames: int) -> None:
+        rows.append([name, str(frames), f"{100 * frames / total:.1f} %"])
+
     for verdict in (VALID, RELAXED, INVALID):
-        count = report.verdicts[verdict]
-        rows.append([verdict, str(count), f"{100 * count / total:.1f} %"])
-        if verdict == VALID:
-            continue
-        reasons = [(n, r) for (v, r), n in report.reasons.items() if v == verdict]
-        for n, reason in sorted(reasons, reverse=True):
-            rows.append([f"    {reason}", str(n), f"{100 * n / total:.1f} %"])
+        count(verdict, summary["verdicts"][verdict])
+        if verdict != VALID:
+            start = f"{verdict}: "
+            reasons = [
+                (n, reason.removeprefix(start))
+                for reason, n in summary["reasons"].items()
+                if reason.startswith(start)
+            ]
+            for n, reason in sorted(reasons, reverse=True):
+                count(f"    {reason}", n)
     return _columns(rows)
 
 
-def _energies(report: ValidationReport, summary: dict[str, Any]) -> list[str]:
+def _energies(
+    summary: dict[str, Any], relaxed: bool, reference: EnergyReference | None
+) -> list[str]:
     rows = [["kJ/mol", "median", "least", "largest"]]
     for name, spread in summary["energy_kj_per_mol"].items():
-        if name == "after relaxation" and not report.relaxed:
-            continue
-        rows.append([name, *(_number(spread[k]) for k in ("median", "least", "largest"))])
-    reference = report.reference
+        if relaxed or name != "after relaxation":
+            rows.append([name, *(_number(spread[k]) for k in ("median", "least", "largest"))])
     if reference is not None:
         energies = sorted(reference.energies_kj_per_mol)
         middle = energies[len(energies) // 2]
@@ -61,7 +67,7 @@ def _energies(report: ValidationReport, summary: dict[str, Any]) -> list[str]:
     return _columns(rows)
 
 
-def _reference(report: ValidationReport, summary: dict[str, Any]) -> list[str]:
+def _reference(summary: dict[str, Any], energy_window: float) -> list[str]:
     about, distance, control = summary["reference"], summary["distance"], summary["control"]
     lines = [
         f"Against the reference {about['source']} ({about['num_energies']} energies, mean "
@@ -72,7 +78,7 @@ def _reference(report: ValidationReport, summary: dict[str, Any]) -> list[str]:
         ("Wasserstein-1, kJ/mol", "wasserstein_kj_per_mol", 2),
         ("Wasserstein-1, kT", "wasserstein_kt", 2),
         ("Jensen-Shannon, bits", "jensen_shannon_bits", 3),
-        (f"at or below mean + {report.energy_window:g} sd", "fraction_in_window", 3),
+        (f"at or below mean + {energy_window:g} sd", "fraction_in_window", 3),
     ):
         other = "-" if control is None else _number(control[key], digits)
         rows.append([title, _number(distance[key], digits), other])
@@ -85,22 +91,21 @@ def _forces(summary: dict[str, Any]) -> list[str]:
     return ["Energy by force (frames that are valid as they are)", *_columns(rows)]
 
 
-def _worst(report: ValidationReport) -> list[str]:
-    lines = []
+def _worst(verdicts: Sequence[FrameVerdict]) -> list[str]:
     rows = [["frame", "energy", "largest force", "at", "verdict"]]
-    for v in report.worst:
+    for v in verdicts:
         rows.append(
             [
                 str(v.frame),
-                _number(v.energy_constrained_kj_per_mol),
-                _number(v.largest_force_kj_per_mol_nm, 0),
-                v.largest_force_atom or "-",
+                _number(v.energies.constrained_kj_per_mol),
+                _number(v.energies.largest_force_kj_per_mol_nm, 0),
+                v.energies.largest_force_atom or "-",
                 v.verdict if v.verdict == VALID else f"{v.verdict}: {v.reason}",
             ]
         )
     table = _columns(rows)
-    lines.append(table[0])
-    for line, v in zip(table[1:], report.worst, strict=True):
+    lines = [table[0]]
+    for line, v in zip(table[1:], verdicts, strict=True):
         lines.append(line)
         if v.detail:
             text = v.detail if len(v.detail) <= WIDTH - 6 else v.detail[: WIDTH - 9] + "..."
@@ -108,31 +113,44 @@ def _worst(report: ValidationReport) -> list[str]:
     return lines
 
 
-def format_report(report: ValidationReport) -> str:
+def format_report(
+    summary: dict[str, Any],
+    worst: Sequence[FrameVerdict],
+    *,
+    relaxed: bool,
+    energy_window: float,
+    reference: EnergyReference | None,
+) -> str:
     """Write a report: verdicts and reasons, energies, distances, findings, the worst frames.
 
     Parameters
     ----------
-    report: ValidationReport
+    summary : dict
+        Of `ValidationReport.summary`.
+    worst : sequence of FrameVerdict
+    relaxed : bool
+        Whether frames were relaxed.
+    energy_window : float
+        Width in standard deviations.
+    reference : EnergyReference or None
 
     Returns
     -------
     str
-        several lines, without a newline at the end.
+        Several lines, without a newline at the end.
     """
-    summary = report.summary()
-    lines = [f"{report.source}: {report.num_frames} frames", ""]
-    lines += _verdicts(report)
-    lines += ["", "Energies", *_energies(report, summary)]
-    if report.verdicts[VALID]:
+    frames = summary["num_frames"]
+    lines = [f"{summary['source']}: {frames} frames", "", *_verdicts(summary)]
+    lines += ["", "Energies", *_energies(summary, relaxed, reference)]
+    if summary["verdicts"][VALID]:
         lines += ["", *_forces(summary)]
-    if report.reference is not None:
-        lines += ["", *_reference(report, summary)]
+    if reference is not None:
+        lines += ["", *_reference(summary, energy_window)]
     findings = [[f"frames with {k}", str(n)] for k, n in summary["frames_with"].items()]
     rmsd = summary["median_rmsd_heavy_nm"]
     if rmsd is not None:
         findings.append(["median heavy-atom RMSD, raw to relaxed (nm)", _number(rmsd, 4)])
     lines += ["", "Findings", *_columns(findings)]
-    lines += ["", f"Worst {len(report.worst)} of {report.num_frames} frames", *_worst(report)]
-    lines += [f"Note: {remark}" for remark in report.remarks]
+    lines += ["", f"Worst {len(worst)} of {frames} frames", *_worst(worst)]
+    lines += [f"Note: {remark}" for remark in summary["remarks"]]
     return "\n".join(lines)

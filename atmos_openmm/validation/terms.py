@@ -14,6 +14,7 @@ import numpy as np
 import openmm
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
+from ..core.geometry import bond_angles, bond_lengths
 
 __all__ = [
     "CONSTRAINT_SIGMA_NM",
@@ -125,8 +126,7 @@ def constraint_terms(system: openmm.System, temperature_K: float) -> HarmonicTer
 
 def bond_deviations(terms: HarmonicTerms, positions_nm: np.ndarray) -> np.ndarray:
     """Length minus equilibrium length of each bond (nm), [M]; molecules have to be whole."""
-    difference = positions_nm[terms.atoms[:, 0]] - positions_nm[terms.atoms[:, 1]]
-    return np.linalg.norm(difference, axis=1) - terms.equilibrium
+    return bond_lengths(positions_nm[None], terms.atoms)[0] - terms.equilibrium
 
 
 def angle_deviations(terms: HarmonicTerms, positions_nm: np.ndarray) -> np.ndarray:
@@ -134,11 +134,6 @@ def angle_deviations(terms: HarmonicTerms, positions_nm: np.ndarray) -> np.ndarr
 
     An angle with a vertex on top of one of its ends is not defined; its deviation is given as pi.
     """
-    first = positions_nm[terms.atoms[:, 0]] - positions_nm[terms.atoms[:, 1]]
-    second = positions_nm[terms.atoms[:, 2]] - positions_nm[terms.atoms[:, 1]]
-    cross = np.linalg.norm(np.cross(first, second), axis=1)
-    dot = np.einsum("md,md->m", first, second)
-    # atan2 keeps its accuracy near 0 and pi, where acos loses half of the digits.
-    deviation = np.arctan2(cross, dot) - terms.equilibrium
-    defined = (np.linalg.norm(first, axis=1) > 0) & (np.linalg.norm(second, axis=1) > 0)
-    return np.where(defined, deviation, np.pi)
+    deviation = bond_angles(positions_nm[None], terms.atoms)[0] - terms.equilibrium
+    sides = [bond_lengths(positions_nm[None], terms.atoms[:, ends])[0] for ends in ([0, 1], [1, 2])]
+    return np.where((sides[0] > 0) & (sides[1] > 0), deviation, np.pi)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from atmos_openmm.core.geometry import (
+    bond_angles,
     centroid,
     gyration_radius,
     rmsd,
@@ -96,3 +97,10 @@ def test_a_torsion_is_what_it_was_built_with(angle):
 def test_positions_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"shape \(4, 2\), expected \[..., atoms, 3\]"):
         torsion_angles(np.zeros((4, 2)), [(0, 1, 2, 3)])
+
+
+def test_bond_angles_keep_their_digits_near_straight():
+    small = 1e-7
+    x = np.array([[[1.0, 0, 0], [0, 0, 0], [0, 2.0, 0], [-np.cos(small), np.sin(small), 0]]])
+    found = bond_angles(x, np.array([[0, 1, 2], [0, 1, 3]]))
+    np.testing.assert_allclose(found, [[np.pi / 2, np.pi - small]], rtol=0, atol=1e-15)

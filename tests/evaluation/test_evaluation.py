@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from atmos_openmm.core.geometry import torsion_angles
+from atmos_openmm.evaluation.atoms import AtomTable
 from atmos_openmm.evaluation.divergence import (
     jensen_shannon_distance,
     jensen_shannon_divergence,
     resampled_divergence,
     torsion_histogram,
 )
-from atmos_openmm.evaluation.ramachandran import find_backbone_torsions
+from atmos_openmm.evaluation.torsions import find_torsions
 from atmos_openmm.evaluation.transitions import (
     UNASSIGNED,
     Core,
@@ -75,31 +76,30 @@ def _chain(names):
 def test_backbone_torsions_of_a_capped_dipeptide_agree_with_mdtraj():
     mdtraj = pytest.importorskip("mdtraj")
     topology = _chain(["ACE", "ALA", "GLY", "NME"])
-    torsions = find_backbone_torsions(topology)
-    assert torsions.labels == ("ALA2", "GLY3")
+    torsions = find_torsions(AtomTable.from_openmm(topology))
+    assert torsions.residues == ("ALA2", "GLY3")
     positions = np.random.default_rng(2).normal(size=(4, topology.getNumAtoms(), 3))
     trajectory = mdtraj.Trajectory(positions, mdtraj.Topology.from_openmm(topology))
-    phi, psi = torsions.angles(trajectory.xyz)
+    quadruples = {"phi": [[0, 1, 2, 3], [3, 4, 5, 6]], "psi": [[1, 2, 3, 4], [4, 5, 6, 7]]}
     # mdtraj computes in float32 and needs N, CA, C in each residue: the caps lack them.
-    np.testing.assert_allclose(phi, mdtraj.compute_dihedrals(trajectory, torsions.phi), atol=1e-5)
-    np.testing.assert_allclose(psi, mdtraj.compute_dihedrals(trajectory, torsions.psi), atol=1e-5)
-    np.testing.assert_array_equal(torsions.phi, [[0, 1, 2, 3], [3, 4, 5, 6]])
-    np.testing.assert_array_equal(torsions.psi, [[1, 2, 3, 4], [4, 5, 6, 7]])
+    for found, expected in zip(torsions.phi_psi(trajectory.xyz), quadruples.values(), strict=True):
+        theirs = mdtraj.compute_dihedrals(trajectory, expected)
+        np.testing.assert_allclose(found, theirs, atol=1e-5)
 
 
 def test_no_torsion_across_a_gap_and_a_clear_error_without_any():
     from openmm import app
 
     topology = _chain(["ALA", "ALA", "ALA"])
-    assert find_backbone_torsions(topology).labels == ("ALA2",)
+    assert find_torsions(AtomTable.from_openmm(topology)).residues == ("ALA2",)
     gapped = app.Topology()
     chain = gapped.addChain()
     for _ in range(3):
         residue = gapped.addResidue("ALA", chain)
         for name in ("N", "CA", "C"):
             gapped.addAtom(name, app.Element.getBySymbol(name[0]), residue)
-    with pytest.raises(ValueError, match="no phi/psi pair"):
-        find_backbone_torsions(gapped)
+    with pytest.raises(ValueError, match="no torsion was found"):
+        find_torsions(AtomTable.from_openmm(gapped))
 
 
 def test_divergence_of_known_histograms():

@@ -104,17 +104,23 @@ def test_a_solvated_peptide_is_the_same_in_any_image(solvated):
     validator = EnergyValidator(topology, system, relaxationIterations=0)
     box = np.diag([2.2, 2.2, 2.2])
     whole = validator.validate(positions, periodicBoxVectors=box)
-    assert whole.broken_bonds == whole.wrong_chirality == ()
-    assert validator._geometry.solute.tolist() == list(range(22))
+    assert whole.geometry.broken_bonds == whole.geometry.wrong_chirality == ()
+    assert validator._judge.geometry.solute.tolist() == list(range(22))
     shifted = positions - positions[cases.atom(topology, "ALA", "CA")]
     wrapped = shifted - np.floor(shifted / 2.2) * 2.2
     assert np.ptp(wrapped[:22], axis=0).max() > 1.5
     cut = validator.validate(wrapped, periodicBoxVectors=box)
-    assert (cut.verdict, cut.reason, cut.clashes) == (whole.verdict, whole.reason, whole.clashes)
-    assert cut.bond_outliers == whole.bond_outliers
-    assert cut.worst_angle_sigma == pytest.approx(whole.worst_angle_sigma, abs=1e-6)
+    assert (cut.verdict, cut.reason, cut.geometry.clashes) == (
+        whole.verdict,
+        whole.reason,
+        whole.geometry.clashes,
+    )
+    assert cut.geometry.bond_outliers == whole.geometry.bond_outliers
+    assert cut.geometry.worst_angle_sigma == pytest.approx(
+        whole.geometry.worst_angle_sigma, abs=1e-6
+    )
     # PME's mesh does not move with the molecules: its error (1e-5 of the force) shows.
-    assert cut.energy_raw_kj_per_mol == pytest.approx(whole.energy_raw_kj_per_mol, abs=0.5)
+    assert cut.energies.raw_kj_per_mol == pytest.approx(whole.energies.raw_kj_per_mol, abs=0.5)
 
 
 def test_an_overlap_with_solvent_across_the_boundary_is_found(solvated):
@@ -130,7 +136,7 @@ def test_an_overlap_with_solvent_across_the_boundary_is_found(solvated):
     verdict = validator.validate(moved)
     assert (verdict.verdict, verdict.reason) == ("invalid", "environment")
     assert "A/ALA2/" in verdict.detail and "HOH" in verdict.detail
-    assert verdict.broken_bonds == ()
+    assert verdict.geometry.broken_bonds == ()
 
 
 def test_water_without_bonds_in_the_topology_does_not_clash_with_itself(solvated):
@@ -149,8 +155,10 @@ def test_water_without_bonds_in_the_topology_does_not_clash_with_itself(solvated
             bare.addBond(copies[bond[0]], copies[bond[1]])
     found = EnergyValidator(bare, system, relaxationIterations=0).validate(positions)
     whole = EnergyValidator(topology, system, relaxationIterations=0).validate(positions)
-    assert found.clashes == whole.clashes == 0
+    assert found.geometry.clashes == whole.geometry.clashes == 0
     # And molecules cut by the boundary are still made whole.
     wrapped = positions - np.floor(positions / 2.2) * 2.2
     cut = EnergyValidator(bare, system, relaxationIterations=0).validate(wrapped)
-    assert cut.constraint_error_nm == pytest.approx(whole.constraint_error_nm, abs=1e-6)
+    assert cut.geometry.constraint_error_nm == pytest.approx(
+        whole.geometry.constraint_error_nm, abs=1e-6
+    )

@@ -11,6 +11,7 @@ from openmm import unit
 from atmos_openmm.core.geometry import rmsd
 from atmos_openmm.validation import EnergyReference
 from atmos_openmm.validation.contexts import evaluation_context, put_frame
+from atmos_openmm.validation.defects import Defect, decide
 from atmos_openmm.validation.forces import largest_force, movable_particles
 from atmos_openmm.validation.reference import (
     compare_energies,
@@ -20,7 +21,6 @@ from atmos_openmm.validation.reference import (
 )
 from atmos_openmm.validation.relaxation import RelaxationError, relax_frame
 from atmos_openmm.validation.terms import angle_deviations, angle_terms, thermal_energy
-from atmos_openmm.validation.verdict import Fault, decide
 
 
 def spring_system(masses=(12.0, 12.0, 12.0)):
@@ -121,14 +121,14 @@ def test_angles_near_straight_keep_their_digits():
 
 
 def test_the_first_fault_decides():
-    clash, energy, hand = (Fault(r, r) for r in ("clash", "energy", "chirality"))
-    assert decide([], []) == ("valid", Fault("accepted", ""))
+    clash, energy, hand = (Defect(r, r) for r in ("clash", "energy", "chirality"))
+    assert decide([], []) == ("valid", Defect("accepted", ""))
     assert decide([energy, clash, hand], []) == ("invalid", hand)
     assert decide([energy, clash], []) == ("valid after relaxation", clash)
     assert decide([energy], None) == ("invalid", energy)
-    verdict, fault = decide([clash], [energy])
-    assert (verdict, fault.reason) == ("invalid", "energy")
-    assert "after relaxation" in fault.detail
+    verdict, defect = decide([clash], [energy])
+    assert (verdict, defect.reason) == ("invalid", "energy")
+    assert "after relaxation" in defect.detail
     # What only the relaxed frame shows does not count against a frame that is right as it is.
     assert decide([], [energy])[0] == "valid"
 

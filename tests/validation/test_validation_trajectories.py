@@ -100,8 +100,8 @@ def test_the_package_own_layout_is_read(tmp_path, validator):
     assert [v.frame for v in report] == list(range(0, 100, 10))
     direct = validator.validate(cases.dynamics()[20])
     # Stored as float32: 1e-8 nm under forces of thousands.
-    assert report.frames[2].energy_raw_kj_per_mol == pytest.approx(
-        direct.energy_raw_kj_per_mol, abs=1e-2
+    assert report.frames[2].energies.raw_kj_per_mol == pytest.approx(
+        direct.energies.raw_kj_per_mol, abs=1e-2
     )
     as_reference = EnergyValidator(topology, system, reference=path, relaxationIterations=0)
     assert len(as_reference.reference.energies_kj_per_mol) == 70
@@ -253,7 +253,7 @@ def test_the_summary_counts(validator):
     assert summary["fraction_in_window"] == summary["distance"]["fraction_in_window"] == 0.8
     valid = [v for v in report if v.verdict == "valid"]
     for name, mean in summary["force_means_kj_per_mol"].items():
-        assert mean == pytest.approx(np.mean([v.energies_kj_per_mol[name] for v in valid]))
+        assert mean == pytest.approx(np.mean([v.energies.by_force_kj_per_mol[name] for v in valid]))
     assert summary["control"]["wasserstein_kj_per_mol"] > 0
     assert [v.frame for v in report.worst[:3]] == [3, 7, 5]
     table = report.table()

@@ -40,18 +40,26 @@ def test_frames_of_dynamics_are_valid(validator):
     for positions in cases.dynamics()[1::8]:
         verdict = validator.validate(positions)
         assert (verdict.verdict, verdict.reason, verdict.detail) == ("valid", "accepted", "")
-        assert verdict.in_window and verdict.isValid
-        assert verdict.clashes == verdict.bond_outliers == verdict.angle_outliers == 0
-        assert verdict.energy_relaxed_kj_per_mol < verdict.energy_constrained_kj_per_mol
+        assert verdict.energies.in_window and verdict.isValid
+        assert (
+            verdict.geometry.clashes
+            == verdict.geometry.bond_outliers
+            == verdict.geometry.angle_outliers
+            == 0
+        )
+        assert verdict.energies.relaxed_kj_per_mol < verdict.energies.constrained_kj_per_mol
         # Dynamics keeps constraints to 1e-5 of a length of at most 0.11 nm, so nothing moves.
-        assert verdict.constraint_error_nm < 2e-6
-        assert verdict.energy_constrained_kj_per_mol == pytest.approx(
-            verdict.energy_raw_kj_per_mol, abs=0.05
+        assert verdict.geometry.constraint_error_nm < 2e-6
+        assert verdict.energies.constrained_kj_per_mol == pytest.approx(
+            verdict.energies.raw_kj_per_mol, abs=0.05
         )
-        assert verdict.energy_raw_kj_per_mol == pytest.approx(
-            sum(verdict.energies_kj_per_mol.values()), abs=1e-9
+        assert verdict.energies.raw_kj_per_mol == pytest.approx(
+            sum(verdict.energies.by_force_kj_per_mol.values()), abs=1e-9
         )
-        assert 0.001 < verdict.rmsd_heavy_nm < 0.1 and 0.001 < verdict.rmsd_all_nm < 0.1
+        assert (
+            0.001 < verdict.relaxation.rmsd_heavy_nm < 0.1
+            and 0.001 < verdict.relaxation.rmsd_all_nm < 0.1
+        )
 
 
 def test_omega_agrees_with_mdtraj(validator, frame):
@@ -69,15 +77,17 @@ def test_omega_agrees_with_mdtraj(validator, frame):
     expected = np.degrees(mdtraj.compute_dihedrals(trajectory, atoms)[0])
     assert validator.omegaLabels == ("A/ACE1-ALA2", "A/ALA2-NME3")
     # mdtraj computes in single precision.
-    np.testing.assert_allclose(verdict.omega_deg, expected, atol=1e-3)
+    np.testing.assert_allclose(verdict.geometry.omega_deg, expected, atol=1e-3)
 
 
 def test_a_mirror_image_is_invalid_with_the_same_energy(validator, frame):
     right, mirrored = validator.validate(frame), validator.validate(-frame)
-    assert mirrored.energy_raw_kj_per_mol == pytest.approx(right.energy_raw_kj_per_mol, abs=1e-9)
-    assert mirrored.in_window
+    assert mirrored.energies.raw_kj_per_mol == pytest.approx(
+        right.energies.raw_kj_per_mol, abs=1e-9
+    )
+    assert mirrored.energies.in_window
     assert (mirrored.verdict, mirrored.reason) == ("invalid", "chirality")
-    assert mirrored.wrong_chirality == ("A/ALA2/CA",)
+    assert mirrored.geometry.wrong_chirality == ("A/ALA2/CA",)
     assert "A/ALA2/CA" in mirrored.detail
 
 
@@ -98,7 +108,7 @@ def test_a_flat_centre_is_invalid(raw_validator, frame):
     frame[cases.atom(topology, "ALA", "CA")] = (n + c + cb) / 3
     verdict = raw_validator.validate(frame)
     assert verdict.verdict == "invalid"
-    assert verdict.wrong_chirality == ("A/ALA2/CA",)
+    assert verdict.geometry.wrong_chirality == ("A/ALA2/CA",)
 
 
 def test_a_stretched_bond_is_measured_in_thermal_widths(raw_validator):
@@ -112,15 +122,15 @@ def test_a_stretched_bond_is_measured_in_thermal_widths(raw_validator):
     positions = cases.stretched(topology, minimum, c, n, 0.03)
     verdict = raw_validator.validate(positions)
     expected = (before + 0.03 - length._value) / np.sqrt(KT / constant._value)
-    assert verdict.bond_outliers == 1
-    assert verdict.worst_bond == "A/ALA2/C-A/NME3/N"
-    assert verdict.worst_bond_sigma == pytest.approx(expected, rel=1e-6)
-    assert verdict.broken_bonds == ()
+    assert verdict.geometry.bond_outliers == 1
+    assert verdict.geometry.worst_bond == "A/ALA2/C-A/NME3/N"
+    assert verdict.geometry.worst_bond_sigma == pytest.approx(expected, rel=1e-6)
+    assert verdict.geometry.broken_bonds == ()
     assert (verdict.verdict, verdict.reason) == ("invalid", "strain")
     # The pull of the bond dominates: k x, on both ends.
-    assert verdict.largest_force_atom in ("A/ALA2/C", "A/NME3/N")
+    assert verdict.energies.largest_force_atom in ("A/ALA2/C", "A/NME3/N")
     pull = constant._value * (before + 0.03 - length._value)
-    assert verdict.largest_force_kj_per_mol_nm == pytest.approx(pull, rel=0.2)
+    assert verdict.energies.largest_force_kj_per_mol_nm == pytest.approx(pull, rel=0.2)
 
 
 def test_a_broken_bond_stays_broken_however_well_it_relaxes(validator, frame):
@@ -128,10 +138,10 @@ def test_a_broken_bond_stays_broken_however_well_it_relaxes(validator, frame):
     c, n = cases.atom(topology, "ALA", "C"), cases.atom(topology, "NME", "N")
     verdict = validator.validate(cases.stretched(topology, frame, c, n, 0.06))
     assert (verdict.verdict, verdict.reason) == ("invalid", "bonds")
-    assert verdict.broken_bonds == ("A/ALA2/C-A/NME3/N",)
+    assert verdict.geometry.broken_bonds == ("A/ALA2/C-A/NME3/N",)
     assert "0.19" in verdict.detail and "0.1335" in verdict.detail
     limit = validator.reference.window_limit(6)
-    assert verdict.energy_relaxed_kj_per_mol < limit < verdict.energy_constrained_kj_per_mol
+    assert verdict.energies.relaxed_kj_per_mol < limit < verdict.energies.constrained_kj_per_mol
 
 
 def test_a_bent_angle_is_an_outlier(raw_validator):
@@ -154,18 +164,18 @@ def test_a_bent_angle_is_an_outlier(raw_validator):
     n = cases.atom(topology, "NME", "N")
     _, _, _, angle2, constant2 = next(t for t in terms if {t[0], t[2]} == {n, o} and t[1] == c)
     # Both angles at C that O takes part in are off; the larger one is named.
-    assert verdict.angle_outliers == 2
-    assert verdict.worst_angle in ("A/ALA2/CA-C-O", "A/ALA2/O-C-A/NME3/N")
-    if verdict.worst_angle == "A/ALA2/CA-C-O":
-        assert verdict.worst_angle_sigma == pytest.approx(expected, rel=1e-6)
+    assert verdict.geometry.angle_outliers == 2
+    assert verdict.geometry.worst_angle in ("A/ALA2/CA-C-O", "A/ALA2/O-C-A/NME3/N")
+    if verdict.geometry.worst_angle == "A/ALA2/CA-C-O":
+        assert verdict.geometry.worst_angle_sigma == pytest.approx(expected, rel=1e-6)
     else:
         third = minimum[n] - minimum[c]
         cosine = third @ second / np.linalg.norm(third) / np.linalg.norm(second)
         opposite = (np.arccos(cosine) - 0.5 - angle2._value) / np.sqrt(KT / constant2._value)
         # CA, C, O and N lie in a plane to within a few hundredths of a radian.
-        assert verdict.worst_angle_sigma == pytest.approx(opposite, rel=0.05)
+        assert verdict.geometry.worst_angle_sigma == pytest.approx(opposite, rel=0.05)
         assert abs(opposite) > abs(expected)
-    assert verdict.bond_outliers == 0
+    assert verdict.geometry.bond_outliers == 0
 
 
 def clashing(phi_deg: float = -30.0, psi_deg: float = 30.0):
@@ -178,25 +188,28 @@ def test_a_clash_is_invalid_until_it_is_relaxed(validator, raw_validator):
     positions = clashing()
     found = raw_validator.validate(positions)
     assert (found.verdict, found.reason) == ("invalid", "clash")
-    assert found.clashes >= 1 and found.bond_outliers == found.angle_outliers == 0
-    names = found.worst_clash.split(" and ")
+    assert (
+        found.geometry.clashes >= 1
+        and found.geometry.bond_outliers == found.geometry.angle_outliers == 0
+    )
+    names = found.geometry.worst_clash.split(" and ")
     topology = cases.peptide("A")[0]
     pair = [cases.atom(topology, label.split("/")[1][:3], label.split("/")[2]) for label in names]
     distance = np.linalg.norm(positions[pair[0]] - positions[pair[1]])
-    assert found.worst_clash_nm == pytest.approx(distance)
+    assert found.geometry.worst_clash_nm == pytest.approx(distance)
     relaxed = validator.validate(positions)
     assert (relaxed.verdict, relaxed.reason) == ("valid after relaxation", "clash")
-    assert relaxed.relaxed_clashes == 0
-    assert found.worst_clash in relaxed.detail
+    assert relaxed.relaxation.relaxed_clashes == 0
+    assert found.geometry.worst_clash in relaxed.detail
 
 
 def test_what_the_relaxation_breaks_is_seen(validator):
     """The minimiser escapes this overlap by turning a peptide bond."""
     before = validator.validate(clashing(0.0, 0.0))
-    assert before.flipped_torsions == () and before.clashes == 3
+    assert before.geometry.flipped_torsions == () and before.geometry.clashes == 3
     assert (before.verdict, before.reason) == ("invalid", "cis_trans")
     assert before.detail.endswith("(after relaxation)")
-    assert before.relaxed_clashes == 0
+    assert before.relaxation.relaxed_clashes == 0
 
 
 def test_clashes_agree_with_brute_force(raw_validator):
@@ -221,7 +234,7 @@ def test_clashes_agree_with_brute_force(raw_validator):
             for j in range(i)
             if steps[i, j] > 3
         )
-        assert raw_validator.validate(positions).clashes == expected
+        assert raw_validator.validate(positions).geometry.clashes == expected
 
 
 def test_a_flipped_peptide_bond_is_invalid(validator, frame):
@@ -229,11 +242,11 @@ def test_a_flipped_peptide_bond_is_invalid(validator, frame):
     c, n = cases.atom(topology, "ALA", "C"), cases.atom(topology, "NME", "N")
     flipped = cases.turned(topology, frame, c, n, np.pi)
     verdict = validator.validate(flipped)
-    assert verdict.cis_peptide_bonds == ("A/ALA2-NME3",)
+    assert verdict.geometry.cis_peptide_bonds == ("A/ALA2-NME3",)
     assert (verdict.verdict, verdict.reason) == ("invalid", "cis_trans")
     assert "expected trans" in verdict.detail
-    before = validator.validate(frame).omega_deg[1]
-    assert (verdict.omega_deg[1] - before) % 360 == pytest.approx(180, abs=1e-6)
+    before = validator.validate(frame).geometry.omega_deg[1]
+    assert (verdict.geometry.omega_deg[1] - before) % 360 == pytest.approx(180, abs=1e-6)
 
 
 def test_a_cis_bond_of_the_native_structure_is_expected(frame):
@@ -241,7 +254,7 @@ def test_a_cis_bond_of_the_native_structure_is_expected(frame):
     c, n = cases.atom(topology, "ALA", "C"), cases.atom(topology, "NME", "N")
     native = cases.turned(topology, minimum, c, n, np.pi)
     validator = EnergyValidator(topology, system, relaxationIterations=0, nativePositions=native)
-    assert validator.validate(native).flipped_torsions == ()
+    assert validator.validate(native).geometry.flipped_torsions == ()
     assert validator.validate(frame).reason == "cis_trans"
     assert "expected cis" in validator.validate(frame).detail
 
@@ -251,8 +264,8 @@ def test_a_bond_before_proline_may_be_cis():
     validator = EnergyValidator(topology, system, relaxationIterations=0)
     c, n = cases.atom(topology, "ALA", "C"), cases.atom(topology, "PRO", "N")
     verdict = validator.validate(cases.turned(topology, minimum, c, n, np.pi))
-    assert verdict.cis_peptide_bonds == ("A/ALA2-PRO3",)
-    assert verdict.flipped_torsions == ()
+    assert verdict.geometry.cis_peptide_bonds == ("A/ALA2-PRO3",)
+    assert verdict.geometry.flipped_torsions == ()
     assert verdict.reason != "cis_trans"
 
 
@@ -260,7 +273,7 @@ def test_a_threaded_ring_is_found():
     """A methyl hydrogen of the cap put through the ring of phenylalanine."""
     topology, system, minimum = cases.peptide("F")
     validator = EnergyValidator(topology, system, relaxationIterations=20)
-    assert validator.validate(minimum).threaded_rings == ()
+    assert validator.validate(minimum).geometry.threaded_rings == ()
     ring = [cases.atom(topology, "PHE", n) for n in ("CG", "CD1", "CE1", "CZ", "CE2", "CD2")]
     centre = minimum[ring].mean(axis=0)
     normal = np.cross(minimum[ring[0]] - centre, minimum[ring[1]] - centre)
@@ -270,13 +283,16 @@ def test_a_threaded_ring_is_found():
     positions[carbon], positions[hydrogen] = centre - 0.05 * normal, centre + 0.06 * normal
     verdict = validator.validate(positions)
     assert verdict.verdict == "invalid"
-    assert len(verdict.threaded_rings) == 1
-    assert "A/ACE1/" in verdict.threaded_rings[0] and "A/PHE2/" in verdict.threaded_rings[0]
+    assert len(verdict.geometry.threaded_rings) == 1
+    assert (
+        "A/ACE1/" in verdict.geometry.threaded_rings[0]
+        and "A/PHE2/" in verdict.geometry.threaded_rings[0]
+    )
     # Beside the ring, at the same height, nothing is threaded.
     offset = 0.4 * (minimum[ring[0]] - centre) / np.linalg.norm(minimum[ring[0]] - centre)
     positions[carbon] += offset
     positions[hydrogen] += offset
-    assert validator.validate(positions).threaded_rings == ()
+    assert validator.validate(positions).geometry.threaded_rings == ()
 
 
 def test_frames_that_are_not_finite_get_a_verdict(validator, frame):
@@ -285,8 +301,8 @@ def test_frames_that_are_not_finite_get_a_verdict(validator, frame):
         verdict = validator.validate(frame)
         assert (verdict.verdict, verdict.reason) == ("invalid", "nonfinite")
         assert "1 atoms" in verdict.detail
-        assert np.isnan(verdict.energy_raw_kj_per_mol) and not verdict.in_window
-        assert set(verdict.energies_kj_per_mol) == set(validator.forceNames)
+        assert np.isnan(verdict.energies.raw_kj_per_mol) and not verdict.energies.in_window
+        assert set(verdict.energies.by_force_kj_per_mol) == set(validator.forceNames)
     # The validator is none the worse for it.
     assert validator.validate(cases.dynamics()[51]).verdict == "valid"
 
@@ -296,7 +312,7 @@ def test_atoms_on_top_of_each_other_get_a_verdict(validator, frame):
     frame[cases.atom(topology, "NME", "H1")] = frame[cases.atom(topology, "ACE", "H1")]
     verdict = validator.validate(frame)
     assert verdict.verdict == "invalid"
-    assert verdict.clashes >= 1 and verdict.worst_clash_nm == 0.0
+    assert verdict.geometry.clashes >= 1 and verdict.geometry.worst_clash_nm == 0.0
     assert validator.validate(cases.dynamics()[51]).verdict == "valid"
 
 
@@ -318,7 +334,7 @@ def test_whatever_comes_gets_a_verdict(validator, positions):
     if np.abs(positions).max() > 1e9:
         assert verdict.reason == "nonfinite" and "22 atoms" in verdict.detail
     else:
-        assert verdict.reason == "bonds" and len(verdict.broken_bonds) > 10
+        assert verdict.reason == "bonds" and len(verdict.geometry.broken_bonds) > 10
     assert validator.validate(cases.dynamics()[51]).verdict == "valid"
 
 
@@ -328,13 +344,13 @@ def test_constraints_are_measured_before_they_are_applied(raw_validator, frame):
     ca, ha = cases.atom(topology, "ALA", "CA"), cases.atom(topology, "ALA", "HA")
     before = raw_validator.validate(frame)
     verdict = raw_validator.validate(cases.stretched(topology, frame, ca, ha, 0.03))
-    assert verdict.constraint_error_nm == pytest.approx(0.03, abs=1e-5)
-    assert verdict.worst_constraint == "A/ALA2/CA-HA"
+    assert verdict.geometry.constraint_error_nm == pytest.approx(0.03, abs=1e-5)
+    assert verdict.geometry.worst_constraint == "A/ALA2/CA-HA"
     # The width that stands in for a force constant is 0.003 nm at 300 K.
-    assert verdict.worst_bond_sigma == pytest.approx(10.0, abs=0.01)
+    assert verdict.geometry.worst_bond_sigma == pytest.approx(10.0, abs=0.01)
     # The constraint moves CA by a twelfth of what the hydrogen moves.
-    assert verdict.energy_constrained_kj_per_mol == pytest.approx(
-        before.energy_constrained_kj_per_mol, abs=10 * KT
+    assert verdict.energies.constrained_kj_per_mol == pytest.approx(
+        before.energies.constrained_kj_per_mol, abs=10 * KT
     )
     broken = raw_validator.validate(cases.stretched(topology, frame, ca, ha, 0.06))
     assert broken.reason == "bonds"
@@ -349,7 +365,7 @@ def test_noise_minimises_well_and_is_invalid_all_the_same(validator):
         verdict = validator.validate(minimum + rng.normal(scale=0.1, size=minimum.shape))
         assert verdict.verdict == "invalid"
         assert verdict.reason in ("bonds", "chirality")
-        relaxed.append(verdict.energy_relaxed_kj_per_mol)
+        relaxed.append(verdict.energies.relaxed_kj_per_mol)
     assert np.min(relaxed) < validator.reference.window_limit(6)
 
 
@@ -362,12 +378,13 @@ def test_without_a_reference_a_hot_frame_is_told_from_a_thermal_one():
     freedom = 3 * 22 - system.getNumConstraints() - 6
     verdict = thermal[0]
     limit = freedom / 2 + 6 * np.sqrt(freedom / 2)
-    assert verdict.window_limit_kj_per_mol - verdict.energy_relaxed_kj_per_mol == pytest.approx(
-        limit * KT, rel=1e-9
+    assert (
+        verdict.energies.window_limit_kj_per_mol - verdict.energies.relaxed_kj_per_mol
+        == pytest.approx(limit * KT, rel=1e-9)
     )
     # Equipartition itself: the mean energy above the minimum, to 6 standard errors of ten frames
     # and the quarter that anharmonic torsions and the unfinished minimisation take or give.
-    above = [v.energy_constrained_kj_per_mol - v.energy_relaxed_kj_per_mol for v in thermal]
+    above = [v.energies.constrained_kj_per_mol - v.energies.relaxed_kj_per_mol for v in thermal]
     expected = freedom / 2 * KT
     spread = 6 * KT * np.sqrt(freedom / 2 / len(above))
     assert abs(np.mean(above) - expected) < spread + 0.25 * expected
@@ -375,11 +392,11 @@ def test_without_a_reference_a_hot_frame_is_told_from_a_thermal_one():
     from atmos_openmm.validation.relaxation import relax_frame
 
     frame = cases.dynamics()[41]
-    near = relax_frame(validator._context, frame, iterations=200).relaxed_nm
+    near = relax_frame(validator._judge.context, frame, iterations=200).relaxed_nm
     centred = frame - frame.mean(axis=0)
     still = near - near.mean(axis=0)
     hot = validator.validate(still + 3.0 * (centred - still))
-    assert not hot.in_window
+    assert not hot.energies.in_window
     assert hot.verdict != "valid"
 
 
@@ -414,11 +431,11 @@ def test_wrong_input_is_explained(validator):
 def test_quantities_are_accepted(raw_validator, frame):
     bare = raw_validator.validate(frame)
     angstrom = raw_validator.validate(unit.Quantity((frame * 10).tolist(), unit.angstrom))
-    assert angstrom.energy_raw_kj_per_mol == pytest.approx(bare.energy_raw_kj_per_mol, rel=1e-9)
+    assert angstrom.energies.raw_kj_per_mol == pytest.approx(bare.energies.raw_kj_per_mol, rel=1e-9)
     topology, system, _ = cases.peptide("A")
     warm = EnergyValidator(topology, system, temperature=600 * unit.kelvin, relaxationIterations=0)
     assert warm.kT.unit == unit.kilojoule_per_mole
     # Widths grow with the square root of the temperature.
-    assert warm.validate(frame).worst_bond_sigma == pytest.approx(
-        bare.worst_bond_sigma / np.sqrt(2), rel=1e-9
+    assert warm.validate(frame).geometry.worst_bond_sigma == pytest.approx(
+        bare.geometry.worst_bond_sigma / np.sqrt(2), rel=1e-9
     )
