@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import statistics
 import sys
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import resident_bytes, start_of_peak
 from network import BLOCKS, DENOISE_SIZES, TRANSITION_SIZES, WALKERS
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ from atmos_openmm.model.model_features import ModelFeatures
 from atmos_openmm.model.pairformer import PairformerStack
 from atmos_openmm.model.prepared import Prepared
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 import protenix_features  # noqa: E402
 import protenix_reference  # noqa: E402
 
@@ -239,21 +238,6 @@ def time_transition(tokens: int, seconds: float) -> dict[str, Any]:
         pairs = zip(module(s, z, mask), theirs(s[0], z[0], None), strict=True)
         found["difference"] = max(agree("transition", a[0], b) for a, b in pairs)
     return found | {"times": time_calls(calls, seconds)}
-
-
-def resident_bytes(key: str) -> int:
-    """VmRSS or VmHWM, the present and the largest resident set."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {key}; memory is measured on Linux only.")
-
-
-def start_of_peak() -> None:
-    """Give memory that is free back to the system and forget how much there was."""
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_of(call: Call, before: int) -> int:

@@ -149,16 +149,9 @@ def main() -> None:
             flush=True,
         )
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps(
-                {
-                    "settings": vars(arguments)
-                    | {"files": [str(f) for f in arguments.files], "json": None},
-                    "rows": rows,
-                },
-                indent=1,
-            )
-        )
+        settings = vars(arguments) | {"files": [str(f) for f in arguments.files], "json": None}
+        text = json.dumps({"settings": settings, "rows": rows}, indent=1)
+        arguments.json.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import resident_bytes
 
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.bound import bind, bind_network
@@ -36,12 +37,6 @@ from atmos_openmm.systems.peptides import build_peptide
 BUNDLED = Path(__file__).resolve().parents[1] / "atmos_openmm/models/capped-amino-acids.atmos"
 WARM_UP = 20
 SEED = 1
-
-
-def resident_bytes() -> int:
-    """The resident set of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def windows_of(values: list[float], size: int) -> tuple[float, float]:

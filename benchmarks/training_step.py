@@ -19,7 +19,6 @@ which run them with activations made anew.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import dataclasses
 import datetime
 import gc
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from measuring import resident_bytes, start_of_peak
 
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.config import ModelConfig
@@ -185,17 +185,10 @@ def memory_in_a_process(name: str, variant: tuple[bool, str]) -> int | None:
     return int(run.stdout.splitlines()[-1])
 
 
-def resident_bytes(key: str) -> int:
-    """VmRSS or VmHWM, the present and the largest resident set."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(key + ":")).split()[1])
-
-
 def memory_of(name: str, checkpointing: bool, precision: str) -> int:
     torch.randn(256, 256) @ torch.randn(256, 256)
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = resident_bytes("VmRSS")
+    start_of_peak()
+    before = resident_bytes()
     step = Step(case_of(name), "cpu")
     for _ in range(2):
         Path("/proc/self/clear_refs").write_text("5")

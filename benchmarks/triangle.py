@@ -17,7 +17,6 @@ that torch.mm reaches on this machine.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib.metadata
 import importlib.util
 import json
@@ -28,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from measuring import resident_bytes, start_of_peak
 from torch.nn import functional as F
 
 from atmos_openmm.ops import library_info, triangle_multiplication, triangle_multiplication_route
@@ -197,21 +197,11 @@ def peak_bytes(call: Call, device: str) -> int | None:
         call()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-
-    def status(key: str) -> int:
-        with open("/proc/self/status", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith(key):
-                    return int(line.split()[1]) * 1024
-        raise OSError(key)
-
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")  # forget the highest resident set so far
-        before = status("VmRSS")
+        start_of_peak()
+        before = resident_bytes()
         call()
-        return status("VmHWM") - before
+        return resident_bytes("VmHWM") - before
     except OSError:
         return None
 
@@ -334,6 +324,7 @@ def main() -> None:
                 print(table_line(row, names), flush=True)
             with open(options.json, "w", encoding="utf-8") as file:
                 json.dump({"settings": {**vars(options), **settings}, "rows": rows}, file, indent=1)
+                file.write("\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..training.weights.protenix_import import ImportSummary
 
 
-@click.command()
+@click.command("import-protenix")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
     "--output",

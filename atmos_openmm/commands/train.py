@@ -38,10 +38,11 @@ class Devices(click.ParamType):
 
 
 @click.command(
+    "train",
     epilog="Common settings: --set stages.all.steps=5000, --set stages.all.learning_rate=5e-4, "
     "--set stages.all.draws=4, --set seed=7, --set atoms=heavy, "
     "--set \"validation.molecules=['2hba*']\", --set validation.share=0.05. "
-    "docs/training.md has them all."
+    "docs/training.md has them all.",
 )
 @click.argument("data", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(

@@ -131,7 +131,6 @@ def histogram_edges(reference: np.ndarray) -> np.ndarray:
 
 def jensen_shannon_bits(first: np.ndarray, second: np.ndarray, edges: np.ndarray) -> float:
     """Jensen-Shannon divergence of two histograms over the same bins, in bits (0 to 1)."""
-
     from scipy.spatial.distance import jensenshannon
 
     def counts(values: np.ndarray) -> np.ndarray:

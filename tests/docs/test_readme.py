@@ -1,5 +1,6 @@
-"""Every snippet of the README, and of the pages on scripts, molecules and training, is run as it is
-written; configurations are read, and scripts for clusters parsed.
+"""Every snippet of the README and of the pages in `RUN` is run as it is written; configurations are
+read, and scripts for clusters parsed. Snippets of all other pages are parsed, and the command lines
+of all pages are compared with the commands.
 
 Some are cut shorter by the substitutions below. The two lines of the installation are compared
 with what CI runs.
@@ -16,7 +17,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/using-in-a-script.md", "docs/molecules.md", "docs/training.md")
+PAGES = [
+    *("README.md", "CONTRIBUTING.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+]
+# Pages whose snippets run, in this order, in one folder.
+RUN = (
+    "README.md",
+    "docs/using-in-a-script.md",
+    "docs/molecules.md",
+    "docs/training.md",
+    "docs/data.md",
+)
 INSTALLATION = ("pip install . && atmos-openmm demo", 'pip install ".[test]" && pytest')
 SHORTER = {
     "--frames 200": "--frames 4",
@@ -36,9 +48,9 @@ read_settings("the snippet", text=sys.argv[1])
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def _snippets():
+def _snippets(pages):
     found = []
-    for page in PAGES:
+    for page in pages:
         text = (ROOT / page).read_text(encoding="utf-8")
         for number, match in enumerate(FENCE.finditer(text)):
             language, code = match.groups()
@@ -50,8 +62,12 @@ def _snippets():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """One folder for all snippets, in the order of the text, with the commands on the path."""
+    from data_cases import write_mdcath, write_misato
+
     path = tmp_path_factory.mktemp("readme")
     shutil.copy(ROOT / "examples" / "alanine-dipeptide.pdb", path)
+    write_mdcath(path / "mdcath_dataset_1abcA00.h5")
+    write_misato(path / "MD.hdf5")
     programs = path / "bin"
     programs.mkdir()
     for name, arguments in (("atmos-openmm", "-m atmos_openmm"), ("python", "")):
@@ -61,7 +77,7 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("language", "code"), _snippets())
+@pytest.mark.parametrize(("language", "code"), _snippets(RUN))
 def test_snippet_runs(folder, language, code):
     for long, short in SHORTER.items():
         code = code.replace(long, short)
@@ -85,8 +101,54 @@ def test_snippet_runs(folder, language, code):
         assert "accepted" in done.stdout
 
 
+@pytest.mark.parametrize(("language", "code"), _snippets(sorted({*PAGES} - {*RUN})))
+def test_snippet_of_another_page_is_parsed(language, code):
+    assert language in ("bash", "python")
+    if language == "python":
+        compile(code, "snippet", "exec")
+    else:
+        subprocess.run(["bash", "-n", "-c", code], check=True)
+
+
+def _options(command):
+    """All options of a command, and of its subcommands."""
+    found = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    for name in getattr(command, "commands", ()):
+        found |= _options(command.commands[name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """Name to the options of the command."""
+    import click
+
+    from atmos_openmm.cli import COMMANDS, group
+
+    context = click.Context(group)
+    return {name: _options(group.get_command(context, name)) for name in COMMANDS}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_command_lines_are_those_of_the_commands(commands, page):
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"(?:atmos-openmm|-m atmos_openmm) ([a-z][a-z-]*)([^`\n&|]*)", text)
+    for name, rest in lines:
+        if name in commands:
+            for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest):
+                assert option in commands[name] | {"--help"}, f"{name} has no {option}"
+        else:
+            assert not rest.lstrip().startswith("-"), f"there is no command {name}"
+    # Options that stand by themselves belong to some command or benchmark.
+    known = set().union(*commands.values(), {"--help", "--version", "--traceback"})
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        known |= set(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text(encoding="utf-8")))
+    spoken = set(re.findall(r"(?<=`)--[a-z][a-z-]*", text))
+    assert spoken <= known, f"no command has {sorted(spoken - known)}"
+
+
 def test_every_substitution_still_applies():
-    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in RUN)
     for long in SHORTER:
         assert long in text, f"no snippet holds {long!r} any more"
 
@@ -110,10 +172,7 @@ def test_the_script_adds_at_most_ten_lines():
     assert 1 <= script.count("# new") <= 10
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))],
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
