@@ -154,7 +154,7 @@ def parse_sequence(sequence: str, caps: bool = False) -> list[str]:
             raise ValueError(
                 f"Unknown residue {name!r} in {sequence!r}. Residues that can be built: "
                 f"{', '.join(sorted(RESIDUES))}, and the caps ACE and NME. Give other molecules "
-                "as a PDB file with all hydrogens (--pdb)."
+                "as a PDB file with all hydrogens."
             )
     core = [name for name in names if name not in ("ACE", "NME")]
     if not core:
@@ -162,7 +162,7 @@ def parse_sequence(sequence: str, caps: bool = False) -> list[str]:
     if len(core) > MAX_RESIDUES:
         raise ValueError(
             f"{len(core)} residues are more than {MAX_RESIDUES}; a random conformer of so long a "
-            "chain is no useful start. Give a structure as a PDB file (--pdb)."
+            "chain is no useful start. Give a structure as a PDB file."
         )
     return names
 
