@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.units import positions_in_nm
+
 if TYPE_CHECKING:
     import openmm
     from openmm.app import Topology
@@ -45,11 +47,7 @@ def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.
     ValueError
         if the shape is neither, or a number is not finite
     """
-    from openmm import unit
-
-    if hasattr(positions, "value_in_unit"):
-        positions = positions.value_in_unit(unit.nanometer)
-    array = np.array(positions, dtype=np.float64)
+    array = positions_in_nm(positions)
     if array.shape == (particles, 3):
         array = np.broadcast_to(array, (walkers, particles, 3)).copy()
     if array.shape != (walkers, particles, 3):
@@ -64,11 +62,8 @@ def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.
 
 def number_of_starts(positions: Any) -> int:
     """How many walkers positions [P, 3] or [walkers, P, 3] are for; 1 for any other shape."""
-    from openmm import unit
-
-    if hasattr(positions, "value_in_unit"):
-        positions = positions.value_in_unit(unit.nanometer)
-    return len(positions) if np.ndim(positions) == 3 else 1
+    array = positions_in_nm(positions)
+    return len(array) if array.ndim == 3 else 1
 
 
 def make_ready(
