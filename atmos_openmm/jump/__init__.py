@@ -1,4 +1,4 @@
-"""What a jump is made of: noise, the call of the bound module, velocities, the proposal.
+"""What a jump is made of: a model bound to a solute, noise, the call, the verdict, velocities.
 
 The compiled integrator does the same in C++ (csrc/plugin); this room is its counterpart in Python,
 which `AtmosPropagator`, `HybridDriver` and `Rollout` share.

@@ -137,7 +137,7 @@ _COSINES = {
 }
 
 
-def torsion_cosines(element: int, surroundings: str) -> tuple[float, float, float]:
+def cosine_coefficients(element: int, surroundings: str) -> tuple[float, float, float]:
     """Return c1, c2, c3 (kJ/mol) of the energy c1 cos t + c2 cos 2t + c3 cos 3t of a rotor.
 
     t is the torsion of a hydrogen about the bond to the heavy neighbour, relative to the reference

@@ -13,10 +13,10 @@ from .hydrogen_geometry import (
     bend_angle,
     bond_length_nm,
     contact_parameters,
+    cosine_coefficients,
     lone_hydrogens,
     on_cone,
     rotor_start,
-    torsion_cosines,
 )
 
 KINDS = ("lone", "rotor", "flat end", "linear", "methylene", "flat", "pyramid", "tertiary")
@@ -213,7 +213,7 @@ class Group:
             surroundings, self.reference = chemistry.surroundings(self.parent, neighbour)
             has_reference = self.reference != neighbour
             if has_reference:
-                self.cosines = torsion_cosines(element, surroundings)
+                self.cosines = cosine_coefficients(element, surroundings)
             bent = len(self.hydrogens) == 1
             flat = chemistry.is_planar(neighbour)
             angle = bend_angle(element, ("conjugated" if flat else "bent") if bent else "")

@@ -154,7 +154,7 @@ def parse_sequence(sequence: str, caps: bool = False) -> list[str]:
             raise ValueError(
                 f"Unknown residue {name!r} in {sequence!r}. Residues that can be built: "
                 f"{', '.join(sorted(RESIDUES))}, and the caps ACE and NME. Give other molecules "
-                "as a PDB file with all hydrogens (--pdb)."
+                "as a PDB file with all hydrogens."
             )
     core = [name for name in names if name not in ("ACE", "NME")]
     if not core:
@@ -162,7 +162,7 @@ def parse_sequence(sequence: str, caps: bool = False) -> list[str]:
     if len(core) > MAX_RESIDUES:
         raise ValueError(
             f"{len(core)} residues are more than {MAX_RESIDUES}; a random conformer of so long a "
-            "chain is no useful start. Give a structure as a PDB file (--pdb)."
+            "chain is no useful start. Give a structure as a PDB file."
         )
     return names
 
@@ -271,9 +271,8 @@ def build_peptide(
     RuntimeError
         RDKit found no conformer (another seed may).
     """
-    from openmm import app
     from rdkit import Chem
-    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+    from rdkit.Chem import rdDistGeom
 
     names = parse_sequence(sequence, caps)
     smiles, labels = _smiles(names)
@@ -281,23 +280,32 @@ def build_peptide(
     if rdDistGeom.EmbedMolecule(mol, randomSeed=seed) != 0:
         if rdDistGeom.EmbedMolecule(mol, randomSeed=seed, useRandomCoords=True) != 0:
             raise RuntimeError(f"No conformer of {sequence!r} was found with seed {seed}.")
+    topology, order = _topology(mol, names, labels)
+    if len(order) != mol.GetNumAtoms():
+        raise RuntimeError(f"{sequence!r}: {mol.GetNumAtoms()} atoms built, {len(order)} named.")
+    coordinates = fix_names(topology, _extended(mol, topology, order))
+    return topology, coordinates - coordinates.mean(axis=0)
 
-    # Atom table: residue number -> {atom name: RDKit index}, hydrogens by their carriers.
-    terminal = names[0] != "ACE"
-    table: list[dict[str, int]] = [{} for _ in names]
-    carried: dict[tuple[int, str], list[str]] = {}
+
+def _topology(
+    mol: Any, names: list[str], labels: list[tuple[int, str]]
+) -> tuple[Topology, list[int]]:
+    """The Topology of an RDKit peptide, and RDKit's number of each of its atoms."""
+    from openmm import app
+
+    # Of each heavy atom, the hydrogens that it carries: name and RDKit's number.
+    carried: dict[tuple[int, str], list[tuple[str, int]]] = {}
+    numbers: dict[tuple[int, str], int] = {}
     for index, (number, label) in enumerate(labels):
         atom = mol.GetAtomWithIdx(index)
-        table[number][label] = index
+        numbers[number, label] = index
         hydrogens = [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 1]
         if hydrogens and (names[number], label) in (("ACE", "CH3"), ("NME", "C")):
             h_names = ["H1", "H2", "H3"]
         else:
-            h_names = _hydrogen_names(label, len(hydrogens), atom, terminal and number == 0)
-        for h_name, h_index in zip(h_names, hydrogens, strict=False):
-            table[number][h_name] = h_index
-        carried[number, label] = h_names[: len(hydrogens)]
-
+            terminal = number == 0 and names[0] != "ACE"
+            h_names = _hydrogen_names(label, len(hydrogens), atom, terminal)
+        carried[number, label] = list(zip(h_names, hydrogens, strict=False))
     topology = app.Topology()
     chain = topology.addChain("A")
     order: list[int] = []
@@ -306,13 +314,18 @@ def build_peptide(
         residue = topology.addResidue(pdb_name, chain, str(number + 1))
         heavy = [label for where, label in labels if where == number]
         for label in canonical_order(pdb_name, heavy):
-            for atom_name in (label, *carried[number, label]):
-                index = table[number][atom_name]
-                number_z = mol.GetAtomWithIdx(index).GetAtomicNum()
-                topology.addAtom(atom_name, app.Element.getByAtomicNumber(number_z), residue)
+            for atom_name, index in ((label, numbers[number, label]), *carried[number, label]):
+                element = app.Element.getByAtomicNumber(mol.GetAtomWithIdx(index).GetAtomicNum())
+                topology.addAtom(atom_name, element, residue)
                 order.append(index)
-    if len(order) != mol.GetNumAtoms():
-        raise RuntimeError(f"{sequence!r}: {mol.GetNumAtoms()} atoms built, {len(order)} named.")
+    _add_bonds(mol, topology, order)
+    return topology, order
+
+
+def _add_bonds(mol: Any, topology: Topology, order: list[int]) -> None:
+    """Give the Topology the molecule's bonds, sorted."""
+    from openmm import app
+    from rdkit import Chem
 
     new = {old: i for i, old in enumerate(order)}
     atoms = list(topology.atoms())
@@ -328,10 +341,15 @@ def build_peptide(
     for i, j, kind, bond_order in sorted(pairs, key=lambda p: (p[0], p[1])):
         topology.addBond(atoms[i], atoms[j], kind, bond_order)
 
+
+def _extended(mol: Any, topology: Topology, order: list[int]) -> NDArray[np.float64]:
+    """Coordinates in nm with the backbone at the beta basin, lightly minimised there."""
+    from rdkit.Chem import rdForceFieldHelpers
+
     coordinates = mol.GetConformer().GetPositions()[order] * 0.1
     coordinates = fix_names(topology, coordinates)
     coordinates = set_backbone(topology, coordinates, *BASINS["beta"], omega=np.pi)
-    # A light minimisation that may not turn the backbone: it takes out what the turn brought close.
+    # The minimisation may not turn the backbone: it takes out what the turn brought close.
     conformer = mol.GetConformer()
     for i, old in enumerate(order):
         conformer.SetAtomPosition(old, (coordinates[i] * 10.0).tolist())
@@ -343,6 +361,4 @@ def build_peptide(
                 a, b, c, d = (order[i] for i in indices)
                 field.MMFFAddTorsionConstraint(a, b, c, d, True, -5.0, 5.0, 100.0)
     field.Minimize(maxIts=500)
-    coordinates = conformer.GetPositions()[order] * 0.1
-    coordinates = fix_names(topology, coordinates)
-    return topology, coordinates - coordinates.mean(axis=0)
+    return np.asarray(conformer.GetPositions()[order] * 0.1)

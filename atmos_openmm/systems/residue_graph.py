@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +88,21 @@ def residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
     FeatureError
         bonds that leave the solute, residues of hydrogens only
     """
-    atoms = list(topology.atoms())
-    graphs: dict[int, ResidueGraph] = {}
+    graphs = _graphs_without_bonds(topology, chosen)
+    owners: dict[int, int] = {}
+    for bond in _checked_bonds(topology, chosen):
+        _add_bond(graphs, owners, bond)
+    _refuse_free_hydrogens(graphs.values(), owners)
+    for graph in graphs.values():
+        for hydrogens in graph.hydrogens.values():
+            hydrogens.sort(key=lambda i: (graph.names[i], i))
+        graph.partners.sort(key=lambda p: (graph.names[p[0]], p))
+    return list(graphs.values())
+
+
+def _graphs_without_bonds(topology: Any, chosen: set[int]) -> dict[int, ResidueGraph]:
+    """Return the solute's residues by index, with their atoms."""
+    graphs = {}
     for residue in topology.residues():
         inside = [a for a in residue.atoms() if a.index in chosen]
         if not inside:
@@ -110,58 +124,73 @@ def residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
             [],
             {},
         )
+    return graphs
+
+
+def _checked_bonds(topology: Any, chosen: set[int]) -> Iterator[Any]:
+    """Yield the bonds inside the solute; copies, bonds that leave it and no bonds are refused."""
     seen: set[tuple[int, int]] = set()
-    owners: dict[int, int] = {}
     for bond in topology.bonds():
-        i, j = sorted((bond[0].index, bond[1].index))
-        if i not in chosen and j not in chosen:
+        one, two = sorted(bond, key=lambda atom: atom.index)
+        if one.index not in chosen and two.index not in chosen:
             continue
-        if atoms[i].element is None or atoms[j].element is None:
+        if one.element is None or two.element is None:
             continue
-        if (i, j) in seen:
+        if (one.index, two.index) in seen:
             raise MissingBondsError(
-                f"The Topology holds the bond {atoms[i]} - {atoms[j]} twice. Remove the copy."
+                f"The Topology holds the bond {one} - {two} twice. Remove the copy."
             )
-        seen.add((i, j))
-        if i not in chosen or j not in chosen:
-            inner, other = (atoms[i], atoms[j]) if i in chosen else (atoms[j], atoms[i])
-            if other.element.atomic_number == 1 and other.residue.index == inner.residue.index:
-                continue
-            raise FeatureError(
-                f"The solute's atom {inner.index} ({inner.name} of {inner.residue.name} "
-                f"{inner.residue.id}) is bonded to atom {other.index} ({other.name} of "
-                f"{other.residue.name} {other.residue.id}), which is not in the solute. Take whole "
-                "molecules."
-            )
-        gi, gj = graphs[atoms[i].residue.index], graphs[atoms[j].residue.index]
-        light = [k for k in (i, j) if atoms[k].element.atomic_number == 1]
-        if light:
-            h = light[0]
-            parent = j if h == i else i
-            if len(light) == 2 or gi is not gj or h in owners:
-                raise MissingBondsError(
-                    f"The hydrogen {atoms[h]} has more than one bond, or a bond to another "
-                    "residue's atom or to a hydrogen. Mend the Topology's bonds."
-                )
-            owners[h] = parent
-            gi.hydrogens[parent].append(h)
-        elif gi is gj:
-            gi.bonds[(i, j)] = _bond_order(bond)
-        else:
-            gi.partners.append((i, j))
-            gj.partners.append((j, i))
-            gi.partner_elements[j] = atoms[j].element.atomic_number
-            gj.partner_elements[i] = atoms[i].element.atomic_number
+        seen.add((one.index, two.index))
+        if one.index in chosen and two.index in chosen:
+            yield bond
+            continue
+        inner, other = (one, two) if one.index in chosen else (two, one)
+        if other.element.atomic_number == 1 and other.residue.index == inner.residue.index:
+            continue
+        raise FeatureError(
+            f"The solute's atom {inner.index} ({inner.name} of {inner.residue.name} "
+            f"{inner.residue.id}) is bonded to atom {other.index} ({other.name} of "
+            f"{other.residue.name} {other.residue.id}), which is not in the solute. Take whole "
+            "molecules."
+        )
     if not seen and len(chosen) > 1:
         raise MissingBondsError(
             "The Topology has no bonds. Call topology.createStandardBonds() (and "
             "createDisulfideBonds(positions)), or load the structure with a reader that makes "
             "bonds."
         )
+
+
+def _add_bond(graphs: dict[int, ResidueGraph], owners: dict[int, int], bond: Any) -> None:
+    """Enter a bond in the graphs of its atoms, and a hydrogen's atom in `owners`."""
+    one, two = sorted(bond, key=lambda atom: atom.index)
+    i, j = one.index, two.index
+    first, second = graphs[one.residue.index], graphs[two.residue.index]
+    light = [atom for atom in (one, two) if atom.element.atomic_number == 1]
+    if light:
+        h = light[0].index
+        parent = j if h == i else i
+        if len(light) == 2 or first is not second or h in owners:
+            raise MissingBondsError(
+                f"The hydrogen {light[0]} has more than one bond, or a bond to another "
+                "residue's atom or to a hydrogen. Mend the Topology's bonds."
+            )
+        owners[h] = parent
+        first.hydrogens[parent].append(h)
+    elif first is second:
+        first.bonds[(i, j)] = _bond_order(bond)
+    else:
+        first.partners.append((i, j))
+        second.partners.append((j, i))
+        first.partner_elements[j] = two.element.atomic_number
+        second.partner_elements[i] = one.element.atomic_number
+
+
+def _refuse_free_hydrogens(graphs: Iterable[ResidueGraph], owners: dict[int, int]) -> None:
     # Where a residue has no bonds at all, its fit says so.
     free = {
         g.label(): [g.names[i] for i in g.names if g.elements[i] == 1 and i not in owners]
-        for g in graphs.values()
+        for g in graphs
         if g.bonds or g.partners or len(g.heavy) == 1
     }
     if any(free.values()):
@@ -171,8 +200,3 @@ def residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
             "bonds from topology.createStandardBonds(); others from CONECT records of a PDB file "
             "or from an SDF file, see systems.inputs.read_molecule."
         )
-    for graph in graphs.values():
-        for hydrogens in graph.hydrogens.values():
-            hydrogens.sort(key=lambda i: (graph.names[i], i))
-        graph.partners.sort(key=lambda p: (graph.names[p[0]], p))
-    return list(graphs.values())

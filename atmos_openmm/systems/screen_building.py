@@ -12,7 +12,7 @@ from .openmm_bridge import bond_lengths_from_system
 from .screen_spec import ScreenSpec
 
 if TYPE_CHECKING:
-    from .features import MoleculeFeatures
+    from .molecule_features import MoleculeFeatures
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

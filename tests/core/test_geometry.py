@@ -5,6 +5,7 @@ from __future__ import annotations
 import mdtraj
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from atmos_openmm.core.geometry import (
     bond_angles,
@@ -68,6 +69,32 @@ def test_a_mirror_image_stays_one():
     x = frames()
     np.testing.assert_allclose(np.linalg.det(rotations_onto(-x, x)), 1.0, atol=1e-12)
     assert rmsd(-x, x).min() > 0.3
+
+
+def test_superposition_is_optimal_and_keeps_the_shape():
+    cloud = np.random.default_rng(1).normal(size=(12, 3))
+    rng = np.random.default_rng(3)
+    other = cloud + rng.normal(scale=0.3, size=cloud.shape) + 1.0
+    fitted = superpose(other, cloud)
+    best = ((fitted - cloud) ** 2).sum()
+    distances = np.linalg.norm(other[:, None] - other[None], axis=2)
+    np.testing.assert_allclose(
+        np.linalg.norm(fitted[:, None] - fitted[None], axis=2), distances, atol=1e-13
+    )
+    np.testing.assert_allclose(centroid(fitted), centroid(cloud), atol=1e-14)
+    # Any small further rotation about the centre makes it worse.
+    for axis in rng.normal(size=(20, 3)):
+        turned = Rotation.from_rotvec(1e-3 * axis).apply(fitted - centroid(fitted))
+        assert ((turned + centroid(fitted) - cloud) ** 2).sum() > best
+    assert rmsd(other, cloud) == pytest.approx(np.sqrt(best / len(cloud)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_superposition_of_degenerate_sets(count):
+    # One point, a line and a plane have no unique rotation; the result still has to fit.
+    target = np.random.default_rng(4).normal(size=(count, 3))
+    moved = Rotation.from_rotvec([0.4, -1.0, 2.0]).apply(target) + 5.0
+    np.testing.assert_allclose(superpose(moved, target), target, atol=1e-13)
 
 
 def test_fitted_atoms_carry_the_others():
