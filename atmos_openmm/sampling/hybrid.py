@@ -217,8 +217,9 @@ class HybridSampler(ResumableRun):
             state = self._open()
             if state is None:
                 self._start(start[0])
-            else:
-                self._go_to(state)
+                state = self._state(0, 0, Counter())
+            self._beginning = state
+            self._go_to(state)
         except BaseException:
             self.folder.close()
             raise
@@ -361,7 +362,7 @@ class HybridSampler(ResumableRun):
         )
 
     def _start(self, positions_nm: NDArray[np.float64]) -> None:
-        """Write the topology, make the walkers of a new run ready, and commit where they are."""
+        """Write the topology, and make the walkers of a new run ready."""
         self.folder.write_system(self.topology, positions_nm, self.system)
         screen = self._propagator.getScreen(self.system)
         for walker in self.walkers:
@@ -373,9 +374,10 @@ class HybridSampler(ResumableRun):
                 self._properties,
             )
             check_hand(self._propagator, screen, walker)
-        self.cycle = self._generated = 0
-        self._reasons: Counter[str] = Counter()
-        self._write()
+
+    def _state(self, cycle: int, generated: int, reasons: Counter[str]) -> HybridState:
+        walkers = tuple(walker.state() for walker in self.walkers)
+        return HybridState(cycle, self._walltime_s, generated, Counter(reasons), walkers)
 
     def _go_to(self, state: HybridState) -> None:
         for walker, saved in zip(self.walkers, state.walkers, strict=True):
@@ -386,9 +388,7 @@ class HybridSampler(ResumableRun):
         self._walltime_s = state.walltime_s
 
     def _take_up(self) -> None:
-        state = self._open()
-        assert state is not None  # the start was committed
-        self._go_to(state)
+        self._go_to(self._open() or self._beginning)
 
     def _advance(self) -> None:
         """One cycle of every walker."""
@@ -405,13 +405,7 @@ class HybridSampler(ResumableRun):
         return any(walker.rows["segments"] for walker in self.walkers)
 
     def _write(self) -> None:
-        state = HybridState(
-            self.cycle,
-            self._walltime_s,
-            self._generated,
-            Counter(self._reasons),
-            tuple(walker.state() for walker in self.walkers),
-        )
+        state = self._state(self.cycle, self._generated, self._reasons)
         tables = {name: self._new_rows(name) for name in TABLES}
         self.folder.commit([walker.frames for walker in self.walkers], tables, state)
         for walker in self.walkers:
