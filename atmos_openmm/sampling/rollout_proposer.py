@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import centroid, superpose
+from ..core.units import plain
 from ..jump.module_call import call_module, check_device, module_sizes
 from ..jump.noise import proposal_noise, walker_seed
 from .rollout_attempt import Attempt
@@ -30,7 +31,8 @@ class Proposer:
     propagator: AtmosPropagator
     seed: int
         of the noise of walker 0, from which those of the others follow
-    lag_ps, temperature_k: float
+    lag, temperature: Quantity or float, optional
+        in ps and K; those of the propagator by default
     threads: int
         of torch
 
@@ -38,21 +40,28 @@ class Proposer:
     ----------
     state_size: int
         numbers in the latent of one walker, S
+    lag_ps: float
 
     Raises
     ------
     ValueError
-        if the propagator's device is not there
+        if the propagator's device is not there, or the model does not know lag or temperature
     """
 
     def __init__(
         self,
         propagator: AtmosPropagator,
         seed: int,
-        lag_ps: float,
-        temperature_k: float,
+        lag: Any = None,
+        temperature: Any = None,
         threads: int = 1,
     ) -> None:
+        from openmm import unit
+
+        self.lag_ps = propagator.checkedLag(lag)
+        if temperature is None:
+            temperature = propagator.info()["temperature_K"]
+        self._temperature_k = propagator.checkedTemperature(plain(temperature, unit.kelvin))
         device = propagator.info()["device"]
         check_device(device)
         sizes = module_sizes(propagator.bind())
@@ -62,9 +71,20 @@ class Proposer:
         self._screen = propagator.getScreen()
         self._device = device
         self._seed = seed
-        self._lag_ps = lag_ps
-        self._temperature_k = temperature_k
         self._threads = threads
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the frames, as run.json keeps it."""
+        return {
+            "model": self._propagator.modelName,
+            "model_sha256": self._propagator.fingerprint(),
+            "atoms": len(self._propagator.atomIndices),
+            "temperature_K": self._temperature_k,
+            "lag_ps": self.lag_ps,
+            "seed": self._seed,
+            "device": self._device,
+            "threads": self._threads,
+        }
 
     def attempts(self, state: RolloutState) -> list[tuple[int, Attempt]]:
         """One attempt at the next frame of every walker that is behind, in one call of the network.
@@ -99,7 +119,7 @@ class Proposer:
             centred.astype(np.float32),
             state.latents[due],
             noise,
-            self._lag_ps,
+            self.lag_ps,
             self._temperature_k,
             threads=self._threads,
             device=self._device,
