@@ -168,28 +168,17 @@ def read_reference(path: Path) -> Reference:
     return Reference(str(path), len(phi), len(phis), phi, psi, halves, between, positive)
 
 
-def run_trial(
-    type_: str, seed: int, options: argparse.Namespace, reference: Reference | None, folder: Path
-) -> Trial:
-    """One seed of one residue type."""
+def run_both(
+    topology: Any, system: Any, positions: Any, seed: int, options: argparse.Namespace, folder: Path
+) -> Any:
+    """A hybrid run in the folder and plain MD, in turns; what was measured."""
     from openmm import unit
 
     from atmos_openmm import AtmosPropagator
-    from atmos_openmm.evaluation.side_by_side import (
-        plain_md_context,
-        read_hybrid_frames,
-        run_in_turns,
-    )
-    from atmos_openmm.jump.proposal import REASONS
+    from atmos_openmm.evaluation.side_by_side import plain_md_context, run_in_turns
     from atmos_openmm.sampling.hybrid import HybridSampler
-    from atmos_openmm.sampling.storage import read_run
-    from atmos_openmm.systems.forcefield import create_system
-    from atmos_openmm.systems.peptides import build_peptide
 
-    topology, positions = build_peptide(f"ACE-{type_}-NME", seed=1)
-    system = create_system(topology, remove_com_motion=False)
     propagator = AtmosPropagator(options.model, topology, positions=positions * unit.nanometer)
-    load_before = os.getloadavg()[0]
     with HybridSampler(
         topology,
         system,
@@ -206,25 +195,60 @@ def run_trial(
         platform="CPU",
         threads=1,
     ) as sampler:
-        md = plain_md_context(sampler, seed=seed)
         turns = run_in_turns(
             sampler,
-            md,
+            plain_md_context(sampler, seed=seed),
             seconds=options.seconds,
             md_seconds=options.md_seconds,
             frame_steps=FRAME_STEPS,
             progress=_show_progress,
         )
     print(file=sys.stderr)
+    return turns
+
+
+def divergences(runs: dict[str, tuple[Any, Any]], reference: Reference | None) -> dict[str, Any]:
+    """Jensen-Shannon divergences of runs (phi, psi) from the reference, by name; None without."""
+    found: dict[str, float | None] = dict.fromkeys(
+        f"{run}_jsd{kind}_nats" for run in runs for kind in ("", "_floor", "_coarse")
+    )
+    if reference is None:
+        return found
+    fine, coarse = (
+        torsion_histogram(reference.phi, reference.psi, n) for n in (FINE_BINS, COARSE_BINS)
+    )
+    for name, (phi, psi) in runs.items():
+        found[f"{name}_jsd_nats"] = jensen_shannon_divergence(
+            torsion_histogram(phi, psi, FINE_BINS), fine
+        )
+        found[f"{name}_jsd_coarse_nats"] = jensen_shannon_divergence(
+            torsion_histogram(phi, psi, COARSE_BINS), coarse
+        )
+        found[f"{name}_jsd_floor_nats"] = resampled_divergence(fine, len(phi))
+    return found
+
+
+def run_trial(
+    type_: str, seed: int, options: argparse.Namespace, reference: Reference | None, folder: Path
+) -> Trial:
+    """One seed of one residue type."""
+    from atmos_openmm.evaluation.side_by_side import read_hybrid_frames
+    from atmos_openmm.jump.proposal import REASONS
+    from atmos_openmm.systems.forcefield import create_system
+    from atmos_openmm.systems.peptides import build_peptide
+
+    topology, positions = build_peptide(f"ACE-{type_}-NME", seed=1)
+    system = create_system(topology, remove_com_motion=False)
+    load_before = os.getloadavg()[0]
+    turns = run_both(topology, system, positions, seed, options, folder)
     load_after = os.getloadavg()[0]
     hybrid = read_hybrid_frames(folder, turns, topology)
-    rows = read_run(folder)
     torsions = find_torsions(AtomTable.from_openmm(topology))
     phi, psi = (angles[:, 0] for angles in torsions.phi_psi(hybrid.positions_nm))
     md_phi, md_psi = (angles[:, 0] for angles in torsions.phi_psi(turns.md_positions_nm))
     ours, plain = count_transitions([phi]), count_transitions([md_phi])
 
-    proposals = rows.proposals
+    proposals = hybrid.proposals
     reason = np.array([REASONS[code] for code in proposals["reason"]])
     # An "unstable" proposal was accepted and failed in the MD after it; it was in the window.
     entered = np.isin(reason, ["accepted", "unstable"])
@@ -243,21 +267,6 @@ def run_trial(
         proposals["positions_raw_nm"],
         options.validate,
     )
-    jsd: dict[str, float | None] = dict.fromkeys(
-        f"{run}_jsd{kind}_nats" for run in ("hybrid", "md") for kind in ("", "_floor", "_coarse")
-    )
-    if reference is not None:
-        fine, coarse = (
-            torsion_histogram(reference.phi, reference.psi, n) for n in (FINE_BINS, COARSE_BINS)
-        )
-        for name, (a, b) in {"hybrid": (phi, psi), "md": (md_phi, md_psi)}.items():
-            jsd[f"{name}_jsd_nats"] = jensen_shannon_divergence(
-                torsion_histogram(a, b, FINE_BINS), fine
-            )
-            jsd[f"{name}_jsd_coarse_nats"] = jensen_shannon_divergence(
-                torsion_histogram(a, b, COARSE_BINS), coarse
-            )
-            jsd[f"{name}_jsd_floor_nats"] = resampled_divergence(fine, len(a))
     return Trial(
         type=type_,
         seed=seed,
@@ -286,7 +295,7 @@ def run_trial(
         md_transitions=plain.total,
         hybrid_positive_phi=float(ours.fractions[1]),
         md_positive_phi=float(plain.fractions[1]),
-        **jsd,
+        **divergences({"hybrid": (phi, psi), "md": (md_phi, md_psi)}, reference),
     )
 
 

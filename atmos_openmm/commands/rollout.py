@@ -10,6 +10,7 @@ import click
 
 from ..core.progress import ProgressLine
 from ._molecule import bind, molecule_options, read_molecule
+from ._sampling import conclude, output_folder, run_options
 from ._terminal import stopping_on_signals
 
 if TYPE_CHECKING:
@@ -18,27 +19,13 @@ if TYPE_CHECKING:
 
 @click.command("rollout")
 @molecule_options
-@click.option(
-    "--output",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for everything that is written. If it holds a rollout with the same settings, "
-    "that one goes on.",
-)
+@run_options("rollout", "the noise")
 @click.option(
     "--frames",
     type=click.IntRange(0),
     default=1000,
     show_default=True,
     help="Frames of each walker in total.",
-)
-@click.option(
-    "--walkers",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Trajectories from the same start; they go through the network together.",
 )
 @click.option("--lag", type=float, help="Time between frames, ps; the model's longest by default.")
 @click.option(
@@ -61,20 +48,6 @@ if TYPE_CHECKING:
     help="With retry: how often a frame is drawn before the rollout ends.",
 )
 @click.option(
-    "--format",
-    "trajectory_format",
-    type=click.Choice(["dcd", "xtc"]),
-    default="dcd",
-    show_default=True,
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Of the noise; 0 draws one (it is kept in run.json).",
-)
-@click.option(
     "--device", default="cpu", show_default=True, help="Where the network runs: cpu, cuda, cuda:1."
 )
 @click.option(
@@ -83,13 +56,6 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     help="Threads of the network on the CPU; more than 1 pays for large molecules only.",
-)
-@click.option(
-    "--commit",
-    type=float,
-    default=30.0,
-    show_default=True,
-    help="Seconds between commits; work since the last one is repeated after a kill.",
 )
 def command(output: Path, **options: Any) -> None:
     """Let the model generate a trajectory of STRUCTURE (a PDB or mmCIF file) by itself.
@@ -107,8 +73,7 @@ def command(output: Path, **options: Any) -> None:
     atmos-openmm rollout --sequence ACE-VAL-NME -o valine --frames 500 --walkers 4
     atmos-openmm rollout protein.pdb -o frames --model mine.atmos --lag 1000 --device cuda
     """
-    rollout = _create_rollout(output, options)
-    with rollout:
+    with output_folder(output), _create_rollout(output, options) as rollout:
         if rollout.frame:
             click.echo(f"Going on in {output} after frame {rollout.frame}.", err=True)
         show = ProgressLine()
@@ -121,18 +86,12 @@ def command(output: Path, **options: Any) -> None:
                 ) from error
             finally:
                 show.finish()
-    click.echo(str(summary))
-    click.echo(f"Everything is in {output}. Populations are the model's.")
-    if not summary.complete:
-        click.get_current_context().exit(130 if rollout.stopped else 1)
+    closing = "Populations are the model's."
+    conclude(summary, rollout, output, closing, "--on-invalid keep, --max-attempts")
 
 
 def _create_rollout(output: Path, options: dict[str, Any]) -> Rollout:
     """Everything from the input file to the rollout."""
-    # Before anything slow: an unwritable folder should not cost the user a minute.
-    from ..core.files import check_writable
-
-    check_writable(output)
     from ..sampling.rollout import Rollout
 
     molecule = read_molecule(options)

@@ -11,6 +11,7 @@ import click
 from ..core.progress import ProgressLine
 from ..systems.forcefield import DEFAULT_FORCEFIELD
 from ._molecule import bind, molecule_options, read_molecule
+from ._sampling import conclude, output_folder, run_options
 from ._terminal import Integers, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -19,14 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @molecule_options
-@click.option(
-    "--output",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for everything that is written. If it holds a run with the same settings, that "
-    "run goes on.",
-)
+@run_options("run", "everything random")
 @click.option(
     "--cycles",
     type=click.IntRange(0),
@@ -44,7 +38,6 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --valid-frames: the cycles after which to give up.",
 )
-@click.option("--walkers", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
     "--interval",
     type=click.IntRange(1),
@@ -111,20 +104,6 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Threads of the CPU platform; 1 by default for small systems.",
 )
-@click.option(
-    "--format",
-    "trajectory_format",
-    type=click.Choice(["dcd", "xtc"]),
-    default="dcd",
-    show_default=True,
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Of everything random; 0 draws one (it is kept in run.json).",
-)
 @click.option("--no-minimize", is_flag=True, help="Start from the structure as it is.")
 @click.option(
     "--equilibrate",
@@ -140,19 +119,13 @@ if TYPE_CHECKING:
     help="Whether the record keeps the positions of each proposal (default: for solutes "
     "of up to 500 atoms).",
 )
-@click.option(
-    "--commit",
-    type=float,
-    default=30.0,
-    show_default=True,
-    help="Seconds between commits; work since the last one is repeated after a kill.",
-)
 def command(output: Path, **options: Any) -> None:
     """Sample STRUCTURE (a PDB or mmCIF file with hydrogens) by learned jumps and short MD in turn.
 
     Every cycle of a walker is one jump, checked against geometry and force field, and --interval
     steps of Langevin dynamics. The folder gets topology.pdb, a trajectory for each walker,
-    record.h5 with a row for every proposal, MD segment and frame, and run.json.
+    proposals.npy, segments.npy and frames.npy with a row for every proposal, MD segment and frame,
+    and run.json.
 
     The same command again goes on where it was stopped or killed. With more --cycles it makes the
     run longer. Ctrl-C ends it after the current cycle.
@@ -165,37 +138,29 @@ def command(output: Path, **options: Any) -> None:
         raise click.UsageError(
             "Give --cycles, or --valid-frames with --max-cycles as its limit, not both."
         )
-    sampler = _create_sampler(output, options)
-    with sampler:
+    valid_frames = options["valid_frames"]
+    cycles = options["cycles"] if valid_frames or options["cycles"] is not None else 1000
+    with output_folder(output), _create_sampler(output, options) as sampler:
         if sampler.cycle:
             click.echo(f"Going on in {output} after cycle {sampler.cycle}.", err=True)
         show = ProgressLine()
         with stopping_on_signals(sampler, "this cycle"):
-            if options["valid_frames"] is not None:
-                summary = sampler.run(
-                    valid_frames=options["valid_frames"],
-                    max_cycles=options["max_cycles"],
-                    progress=show,
-                )
-            else:
-                cycles = 1000 if options["cycles"] is None else options["cycles"]
-                summary = sampler.run(cycles=cycles, progress=show)
+            summary = sampler.run(
+                cycles,
+                valid_frames=valid_frames,
+                max_cycles=options["max_cycles"],
+                progress=show,
+            )
         show.finish()
-        if options["valid_frames"] is not None and summary.generated:
-            path = sampler.writeValidFrames(options["valid_frames"])
+        if valid_frames is not None and summary.generated:
+            path = sampler.writeValidFrames(valid_frames)
             click.echo(f"Valid frames: {path}", err=True)
-    click.echo(str(summary))
-    click.echo(f"Everything is in {output}. The acceptance is a filter: populations are biased.")
-    if not summary.complete:
-        click.get_current_context().exit(130 if sampler.stopped else 1)
+    closing = "The acceptance is a filter: populations are biased."
+    conclude(summary, sampler, output, closing, "--max-cycles, --relax 10,20, --window")
 
 
 def _create_sampler(output: Path, options: dict[str, Any]) -> HybridSampler:
     """Everything from the input file to the sampler."""
-    # Before anything slow: an unwritable folder should not cost the user a minute.
-    from ..core.files import check_writable
-
-    check_writable(output)
     from ..sampling.hybrid import HybridSampler
     from ..systems.forcefield import ForceFieldError, create_system
 

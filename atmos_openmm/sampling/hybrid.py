@@ -7,17 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..core.files import StorageError, explained
 from ..core.settings import digest, versions
-from .hybrid_settings import Dynamics, HybridSettings, Jumps
+from .hybrid_settings import Dynamics, HybridSettings, Jumps, stored_atoms
 from .hybrid_state import HybridState
 from .platforms import choose_platform, platform_properties
 from .progress import Progress, RunSummary, summarize, why_too_few
 from .resumable_run import ResumableRun, chosen_seed
-from .start import check_hand, make_ready, start_positions
+from .start import (
+    bound_propagator,
+    check_hand,
+    check_same_molecules,
+    make_ready,
+    start_positions,
+)
 from .storage import HybridFolder, read_run
 from .tables import TABLES, packed_records
 from .walker import create_walkers, thermostat_seed
@@ -28,9 +33,6 @@ if TYPE_CHECKING:
     from openmm.app import Topology
 
     from ..propagator import AtmosPropagator
-
-#: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
-SMALL_SOLUTE_ATOMS = 500
 
 
 class HybridSampler(ResumableRun):
@@ -175,53 +177,35 @@ class HybridSampler(ResumableRun):
         StorageError
             If the folder cannot be written, is in use, or holds something else
         """
-        from ..propagator import AtmosPropagator
-
-        particles = system.getNumParticles()
-        if particles != topology.getNumAtoms():
-            raise ValueError(
-                f"The System has {particles} particles, but the Topology has "
-                f"{topology.getNumAtoms()} atoms; they have to describe the same molecules."
-            )
-        if not isinstance(propagator, AtmosPropagator):
-            propagator = AtmosPropagator(propagator, topology, lag=lag, positions=positions)
+        check_same_molecules(topology, system)
         self.topology = topology
         self.system = system
-        self._propagator = propagator
-        solute = len(propagator.atomIndices)
-        keep = solute <= SMALL_SOLUTE_ATOMS if storePositions is None else storePositions
-        used_platform = choose_platform(platform)
+        self._propagator = bound_propagator(propagator, topology, lag, positions)
+        lag_ps = self._propagator.checkedLag(lag)
         self._plan = HybridSettings(
             walkers,
             Dynamics.of(temperature, frictionCoeff, stepSize, equilibrationSteps, minimize),
-            Jumps.of(
-                propagator, jumpInterval, lag, acceptance, energyWindow, windowSamples, relaxation
-            ),
+            Jumps.of(jumpInterval, lag_ps, acceptance, energyWindow, windowSamples, relaxation),
             int(jumpInterval if reportInterval is None else reportInterval),
             trajectoryFormat,
             chosen_seed(folder, seed),
-            used_platform.getName(),
-            solute if keep else None,
+            choose_platform(platform),
+            stored_atoms(self._propagator, storePositions),
         )
+        self._propagator.checkedTemperature(self._plan.dynamics.temperature_k)
         self.seed = self._plan.seed
-        propagator.checkedTemperature(self._plan.dynamics.temperature_k)
-        start = start_positions(positions, walkers, particles)
-        everything = {**(settings or {}), **self._what_is_sampled(start), **self._plan.plain()}
-        self.folder = HybridFolder(folder, everything, {**versions(), **(notes or {})})
+        self._starts = start_positions(positions, walkers, system.getNumParticles())
+        self._properties = platform_properties(self._plan.platform, len(self._starts[0]), threads)
+        self.walkers = create_walkers(
+            topology, system, self._starts, self._propagator, self._plan, self._properties
+        )
+        self._beginning: HybridState | None = None
+        self.folder = HybridFolder(
+            folder,
+            {**(settings or {}), **self._what_is_sampled(), **self._plan.plain()},
+            {**versions(), **(notes or {})},
+        )
         super().__init__(self.folder, commitSeconds)
-        self._properties = platform_properties(used_platform, particles, threads)
-        try:
-            self.walkers = create_walkers(
-                topology, system, start, propagator, self._plan, self._properties
-            )
-            state = self._open()
-            if state is None:
-                self._start(start[0])
-            else:
-                self._go_to(state)
-        except BaseException:
-            self.folder.close()
-            raise
 
     def run(
         self,
@@ -259,34 +243,29 @@ class HybridSampler(ResumableRun):
         StorageError
             If the disk is full or failing; what was committed is safe and can be taken up
         """
-        limit = self._limit(cycles, valid_frames, max_cycles)
-        wanted = valid_frames or 0
+        limit = self._plan.last_cycle(cycles, valid_frames, max_cycles)
         self._begin()
         first_cycle = self.cycle
-
-        def report(elapsed_s: float) -> None:
-            if progress is None:
-                return
-            progress(
-                Progress(
-                    cycle=self.cycle,
-                    cycles=limit,
-                    walkers=len(self.walkers),
-                    reasons=Counter(self._reasons),
-                    generated=self._generated,
-                    wanted=wanted,
-                    elapsed_s=elapsed_s,
-                    new_cycles=self.cycle - first_cycle,
-                    cycle_md_ps=self._plan.jumps.interval * self._plan.dynamics.step_ps,
-                    lag_ps=self._plan.jumps.lag_ps,
-                )
-            )
 
         def reached() -> bool:
             enough = valid_frames is not None and self._generated >= valid_frames
             return enough or self.cycle >= limit
 
-        self._loop(reached, report)
+        def current(elapsed_s: float) -> Progress:
+            return Progress(
+                cycle=self.cycle,
+                cycles=limit,
+                walkers=len(self.walkers),
+                reasons=Counter(self._reasons),
+                generated=self._generated,
+                wanted=valid_frames or 0,
+                elapsed_s=elapsed_s,
+                new_cycles=self.cycle - first_cycle,
+                cycle_md_ps=self._plan.jumps.interval * self._plan.dynamics.step_ps,
+                lag_ps=self._plan.jumps.lag_ps,
+            )
+
+        self._loop(reached, current, progress)
         return self._summary(limit, valid_frames)
 
     def writeValidFrames(self, count: int | None = None, path: str | Path | None = None) -> Path:
@@ -315,7 +294,7 @@ class HybridSampler(ResumableRun):
             write_valid_frames(self.folder.path, self.topology, target, count)
         return target
 
-    def _what_is_sampled(self, start: NDArray[np.float64]) -> dict[str, Any]:
+    def _what_is_sampled(self) -> dict[str, Any]:
         """Model, molecule and start, by their hashes."""
         import openmm
 
@@ -323,46 +302,32 @@ class HybridSampler(ResumableRun):
             "model": self._propagator.modelName,
             "model_sha256": self._propagator.fingerprint(),
             "system_sha256": digest(openmm.XmlSerializer.serialize(self.system).encode()),
-            "start_sha256": digest(start.tobytes()),
+            "start_sha256": digest(self._starts.tobytes()),
             "atoms": self.topology.getNumAtoms(),
             "solute_atoms": len(self._propagator.atomIndices),
         }
 
-    def _limit(self, cycles: int | None, valid_frames: int | None, max_cycles: int | None) -> int:
-        """The cycle at which `run()` ends at the latest; its arguments are checked."""
-        if valid_frames is None:
-            if cycles is None:
-                raise ValueError("Say when to stop: run(cycles=...) or run(valid_frames=...).")
-            return cycles
-        if cycles is not None:
-            raise ValueError(
-                "Give either cycles or valid_frames (with max_cycles as its limit), not both."
-            )
-        interval, report = self._plan.jumps.interval, self._plan.report
-        if interval % report:
-            raise ValueError(
-                f"Frames are written every {report} steps, which misses the ends of cycles "
-                f"of {interval} steps; for valid_frames the report interval has to divide "
-                "the jump interval."
-            )
-        if max_cycles is None:
-            raise ValueError(
-                "valid_frames needs max_cycles: the number of cycles after which to give up."
-            )
-        return max_cycles
-
-    def _open(self) -> HybridState | None:
-        """Open the files; where the run is that they hold."""
-        return self.folder.open(
+    def _take_up(self) -> None:
+        state = self.folder.open(
             self.topology,
             len(self.walkers),
             self._plan.report * self._plan.dynamics.step_ps,
             self._plan.stored_atoms,
         )
+        if state is None:
+            if self._beginning is None:
+                self._beginning = self._start()
+            state = self._beginning
+        for walker, saved in zip(self.walkers, state.walkers, strict=True):
+            walker.restore(saved)
+        self.cycle = state.cycle
+        self._generated = state.generated
+        self._reasons = Counter(state.reasons)
+        self._walltime_s = state.walltime_s
 
-    def _start(self, positions_nm: NDArray[np.float64]) -> None:
-        """Write the topology, make the walkers of a new run ready, and commit where they are."""
-        self.folder.write_system(self.topology, positions_nm, self.system)
+    def _start(self) -> HybridState:
+        """Write the topology, and make the walkers of a new run ready; where they are then."""
+        self.folder.write_system(self.topology, self._starts[0], self.system)
         screen = self._propagator.getScreen(self.system)
         for walker in self.walkers:
             make_ready(
@@ -373,22 +338,7 @@ class HybridSampler(ResumableRun):
                 self._properties,
             )
             check_hand(self._propagator, screen, walker)
-        self.cycle = self._generated = 0
-        self._reasons: Counter[str] = Counter()
-        self._write()
-
-    def _go_to(self, state: HybridState) -> None:
-        for walker, saved in zip(self.walkers, state.walkers, strict=True):
-            walker.restore(saved)
-        self.cycle = state.cycle
-        self._generated = state.generated
-        self._reasons = Counter(state.reasons)
-        self._walltime_s = state.walltime_s
-
-    def _take_up(self) -> None:
-        state = self._open()
-        assert state is not None  # the start was committed
-        self._go_to(state)
+        return HybridState(0, 0.0, 0, Counter(), tuple(walker.state() for walker in self.walkers))
 
     def _advance(self) -> None:
         """One cycle of every walker."""
@@ -405,13 +355,9 @@ class HybridSampler(ResumableRun):
         return any(walker.rows["segments"] for walker in self.walkers)
 
     def _write(self) -> None:
-        state = HybridState(
-            self.cycle,
-            self._walltime_s,
-            self._generated,
-            Counter(self._reasons),
-            tuple(walker.state() for walker in self.walkers),
-        )
+        walkers = tuple(walker.state() for walker in self.walkers)
+        reasons = Counter(self._reasons)
+        state = HybridState(self.cycle, self._walltime_s, self._generated, reasons, walkers)
         tables = {name: self._new_rows(name) for name in TABLES}
         self.folder.commit([walker.frames for walker in self.walkers], tables, state)
         for walker in self.walkers:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
 
 
+#: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
+SMALL_SOLUTE_ATOMS = 500
+
+
 @dataclass(frozen=True)
 class Dynamics:
     """The Langevin dynamics between jumps, and how walkers are made ready by it.
@@ -73,9 +77,8 @@ class Jumps:
 
     @staticmethod
     def of(
-        propagator: AtmosPropagator,
         interval: int,
-        lag: Any,
+        lag_ps: float,
         acceptance: str,
         window: float,
         samples: int,
@@ -86,7 +89,7 @@ class Jumps:
         Raises
         ------
         ValueError
-            An argument makes no sense, or the model does not know the lag.
+            An argument makes no sense.
         """
         if interval < 1:
             raise ValueError(f"jumpInterval is {interval}; it has to be at least 1 step.")
@@ -95,7 +98,6 @@ class Jumps:
                 f"Unknown acceptance {acceptance!r}; use {' or '.join(ACCEPTANCE_MODES)}."
             )
         stages = tuple(int(n) for n in relaxation)
-        lag_ps = propagator.checkedLag(lag)
         return Jumps(int(interval), lag_ps, acceptance, float(window), int(samples), stages)
 
 
@@ -135,6 +137,36 @@ class HybridSettings:
             raise ValueError(f"reportInterval is {self.report}; it has to be at least 1 step.")
         check_format(self.format)
 
+    def last_cycle(
+        self, cycles: int | None, valid_frames: int | None, max_cycles: int | None
+    ) -> int:
+        """The cycle at which a run with these arguments ends at the latest.
+
+        Raises
+        ------
+        ValueError
+            They do not say when to stop, or the ends of cycles are not written.
+        """
+        if valid_frames is None:
+            if cycles is None:
+                raise ValueError("Say when to stop: run(cycles=...) or run(valid_frames=...).")
+            return cycles
+        if cycles is not None:
+            raise ValueError(
+                "Give either cycles or valid_frames (with max_cycles as its limit), not both."
+            )
+        if self.jumps.interval % self.report:
+            raise ValueError(
+                f"Frames are written every {self.report} steps, which misses the ends of cycles "
+                f"of {self.jumps.interval} steps; for valid_frames the report interval has to "
+                "divide the jump interval."
+            )
+        if max_cycles is None:
+            raise ValueError(
+                "valid_frames needs max_cycles: the number of cycles after which to give up."
+            )
+        return max_cycles
+
     def plain(self) -> dict[str, Any]:
         """As run.json keeps them."""
         return {
@@ -156,3 +188,10 @@ class HybridSettings:
             "equilibration_steps": self.dynamics.equilibration_steps,
             "store_positions": self.stored_atoms is not None,
         }
+
+
+def stored_atoms(propagator: AtmosPropagator, asked: bool | None) -> int | None:
+    """Atoms of each proposal whose positions are kept; by default those of small solutes."""
+    atoms = len(propagator.atomIndices)
+    keep = atoms <= SMALL_SOLUTE_ATOMS if asked is None else asked
+    return atoms if keep else None

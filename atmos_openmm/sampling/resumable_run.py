@@ -13,6 +13,7 @@ from ..jump.noise import fresh_seed
 from .run_folder import RunFolder
 
 Run = TypeVar("Run", bound="ResumableRun")
+ProgressT = TypeVar("ProgressT")
 
 
 class ResumableRun:
@@ -24,7 +25,7 @@ class ResumableRun:
     Parameters
     ----------
     folder : RunFolder
-        The files of the run; closed with it.
+        The files of the run, which is taken up from it; closed with the run.
     commit_seconds : float
         Wall-clock time between commits.
     """
@@ -36,6 +37,11 @@ class ResumableRun:
         self._stop = False
         #: Whether an interruption left what is in memory between two states.
         self._torn = False
+        try:
+            self._take_up()
+        except BaseException:
+            folder.close()
+            raise
 
     @property
     def stopped(self) -> bool:
@@ -67,15 +73,22 @@ class ResumableRun:
             self._take_up()
             self._torn = False
 
-    def _loop(self, reached: Callable[[], bool], report: Callable[[float], None]) -> None:
+    def _loop(
+        self,
+        reached: Callable[[], bool],
+        current: Callable[[float], ProgressT],
+        show: Callable[[ProgressT], None] | None,
+    ) -> None:
         """Advance until there is what was asked for, or `stop()`; the end is committed.
 
         Parameters
         ----------
         reached : function
             Whether there is what was asked for.
-        report : function
-            Called after each advance with the seconds since the beginning.
+        current : function
+            The progress, from the seconds since the beginning.
+        show : function, optional
+            Called with it after each advance.
         """
         began = committed = time.monotonic()
         before_s = self._walltime_s
@@ -91,7 +104,8 @@ class ResumableRun:
             if now - committed >= self._commit_seconds or self._is_full():
                 self._commit()
                 committed = time.monotonic()
-            report(now - began)
+            if show is not None:
+                show(current(now - began))
         self._commit()
 
     def _commit(self) -> None:
@@ -123,7 +137,7 @@ class ResumableRun:
         raise NotImplementedError
 
     def _take_up(self) -> None:
-        """Go back to the last commit, and forget what is new."""
+        """Go to the last commit, or the beginning; forget what is new."""
         raise NotImplementedError
 
 

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from ..core.files import StorageError
 from ..core.settings import digest, versions
-from ..core.units import plain
 from .resumable_run import ResumableRun, chosen_seed
 from .rollout_attempt import Attempt
 from .rollout_folder import RolloutFolder, table_row
 from .rollout_proposer import Proposer, check_starts
 from .rollout_report import RolloutProgress, RolloutSummary, summarize_rollout
 from .rollout_state import RolloutState
-from .start import number_of_starts, start_positions
+from .start import bound_propagator, number_of_starts, start_positions
 from .trajectory_files import check_format
 
 if TYPE_CHECKING:
@@ -154,31 +153,15 @@ class Rollout(ResumableRun):
         StorageError
             If the folder cannot be written, is in use, or holds something else
         """
-        from openmm import unit
-
-        from ..propagator import AtmosPropagator
         from ..systems.selection import subset_topology
 
         _check_choices(onInvalid, maxAttempts, trajectoryFormat, threads)
-        particles = topology.getNumAtoms()
-        if walkers is None:
-            walkers = number_of_starts(positions)
+        walkers = number_of_starts(positions) if walkers is None else walkers
         if walkers < 1:
             raise ValueError(f"walkers is {walkers}; there has to be at least one.")
-        starts = start_positions(positions, walkers, particles)
-        if not isinstance(propagator, AtmosPropagator):
-            propagator = AtmosPropagator(propagator, topology, lag=lag, positions=starts[0])
-        if max(propagator.atomIndices) >= particles:
-            raise ValueError(
-                f"The propagator moves atom {max(propagator.atomIndices)}, but the Topology has "
-                f"{particles} atoms. Give the Topology that the propagator is bound to."
-            )
-        self._lag_ps = propagator.checkedLag(lag)
-        self._temperature_k = propagator.checkedTemperature(
-            propagator.info()["temperature_K"]
-            if temperature is None
-            else plain(temperature, unit.kelvin)
-        )
+        starts = start_positions(positions, walkers, topology.getNumAtoms())
+        propagator = bound_propagator(propagator, topology, lag, starts[0])
+        _check_bound_to(propagator, topology)
         self._starts = starts[:, propagator.atomIndices]
         check_starts(propagator, self._starts)
         # Files list atoms in the order of the Topology, whatever that of the module is.
@@ -187,34 +170,19 @@ class Rollout(ResumableRun):
         self.seed = chosen_seed(folder, seed)
         self._on_invalid = onInvalid
         self._limit = int(maxAttempts) if onInvalid == "retry" else 1
-        self._proposer = Proposer(
-            propagator, self.seed, self._lag_ps, self._temperature_k, int(threads)
-        )
+        self._proposer = Proposer(propagator, self.seed, lag, temperature, int(threads))
         self._last_failures = [""] * walkers
         everything = {
             **(settings or {}),
-            "model": propagator.modelName,
-            "model_sha256": propagator.fingerprint(),
+            **self._proposer.settings(),
             "start_sha256": digest(self._starts.tobytes()),
-            "atoms": len(propagator.atomIndices),
             "walkers": walkers,
-            "temperature_K": self._temperature_k,
-            "lag_ps": self._lag_ps,
-            "seed": self.seed,
             "on_invalid": onInvalid,
             "format": trajectoryFormat,
-            "device": propagator.info()["device"],
-            "threads": int(threads),
         }
-        self.folder = RolloutFolder(
-            folder, everything, {**versions(), "max_attempts": maxAttempts, **(notes or {})}
-        )
+        everything_else = {**versions(), "max_attempts": maxAttempts, **(notes or {})}
+        self.folder = RolloutFolder(folder, everything, everything_else)
         super().__init__(self.folder, commitSeconds)
-        try:
-            self._take_up()
-        except BaseException:
-            self.folder.close()
-            raise
 
     @property
     def frame(self) -> int:
@@ -252,27 +220,23 @@ class Rollout(ResumableRun):
         self._state.failures[self._state.failures >= self._limit] = 0
         first = self.frame
 
-        def report(elapsed_s: float) -> None:
-            if progress is None:
-                return
-            progress(
-                RolloutProgress(
-                    frame=self.frame,
-                    frames=frames,
-                    walkers=len(self._starts),
-                    reasons=Counter(self._state.reasons),
-                    largest_h=self._state.largest_h,
-                    lag_ps=self._lag_ps,
-                    elapsed_s=elapsed_s,
-                    new_frames=self.frame - first,
-                )
+        def current(elapsed_s: float) -> RolloutProgress:
+            return RolloutProgress(
+                frame=self.frame,
+                frames=frames,
+                walkers=len(self._starts),
+                reasons=Counter(self._state.reasons),
+                largest_h=self._state.largest_h,
+                lag_ps=self._proposer.lag_ps,
+                elapsed_s=elapsed_s,
+                new_frames=self.frame - first,
             )
 
-        self._loop(lambda: self.frame >= frames or self._is_stuck(), report)
+        self._loop(lambda: self.frame >= frames or self._is_stuck(), current, progress)
         return summarize_rollout(
             self._state,
             frames,
-            lag_ps=self._lag_ps,
+            lag_ps=self._proposer.lag_ps,
             on_invalid=self._on_invalid,
             limit=self._limit,
             last_failures=self._last_failures,
@@ -297,7 +261,7 @@ class Rollout(ResumableRun):
 
     def _take_up(self) -> None:
         committed = self.folder.open(
-            self._topology, self._starts[:, self._file_order], self._lag_ps
+            self._topology, self._starts[:, self._file_order], self._proposer.lag_ps
         )
         self._state = committed or RolloutState.start(self._starts, self._proposer.state_size)
         self._walltime_s = self._state.walltime_s
@@ -322,7 +286,7 @@ class Rollout(ResumableRun):
         frame = int(self._state.frames[walker])
         number = int(self._state.attempts[walker])
         self._rows.append(
-            table_row(attempt, frame, walker, number, self._lag_ps * (frame + 1), written)
+            table_row(attempt, frame, walker, number, self._proposer.lag_ps * (frame + 1), written)
         )
         self._state.take(walker, attempt, written)
         if written:
@@ -349,6 +313,15 @@ class Rollout(ResumableRun):
         self._state.walltime_s = self._walltime_s
         self.folder.commit(self._frames, self._rows, self._state)
         self._forget()
+
+
+def _check_bound_to(propagator: AtmosPropagator, topology: Topology) -> None:
+    last, atoms = max(propagator.atomIndices), topology.getNumAtoms()
+    if last >= atoms:
+        raise ValueError(
+            f"The propagator moves atom {last}, but the Topology has {atoms} atoms. Give the "
+            "Topology that the propagator is bound to."
+        )
 
 
 def _check_choices(on_invalid: str, attempts: int, trajectory_format: str, threads: int) -> None:

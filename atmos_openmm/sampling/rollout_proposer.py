@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.units import plain
 from ..jump.module_call import check_device, module_sizes
 from ..jump.noise import walker_seed
 from ..jump.propose import ProposedFrames, propose_frames
@@ -30,7 +31,8 @@ class Proposer:
     propagator: AtmosPropagator
     seed: int
         of the noise of walker 0, from which those of the others follow
-    lag_ps, temperature_k: float
+    lag, temperature: Quantity or float, optional
+        in ps and K; those of the propagator by default
     threads: int
         of torch
 
@@ -38,21 +40,28 @@ class Proposer:
     ----------
     state_size: int
         numbers in the latent of one walker, S
+    lag_ps: float
 
     Raises
     ------
     ValueError
-        if the propagator's device is not there
+        if the propagator's device is not there, or the model does not know lag or temperature
     """
 
     def __init__(
         self,
         propagator: AtmosPropagator,
         seed: int,
-        lag_ps: float,
-        temperature_k: float,
+        lag: Any = None,
+        temperature: Any = None,
         threads: int = 1,
     ) -> None:
+        from openmm import unit
+
+        self.lag_ps = propagator.checkedLag(lag)
+        if temperature is None:
+            temperature = propagator.info()["temperature_K"]
+        self._temperature_k = propagator.checkedTemperature(plain(temperature, unit.kelvin))
         device = propagator.info()["device"]
         check_device(device)
         self.state_size = module_sizes(propagator.bind()).state_size
@@ -60,9 +69,20 @@ class Proposer:
         self._screen = propagator.getScreen()
         self._device = device
         self._seed = seed
-        self._lag_ps = lag_ps
-        self._temperature_k = temperature_k
         self._threads = threads
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the frames, as run.json keeps it."""
+        return {
+            "model": self._propagator.modelName,
+            "model_sha256": self._propagator.fingerprint(),
+            "atoms": len(self._propagator.atomIndices),
+            "temperature_K": self._temperature_k,
+            "lag_ps": self.lag_ps,
+            "seed": self._seed,
+            "device": self._device,
+            "threads": self._threads,
+        }
 
     def attempts(self, state: RolloutState) -> list[tuple[int, Attempt]]:
         """One attempt at the next frame of every walker that is behind, in one call of the network.
@@ -88,7 +108,7 @@ class Proposer:
             before,
             state.latents[due],
             [(walker_seed(self._seed, walker), int(state.attempts[walker])) for walker in due],
-            self._lag_ps,
+            self.lag_ps,
             self._temperature_k,
             self._threads,
             self._device,

@@ -10,9 +10,10 @@ long the run is.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -143,10 +144,8 @@ class RunFolder(Generic[StateT]):
         lengths: Lengths = {}
         found = read_checkpoint(self.path, self.kind, self.versions)
         if found is not None:
-            try:
+            with decoding(self.path, self.kind):
                 state, lengths = self._decode(*found)
-            except (KeyError, TypeError, ValueError) as error:
-                raise _damaged(self.path / CHECKPOINT, self.kind, error) from error
         self._committed = None if state is None else state.done
         with explained(self.path, self.committed_text()):
             self._files = {
@@ -218,13 +217,11 @@ def read_checkpoint(
     path = folder / CHECKPOINT
     if not path.exists():
         return None
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+    with decoding(folder, kind), open(path, "rb") as file:
+        with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays.pop("meta").tobytes().decode())
         version = meta["version"]
-    except Exception as error:
-        raise _damaged(path, kind, error) from error
     if version not in versions:
         raise StorageError(
             f"{path} was written by another version of this program; go on with that one, or "
@@ -233,8 +230,13 @@ def read_checkpoint(
     return meta, arrays
 
 
-def _damaged(path: Path, kind: str, error: Exception) -> StorageError:
-    return StorageError(
-        f"{path} is damaged ({error}). Frames and tables of the {kind} are still readable, but it "
-        "cannot go on: start a new one in another folder."
-    )
+@contextlib.contextmanager
+def decoding(folder: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a damaged checkpoint makes the block raise into a StorageError."""
+    try:
+        yield
+    except Exception as error:
+        raise StorageError(
+            f"{folder / CHECKPOINT} is damaged ({error}). Frames and tables of the {kind} are "
+            "still readable, but it cannot go on: start a new one in another folder."
+        ) from error

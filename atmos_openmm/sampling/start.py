@@ -11,6 +11,7 @@ from ..core.units import positions_in_nm
 
 if TYPE_CHECKING:
     import openmm
+    import torch
     from openmm.app import Topology
 
     from ..propagator import AtmosPropagator
@@ -20,6 +21,32 @@ if TYPE_CHECKING:
 
 #: Minimiser iterations at the start: molecules that drift over a flat energy never converge.
 START_ITERATIONS = 500
+
+
+def check_same_molecules(topology: Topology, system: openmm.System) -> None:
+    """Refuse a System and a Topology of different size.
+
+    Raises
+    ------
+    ValueError
+    """
+    particles, atoms = system.getNumParticles(), topology.getNumAtoms()
+    if particles != atoms:
+        raise ValueError(
+            f"The System has {particles} particles, but the Topology has {atoms} atoms; they have "
+            "to describe the same molecules."
+        )
+
+
+def bound_propagator(
+    propagator: AtmosPropagator | torch.jit.ScriptModule, topology: Topology, lag: Any, start: Any
+) -> AtmosPropagator:
+    """An AtmosPropagator as it is, or one of a bound module of the user's own."""
+    from ..propagator import AtmosPropagator
+
+    if isinstance(propagator, AtmosPropagator):
+        return propagator
+    return AtmosPropagator(propagator, topology, lag=lag, positions=start)
 
 
 def start_positions(positions: Any, walkers: int, particles: int) -> NDArray[np.float64]:

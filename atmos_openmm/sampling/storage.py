@@ -31,6 +31,7 @@ from .run_folder import (
     Meta,
     RunFolder,
     check_kind,
+    decoding,
     read_checkpoint,
     write_checkpoint,
 )
@@ -149,20 +150,21 @@ class HybridFolder(RunFolder[HybridState]):
             write_atomically(self.path / "system.xml", xml.encode())
 
     def _encode(self, state: HybridState, lengths: Lengths) -> tuple[Meta, Arrays]:
-        return _encode(state, lengths)
+        walkers = [dict(vars(walker)) for walker in state.walkers]
+        contexts = {
+            _context(index): np.frombuffer(walker.pop("context"), dtype=np.uint8)
+            for index, walker in enumerate(walkers)
+        }
+        meta = {**vars(state), "version": VERSION, "walkers": walkers, "files": dict(lengths)}
+        return meta, contexts
 
     def _decode(self, meta: Meta, arrays: Arrays) -> tuple[HybridState, Lengths]:
         walkers = tuple(
-            WalkerState(context=arrays[f"context_{index:04d}"].tobytes(), **walker)
+            WalkerState(context=arrays[_context(index)].tobytes(), **walker)
             for index, walker in enumerate(meta["walkers"])
         )
-        state = HybridState(
-            meta["cycle"],
-            meta["walltime_s"],
-            meta["generated"],
-            Counter(meta["reasons"]),
-            walkers,
-        )
+        numbers = {name: meta[name] for name in ("cycle", "walltime_s", "generated")}
+        state = HybridState(**numbers, reasons=Counter(meta["reasons"]), walkers=walkers)
         return state, {name: Length(*length) for name, length in meta["files"].items()}
 
     def _leave_version_1(self, stored_atoms: int | None) -> None:
@@ -174,25 +176,34 @@ class HybridFolder(RunFolder[HybridState]):
         with explained(self.path, "The run is safe as it was."):
             found = read_checkpoint(self.path, self.kind, _VERSIONS)
             if found is not None and found[0]["version"] == version_1.VERSION:
-                state, trajectories = version_1.decode(*found)
-                lengths = {self.trajectory_name(w): n for w, n in enumerate(trajectories)}
-                for name in TABLES:
-                    (self.path / table_file(name)).unlink(missing_ok=True)
-                tables = {
-                    name: NpyTable(self.path / table_file(name), row_dtype(name, stored_atoms))
-                    for name in TABLES
-                }
-                for rows in version_1.blocks(self.path, found[0]["commit"]):
-                    state.reasons.update(reasons_of(rows.proposals["reason"]))
-                    for name, table in tables.items():
-                        columns = rows.table(name)
-                        count = len(columns["walker"])
-                        lengths[table_file(name)] = table.append(
-                            packed(name, columns, count, stored_atoms)
-                        )
-                        table.confirm()
-                write_checkpoint(self.path / CHECKPOINT, *_encode(state, lengths))
+                meta, arrays = found
+                with decoding(self.path, self.kind):
+                    names = [self.trajectory_name(w) for w in range(len(meta["walkers"]))]
+                    new = version_1.translated(meta, names)
+                reasons, lengths = self._copy_rows(meta["commit"], stored_atoms)
+                new.update(version=VERSION, reasons=reasons, files={**new["files"], **lengths})
+                write_checkpoint(self.path / CHECKPOINT, new, arrays)
             version_1.remove(self.path)
+
+    def _copy_rows(
+        self, commit: int, stored_atoms: int | None
+    ) -> tuple[Counter[str], dict[str, Length]]:
+        """Write the rows of version 1 to new tables; proposals by verdict, and the lengths."""
+        reasons: Counter[str] = Counter()
+        lengths: dict[str, Length] = {}
+        tables = {}
+        for name in TABLES:
+            path = self.path / table_file(name)
+            path.unlink(missing_ok=True)
+            tables[name] = NpyTable(path, row_dtype(name, stored_atoms))
+        for rows in version_1.blocks(self.path, commit):
+            reasons += reasons_of(rows.proposals["reason"])
+            for name, table in tables.items():
+                columns = rows.table(name)
+                new = packed(name, columns, len(columns["walker"]), stored_atoms)
+                lengths[table_file(name)] = table.append(new)
+                table.confirm()
+        return reasons, lengths
 
 
 def read_run(folder: str | Path, positions: bool = True) -> Rows:
@@ -249,27 +260,6 @@ def _open_table(path: Path, length: Length, dtype: np.dtype[Any]) -> NpyTable:
     return NpyTable(path, dtype, length)
 
 
-def _encode(state: HybridState, lengths: Mapping[str, Length]) -> tuple[Meta, Arrays]:
-    walkers = [
-        {
-            "frames": walker.frames,
-            "segment": walker.segment,
-            "step": walker.step,
-            "energy_limit_kj_per_mol": walker.energy_limit_kj_per_mol,
-        }
-        for walker in state.walkers
-    ]
-    meta = {
-        "version": VERSION,
-        "cycle": state.cycle,
-        "walltime_s": state.walltime_s,
-        "generated": state.generated,
-        "reasons": dict(state.reasons),
-        "walkers": walkers,
-        "files": {name: list(length) for name, length in lengths.items()},
-    }
-    contexts = {
-        f"context_{index:04d}": np.frombuffer(walker.context, dtype=np.uint8)
-        for index, walker in enumerate(state.walkers)
-    }
-    return meta, contexts
+def _context(walker: int) -> str:
+    """The array of a checkpoint that holds the Context of a walker."""
+    return f"context_{walker:04d}"

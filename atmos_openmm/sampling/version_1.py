@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.files import StorageError
-from .growing_file import Length
-from .hybrid_state import HybridState, WalkerState
 from .tables import PROPOSAL_POSITIONS, TABLES, Rows
 
 if TYPE_CHECKING:
     import h5py
 
-    from .run_folder import Arrays, Meta
+    from .run_folder import Meta
 
 VERSION = 1
 FORMAT = "atmos-openmm-run"
@@ -33,21 +30,25 @@ PARTS = "parts"
 _BLOCK_ROWS = 4096
 
 
-def decode(meta: Meta, arrays: Arrays) -> tuple[HybridState, list[Length]]:
-    """A run at its last commit, but for `reasons`, and the length of each trajectory."""
-    walkers = tuple(
-        WalkerState(
-            arrays[f"context_{index:04d}"].tobytes(),
-            walker["frames"],
-            walker["segment"],
-            walker["step"],
-            walker["energy_limit_kj_per_mol"],
-        )
-        for index, walker in enumerate(meta["walkers"])
-    )
-    lengths = [Length(walker["frames"], walker["trajectory_bytes"]) for walker in meta["walkers"]]
-    state = HybridState(meta["cycle"], meta["walltime_s"], meta["generated"], Counter(), walkers)
-    return state, lengths
+def translated(meta: Meta, trajectories: Sequence[str]) -> Meta:
+    """What the checkpoint says, as version 2 has it, but for the tables.
+
+    Parameters
+    ----------
+    meta : dict
+        Of a checkpoint of this version.
+    trajectories : sequence of str
+        The file of each walker.
+    """
+    kept = ("frames", "segment", "step", "energy_limit_kj_per_mol")
+    return {
+        **{name: meta[name] for name in ("cycle", "walltime_s", "generated")},
+        "walkers": [{name: walker[name] for name in kept} for walker in meta["walkers"]],
+        "files": {
+            name: [walker["frames"], walker["trajectory_bytes"]]
+            for name, walker in zip(trajectories, meta["walkers"], strict=True)
+        },
+    }
 
 
 def read_rows(folder: Path, commit: int, positions: bool = True) -> Rows | None:

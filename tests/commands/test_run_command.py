@@ -130,7 +130,7 @@ def test_an_interrupted_command_commits(model, structure, tmp_path):
     assert "Stopped at cycle" in output and "Traceback" not in error
     cycles = read_run(folder).segments["cycle"]
     assert (cycles == np.arange(len(cycles))).all() and len(cycles) > 0
-    assert not (folder / "parts").exists() and (folder / "record.h5").exists()
+    assert len(np.load(folder / "segments.npy", mmap_mode="r")) == len(cycles)
 
 
 @pytest.mark.parametrize(

@@ -284,10 +284,13 @@ def test_a_start_of_the_wrong_hand_is_refused(tmp_path):
         )
 
 
-def test_an_interruption_between_walkers_goes_back_to_the_last_commit(whole, tmp_path, monkeypatch):
+@pytest.mark.parametrize("committed", [0, 6])
+def test_an_interruption_between_walkers_goes_back_to_the_last_commit(
+    whole, tmp_path, monkeypatch, committed
+):
     folder = tmp_path / "run"
     with cases.hybrid_sampler(folder) as sampler:
-        sampler.run(cycles=6)
+        sampler.run(cycles=committed)
         with monkeypatch.context() as patch:
 
             def interrupt(cycle):
@@ -295,6 +298,33 @@ def test_an_interruption_between_walkers_goes_back_to_the_last_commit(whole, tmp
 
             # The first walker makes its cycle, the second does not.
             patch.setattr(sampler.walkers[1], "run_cycle", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                sampler.run(cycles=CYCLES)
+        assert sampler.run(cycles=CYCLES).complete
+    assert_same_run(whole[0], folder)
+
+
+@pytest.mark.parametrize("point", range(9))
+def test_an_interruption_of_a_commit_doubles_nothing(whole, tmp_path, monkeypatch, point):
+    # At each flush to the disk and each rename; the same object goes on.
+    folder = tmp_path / "run"
+    with cases.hybrid_sampler(folder) as sampler:
+        sampler.run(cycles=3)
+        calls = 0
+
+        def dying(operation):
+            def wrapper(*arguments):
+                nonlocal calls
+                calls += 1
+                if calls == point + 1:
+                    raise KeyboardInterrupt
+                return operation(*arguments)
+
+            return wrapper
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", dying(os.fsync))
+            patch.setattr(os, "replace", dying(os.replace))
             with pytest.raises(KeyboardInterrupt):
                 sampler.run(cycles=CYCLES)
         assert sampler.run(cycles=CYCLES).complete
