@@ -12,7 +12,8 @@ from openmm import unit
 
 from ..core.geometry import rmsd
 from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
-from ..trajectories.reader import Frame, open_frames
+from ..trajectories.frames import Frame
+from ..trajectories.reader import open_frames
 from .contexts import as_positions_nm, as_value, check_positions
 from .energies import EnergyDecomposer
 from .forces import largest_force, movable_particles
