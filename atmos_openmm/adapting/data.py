@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.faults import DataFileError
 from ..data.frames import ArrayFrames
-from ..data.mdtraj_formats import import_trajectories
+from ..data.mdtraj_formats import data_layout, import_trajectories
 from ..data.sample import Provenance, Sample
-from ..data.sources import detect, open_samples
+from ..data.sources import open_samples
 from ..trajectories.errors import MissingInformationError
 from ..trajectories.layout import TrajectoryFile
 
@@ -219,7 +218,7 @@ def read_dynamics(
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"There is no trajectory {path}.")
-    known = [path for path in paths if _is_data_file(path)]
+    known = [path for path in paths if data_layout(path)]
     foreign = [path for path in paths if path not in known]
     if foreign:
         if temperature is None:
@@ -259,19 +258,6 @@ def read_dynamics(
         notes += told
     found = MolecularDynamics(name, known_topology, chemistry, runs, None, tuple(notes))
     return replace(found, system=_system(found, samples, forcefield))
-
-
-def _is_data_file(path: Path) -> bool:
-    """Whether a file is of a layout that `open_samples` knows, rather than one of MDTraj's."""
-    if path.suffix.lower() not in (".h5", ".hdf5"):
-        return False
-    try:
-        detect(path)
-    except DataFileError as error:
-        if error.fault.kind == "layout":  # HDF5, and perhaps MDTraj's
-            return False
-        raise ValueError(str(error)) from error
-    return True
 
 
 def _one_molecule(samples: Sequence[Sample]) -> Any:

@@ -16,14 +16,34 @@ from numpy.typing import NDArray
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
 from ..trajectories.topology import Solute, structure_of
+from .faults import DataFileError
 from .sample import Sample
+from .sources import detect
 
 if TYPE_CHECKING:
     from mdtraj import Trajectory
 
-__all__ = ["export_sample", "import_trajectories", "to_mdtraj", "write_samples"]
+__all__ = ["data_layout", "export_sample", "import_trajectories", "to_mdtraj", "write_samples"]
 
 LONGEST_BOND_NM = 0.3
+
+
+def data_layout(path: Path) -> str | None:
+    """Which of `sources.DATASETS` an HDF5 file is of; None for a trajectory in MDTraj's formats.
+
+    Raises
+    ------
+    DataFileError
+        It is damaged.
+    """
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        return None
+    try:
+        return detect(path)
+    except DataFileError as error:
+        if error.fault.kind == "layout":  # HDF5, and perhaps MDTraj's
+            return None
+        raise
 
 
 def to_mdtraj(sample: Sample, frames: Any = slice(None)) -> Trajectory:

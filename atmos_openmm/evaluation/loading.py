@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.mdtraj_formats import data_layout
+from ..data.sources import inspect_file
 from ..trajectories.clock import Stretch, read_clock
 from ..trajectories.errors import MissingInformationError
 from ..trajectories.layout import TrajectoryFile
@@ -167,19 +169,11 @@ def _read(
         raise FileNotFoundError(f"There is no trajectory {path}.")
     if path.is_dir():
         return _read_folder(path, spacing_ps)
-    if path.suffix.lower() in (".h5", ".hdf5"):
-        from ..data.faults import DataFileError
-        from ..data.sources import detect
-
-        try:
-            dataset = detect(path)
-        except DataFileError as error:
-            if error.fault.kind != "layout":
-                raise
-        else:
-            if dataset == "atmos-openmm" and not entry:
-                return _read_own(path, spacing_ps, temperature)
-            return _read_samples(path, entry, spacing_ps, temperature)
+    layout = data_layout(path)
+    if layout == "atmos-openmm" and not entry:
+        return _read_own(path, spacing_ps, temperature)
+    if layout is not None:
+        return _read_samples(path, entry, spacing_ps, temperature)
     file = structure_of(path, topology)
     solute = Solute.of(file.topology)
     frames = gather(path, file.topology, solute, spacing_ps=spacing_ps)
@@ -234,8 +228,6 @@ def _read_samples(
     path: Path, entry: str, spacing_ps: float | None, temperature: float | None
 ) -> _Pieces:
     """Samples of one molecule in an mdCATH, MISATO or other data file."""
-    from ..data.sources import inspect_file
-
     entries = inspect_file(path)
     left_out = [str(fault) for e in entries if e.sample is None for fault in e.faults]
     samples = [

@@ -12,19 +12,17 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.errors import READ_ERRORS, first_line
 from .errors import TrajectoryMismatchError
+from .frames import Chunk, FrameReader
 from .layout import TrajectoryFile, is_own_layout
 from .topology import check_atoms, check_count
 
-__all__ = ["CHUNK_FRAMES", "Chunk", "OpenedFile", "open_file", "quiet_stdout"]
+__all__ = ["CHUNK_FRAMES", "open_file", "quiet_stdout"]
 
 #: Frames in memory at a time.
 CHUNK_FRAMES = 60
@@ -55,45 +53,7 @@ _WITHOUT_ATOM_COUNT = frozenset({".crd", ".mdcrd"})
 _NEED_PYTABLES = frozenset({".h5", ".hdf5", ".lh5"})
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some frames as they are stored: positions [F, P, 3] nm, times [F] ps, boxes [F, 3, 3] nm.
-
-    Times are NaN where the source has none, boxes None.
-    """
-
-    positions_nm: np.ndarray
-    time_ps: np.ndarray
-    boxes_nm: np.ndarray | None
-
-    @staticmethod
-    def of(trajectory: Any, timed: bool) -> Chunk:
-        """Of an mdtraj Trajectory."""
-        time = trajectory.time if timed else np.full(len(trajectory), np.nan)
-        return Chunk(trajectory.xyz, time, trajectory.unitcell_vectors)
-
-
-@dataclass(frozen=True)
-class OpenedFile:
-    """What is known of a file before its frames are read.
-
-    Attributes
-    ----------
-    num_frames : int or None
-    timed : bool
-        Whether its times are the simulation's.
-    remarks : list of str
-        Complete when the first chunk was read.
-    chunks : iterator of Chunk
-    """
-
-    num_frames: int | None
-    timed: bool
-    remarks: list[str]
-    chunks: Iterator[Chunk]
-
-
-def open_file(path: Path, topology: Any) -> OpenedFile:
+def open_file(path: Path, topology: Any) -> FrameReader:
     """Open a trajectory file of any format; see `reader.open_frames`."""
     if not path.exists():
         raise FileNotFoundError(f"there is no trajectory {path}")
@@ -121,7 +81,7 @@ def open_file(path: Path, topology: Any) -> OpenedFile:
     count = _num_frames(path, extension)
     remarks: list[str] = _dcd_remarks(path, count) if extension == ".dcd" else []
     chunks = _read_file(path, extension, topology, timed, remarks)
-    return OpenedFile(count, timed, remarks, chunks)
+    return FrameReader(str(path), count, timed, remarks, chunks)
 
 
 def _extension(path: Path) -> str:
@@ -226,13 +186,13 @@ def _dcd_remarks(path: Path, found: int | None) -> list[str]:
     return [f"{path} announces {announced} frames and holds {found}; it seems to be cut short"]
 
 
-def _open_own(path: Path, topology: Any) -> OpenedFile:
+def _open_own(path: Path, topology: Any) -> FrameReader:
     with TrajectoryFile(path) as file:
         import mdtraj
 
         remarks = check_atoms(mdtraj.Topology.from_openmm(file.topology), topology, str(path))
         count = sum(len(trajectory) for trajectory in file.trajectories)
-    return OpenedFile(count, True, remarks, _read_own(path))
+    return FrameReader(str(path), count, True, remarks, _read_own(path))
 
 
 def _read_own(path: Path) -> Iterator[Chunk]:

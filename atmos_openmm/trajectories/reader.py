@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,96 +20,11 @@ from ..core.units import positions_in_nm
 from .boxes import bring_together, make_whole, reduced_box
 from .clock import Stretch, read_clock
 from .errors import MissingInformationError
-from .formats import Chunk, OpenedFile, open_file
+from .formats import open_file
+from .frames import Chunk, Frame, FrameReader
 from .topology import Solute, check_atoms, check_count
 
-__all__ = ["Frame", "FrameReader", "SoluteFrames", "gather", "open_frames", "read_folder"]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame.
-
-    Attributes
-    ----------
-    index : int
-        Its number in the trajectory, from 0, whatever the stride.
-    time_ps : float
-        Its time stamp; NaN where the source has none that is the simulation's.
-    positions_nm : float64 array [P, 3]
-        As stored: atoms may be NaN, and molecules may be broken across the box.
-    box_nm : array [3, 3] or None
-        Periodic box vectors as stored.
-    """
-
-    index: int
-    time_ps: float
-    positions_nm: np.ndarray
-    box_nm: np.ndarray | None
-
-
-class FrameReader:
-    """Frames of one trajectory, in order.
-
-    Made by `open_frames`.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in messages.
-    num_frames : int or None
-        How many frames it holds, where that can be told without reading them all.
-    timed : bool
-        Whether it has times that are the simulation's.
-    remarks : list of str
-        Differences from the topology that are not errors; complete after the first frame.
-    """
-
-    def __init__(self, name: str, opened: OpenedFile) -> None:
-        self.name = name
-        self.num_frames = opened.num_frames
-        self.timed = opened.timed
-        self.remarks = opened.remarks
-        self._chunks = opened.chunks
-
-    def count(self, start: int = 0, stop: int | None = None, stride: int = 1) -> int | None:
-        """How many frames `frames` with the same arguments gives, or None when not known."""
-        if self.num_frames is None:
-            return None
-        return len(range(self.num_frames)[start:stop:stride])
-
-    def frames(self, start: int = 0, stop: int | None = None, stride: int = 1) -> Iterator[Frame]:
-        """Read frames; can be used once.
-
-        Parameters
-        ----------
-        start, stop : int
-            The first frame, and the one to stop before (None: the last one is included).
-        stride : int
-            Every so many frames.
-
-        Yields
-        ------
-        Frame
-        """
-        if start < 0 or (stop is not None and stop < 0) or stride < 1:
-            raise ValueError(
-                f"frames {start}:{stop}:{stride} were asked for; start and stop are counted from "
-                "0 and the stride is at least 1"
-            )
-        index = 0
-        for chunk in self._chunks:
-            for i in range(len(chunk.positions_nm)):
-                if stop is not None and index >= stop:
-                    return
-                if index >= start and (index - start) % stride == 0:
-                    yield Frame(
-                        index,
-                        float(chunk.time_ps[i]),
-                        np.asarray(chunk.positions_nm[i], dtype=np.float64),
-                        None if chunk.boxes_nm is None else np.asarray(chunk.boxes_nm[i], float),
-                    )
-                index += 1
+__all__ = ["SoluteFrames", "gather", "open_frames", "read_folder"]
 
 
 def open_frames(trajectory: Any, topology: Any) -> FrameReader:
@@ -137,14 +51,15 @@ def open_frames(trajectory: Any, topology: Any) -> FrameReader:
         The format is not known or the file is damaged.
     """
     if isinstance(trajectory, (str, os.PathLike)):
-        return FrameReader(str(trajectory), open_file(Path(trajectory), topology))
+        return open_file(Path(trajectory), topology)
     mdtraj = sys.modules.get("mdtraj")
     if mdtraj is not None and isinstance(trajectory, mdtraj.Trajectory):
         remarks = check_atoms(trajectory.topology, topology, "the trajectory")
         # Whoever made it can set its times; those that a file did not have are not told apart.
         chunks = iter([Chunk.of(trajectory, timed=True)])
-        return FrameReader("the trajectory", OpenedFile(len(trajectory), True, remarks, chunks))
-    values = positions_in_nm(trajectory)
+        return FrameReader("the trajectory", len(trajectory), True, remarks, chunks)
+    given = isinstance(trajectory, np.ndarray)  # perhaps large: not copied
+    values = trajectory if given else positions_in_nm(trajectory)
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3 or values.shape[2] != 3:
@@ -153,7 +68,7 @@ def open_frames(trajectory: Any, topology: Any) -> FrameReader:
         )
     check_count(values.shape[1], topology, "the array")
     chunks = iter([Chunk(values, np.full(len(values), np.nan), None)])
-    return FrameReader("the array", OpenedFile(len(values), False, [], chunks))
+    return FrameReader("the array", len(values), False, [], chunks)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import openmm
 from openmm import unit
 
 from ..core.units import plain, positions_in_nm
-from ..trajectories.reader import Frame, open_frames
+from ..trajectories.frames import Frame
+from ..trajectories.reader import open_frames
 from .contexts import check_positions
 from .judging import FrameJudge
 from .reference import EnergyReference, read_reference
