@@ -128,8 +128,8 @@ def command(
     atmos-openmm simulate --sequence ACE-ALA-NME --out ala.h5 --mode exchange \\
         --temperatures 300,360,432,520 --burn-in-ps 20 --length-ps 60
     """
-    from ..simulate.run import simulate
-    from ..simulate.settings import SimulationSettings
+    from ..simulate.simulation import simulate
+    from ..simulate.simulation_settings import SimulationSettings
 
     if (sequence is None) == (pdb is None):
         raise click.UsageError("Give either --sequence or --pdb.")

@@ -136,24 +136,19 @@ def choose_crop(
     tokens: int,
     seed: Sequence[int],
     *,
-    weights: dict[str, float] | None = None,
     resolved: ArrayLike | None = None,
 ) -> IntArray:
-    """Draw a kind of crop by `CROP_WEIGHTS` (or other weights), then the crop.
+    """Draw a kind of crop by `CROP_WEIGHTS`, then the crop.
 
     Raises
     ------
     ValueError
-        See `spatial_crop`; unknown kinds of crop.
+        See `spatial_crop`.
     """
-    shares = CROP_WEIGHTS if weights is None else weights
-    unknown = sorted(set(shares) - set(CROP_WEIGHTS))
-    if unknown:
-        raise ValueError(f"There is no crop {unknown[0]!r}; expected {', '.join(CROP_WEIGHTS)}.")
-    kinds = list(shares)
-    share = np.array([shares[k] for k in kinds], float)
+    share = np.array(list(CROP_WEIGHTS.values()))
     # A stream of its own, so that the kind and the place are independent.
-    kind = kinds[int(np.random.default_rng([*seed, 0]).choice(len(kinds), p=share / share.sum()))]
+    number = np.random.default_rng([*seed, 0]).choice(len(share), p=share / share.sum())
+    kind = list(CROP_WEIGHTS)[number]
     place = [*seed, 1]
     if kind == "contiguous":
         return contiguous_crop(features, tokens, place)

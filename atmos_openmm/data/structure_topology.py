@@ -114,15 +114,11 @@ class _Bonds:
         self.positions = positions
         self._there = {frozenset((b[0].index, b[1].index)) for b in topology.bonds()}
 
-    def add(self, one: Any, two: Any, order: int | None = None) -> None:
-        from openmm.app import topology as kinds
-
+    def add(self, one: Any, two: Any) -> None:
         key = frozenset((one.index, two.index))
-        if key in self._there:
-            return
-        self._there.add(key)
-        kind = {1: kinds.Single, 2: kinds.Double, 3: kinds.Triple}.get(order or 0)
-        self.topology.addBond(one, two, kind, order)
+        if key not in self._there:
+            self._there.add(key)
+            self.topology.addBond(one, two)
 
     def add_if_near(self, one: Any, two: Any) -> None:
         peptide = {one.name, two.name} == {"C", "N"} and one.residue is not two.residue
