@@ -41,10 +41,10 @@ def contiguous_crop(features: MoleculeFeatures, tokens: int, seed: int | Sequenc
 
     Parameters
     ----------
-    features: MoleculeFeatures
-    tokens: int
+    features : MoleculeFeatures
+    tokens : int
         Size of the crop; a smaller molecule is taken whole.
-    seed: int or sequence of int
+    seed : int or sequence of int
 
     Returns
     -------
@@ -86,15 +86,15 @@ def spatial_crop(
 
     Parameters
     ----------
-    features: MoleculeFeatures
-    positions_nm: array, shape (A, 3)
+    features : MoleculeFeatures
+    positions_nm : array, shape (A, 3)
         One frame, model atoms.
-    tokens: int
+    tokens : int
         Size of the crop; a smaller molecule is taken whole.
-    seed: int or sequence of int
-    interface: bool
+    seed : int or sequence of int
+    interface : bool
         Draw the token among those in contact with another chain, where there are any.
-    resolved: array of bool, shape (A,), optional
+    resolved : array of bool, shape (A,), optional
         Atoms that were seen: tokens without one at their centre come last and are never drawn.
 
     Returns
@@ -175,8 +175,8 @@ def crop_features(features: MoleculeFeatures, tokens: ArrayLike) -> MoleculeFeat
 
     Parameters
     ----------
-    features: MoleculeFeatures
-    tokens: array of int
+    features : MoleculeFeatures
+    tokens : array of int
         Increasing.
 
     Returns

@@ -26,10 +26,10 @@ class Built:
 
     Attributes
     ----------
-    topology: openmm.app.Topology
-    positions_nm: array, shape (A, 3)
-    resolved: array of bool, shape (A,)
-    ligands: set of str
+    topology : openmm.app.Topology
+    positions_nm : array, shape (A, 3)
+    resolved : array of bool, shape (A,)
+    ligands : set of str
         Names of the residues whose chemistry has to come from a molecule.
     """
 
@@ -52,10 +52,10 @@ def build_topology(
 
     Parameters
     ----------
-    file: systems.structure_files.StructureFile
-    chains: sequence of Chain
-    components: mapping from residue name to (RDKit Mol, names of its atoms)
-    given: mapping from residue name to RDKit Mol
+    file : systems.structure_files.StructureFile
+    chains : sequence of Chain
+    components : mapping from residue name to (RDKit Mol, names of its atoms)
+    given : mapping from residue name to RDKit Mol
 
     Returns
     -------
@@ -178,11 +178,11 @@ def assemble(base: Built, names: Sequence[str], assembly: Assembly, most_atoms: 
 
     Parameters
     ----------
-    base: Built
-    names: sequence of str
+    base : Built
+    names : sequence of str
         The file's name of each chain of the Topology.
-    assembly: Assembly
-    most_atoms: int
+    assembly : Assembly
+    most_atoms : int
 
     Returns
     -------

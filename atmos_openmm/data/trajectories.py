@@ -89,7 +89,7 @@ class TrajectoryMolecule:
 
     Attributes
     ----------
-    path: str
+    path : str
     """
 
     path: str
