@@ -436,11 +436,12 @@ def test_placed_atoms_are_where_ideal_geometry_has_them():
 def test_positions_that_were_read_are_kept(peptide, tmp_path: Path, monkeypatch):
     read = []
     original = structures.read_structure
-    monkeypatch.setattr(
-        structures,
-        "read_structure",
-        lambda text, path: (read.append(path), original(text, path))[1],
-    )
+
+    def spy(text: str, path: str):
+        read.append(path)
+        return original(text, path)
+
+    monkeypatch.setattr(structures, "read_structure", spy)
     paths = [tmp_path / f"{k}abc.cif" for k in range(6)]
     for path in paths:
         path.write_text(text_of(*peptide, cif=True))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from data_cases import SHARED
 from openmm import app, unit
 
 from atmos_openmm.systems.mmcif import AtomSite, read_block, table
 from atmos_openmm.systems.peptides import build_peptide
 
-SHARED = Path(
-    os.environ.get("ATMOS_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
-)
 REAL = SHARED / "structures" / "3ptb.cif"
 
 CONNECTED = """data_X
