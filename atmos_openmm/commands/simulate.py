@@ -158,8 +158,9 @@ def command(
 
 def _read_pdb(path: Path | None) -> Any:
     """Topology, positions in nm and a name from a PDB file."""
-    from openmm import unit
     from openmm.app import PDBFile
+
+    from ..core.units import positions_in_nm
 
     assert path is not None
     if not path.exists():
@@ -168,7 +169,7 @@ def _read_pdb(path: Path | None) -> Any:
         file = PDBFile(str(path))
     except Exception as error:
         raise ValueError(f"{path} cannot be read as PDB ({error}).") from error
-    return file.topology, file.getPositions(asNumpy=True).value_in_unit(unit.nanometer), path.stem
+    return file.topology, positions_in_nm(file.getPositions(asNumpy=True)), path.stem
 
 
 def _show(line: str, last: bool) -> None:

@@ -24,7 +24,7 @@ def component_molecules(tables: Mapping[str, Table]) -> dict[str, tuple[Any, tup
 
     Parameters
     ----------
-    tables  : mapping
+    tables : mapping
         With ``chem_comp_atom`` and ``chem_comp_bond``.
 
     Returns

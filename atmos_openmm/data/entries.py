@@ -21,9 +21,9 @@ class Entry:
 
     Attributes
     ----------
-    sample  : Sample or None
+    sample : Sample or None
         None where a fault leaves nothing to use.
-    faults  : tuple of Fault
+    faults : tuple of Fault
     """
 
     sample: Sample | None

@@ -32,7 +32,7 @@ class KeptArrays:
 
     Parameters
     ----------
-    most_bytes  : int
+    most_bytes : int
         One entry is kept however large it is.
     """
 

@@ -46,7 +46,7 @@ def inspect(path: str | os.PathLike[str]) -> list[Entry]:
 
     Parameters
     ----------
-    path  : path
+    path : path
         An mdCATH file with any number of domains, temperatures and replicas.
 
     Returns
@@ -204,7 +204,7 @@ class MdcathMolecule:
 
     Attributes
     ----------
-    path, domain  : str
+    path, domain : str
     """
 
     path: str

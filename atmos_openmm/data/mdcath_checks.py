@@ -67,9 +67,9 @@ def rmsf(positions: ArrayLike, mean: bool = True) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    positions  : array, shape (F, A, 3)
+    positions : array, shape (F, A, 3)
         All atoms count in the superposition: give alpha carbons alone for the usual values.
-    mean  : bool
+    mean : bool
         Superpose on the mean structure, found by iteration; else on the first frame.
 
     Returns

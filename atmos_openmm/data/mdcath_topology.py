@@ -94,17 +94,17 @@ def unfold(
 
     Parameters
     ----------
-    atoms  : sequence of EmbeddedAtom
-    positions_nm  : array, shape (A, 3)
+    atoms : sequence of EmbeddedAtom
+    positions_nm : array, shape (A, 3)
         A real frame: the embedded PDB has hydrogens and caps at guessed places.
-    bonds  : sequence of (int, int), optional
+    bonds : sequence of (int, int), optional
         Bonds of the PSF.
 
     Returns
     -------
-    topology  : openmm.app.Topology
+    topology : openmm.app.Topology
         Atoms in the file's order, wwPDB names, with bonds.
-    doubts  : list of str
+    doubts : list of str
         What is wrong with it, for messages.
 
     Raises

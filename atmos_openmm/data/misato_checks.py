@@ -76,9 +76,9 @@ def compare_with_pdb(sample: Sample, structure: str | os.PathLike[str]) -> list[
 
     Parameters
     ----------
-    sample  : Sample
+    sample : Sample
         Of MISATO; its atoms_coordinates_ref are in the entry's frame of reference.
-    structure  : path
+    structure : path
         PDB or mmCIF file.
 
     Raises

@@ -155,9 +155,9 @@ class StructureFrames(FrameSource):
 
     Attributes
     ----------
-    source  : StructureMolecule
-    num_atoms  : int
-    num_frames  : int
+    source : StructureMolecule
+    num_atoms : int
+    num_frames : int
     """
 
     source: StructureMolecule

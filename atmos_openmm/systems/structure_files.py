@@ -110,8 +110,8 @@ def read_structure(text: str, path: str | Path) -> StructureFile:
 
     Parameters
     ----------
-    text  : str
-    path  : path
+    text : str
+    path : path
         The file's name, which tells the format.
     """
     mmcif = _suffix(path) in CIF_SUFFIXES
