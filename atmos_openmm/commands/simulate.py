@@ -128,8 +128,8 @@ def command(
     atmos-openmm simulate --sequence ACE-ALA-NME --out ala.h5 --mode exchange \\
         --temperatures 300,360,432,520 --burn-in-ps 20 --length-ps 60
     """
-    from ..simulate.run import simulate
-    from ..simulate.settings import SimulationSettings
+    from ..simulate.simulation import simulate
+    from ..simulate.simulation_settings import SimulationSettings
 
     if (sequence is None) == (pdb is None):
         raise click.UsageError("Give either --sequence or --pdb.")
@@ -158,8 +158,9 @@ def command(
 
 def _read_pdb(path: Path | None) -> Any:
     """Topology, positions in nm and a name from a PDB file."""
-    from openmm import unit
     from openmm.app import PDBFile
+
+    from ..core.units import positions_in_nm
 
     assert path is not None
     if not path.exists():
@@ -168,7 +169,7 @@ def _read_pdb(path: Path | None) -> Any:
         file = PDBFile(str(path))
     except Exception as error:
         raise ValueError(f"{path} cannot be read as PDB ({error}).") from error
-    return file.topology, file.getPositions(asNumpy=True).value_in_unit(unit.nanometer), path.stem
+    return file.topology, positions_in_nm(file.getPositions(asNumpy=True)), path.stem
 
 
 def _show(line: str, last: bool) -> None:

@@ -26,17 +26,7 @@ STATES = {
 
 
 class OrderError(ValueError):
-    """Atoms are not in the order of Amber's residue.
-
-    Attributes
-    ----------
-    atom: int
-        First atom of the residue that does not fit.
-    """
-
-    def __init__(self, atom: int, message: str) -> None:
-        super().__init__(message)
-        self.atom = atom
+    """Atoms are not in the order of Amber's residue."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +35,12 @@ class AmberResidue:
 
     Attributes
     ----------
-    name: str
+    name : str
         As in the library, with N or C before it at chain ends: ``NPRO``, ``CGLN``.
-    atom_names: tuple of str
-    elements: tuple of int
-    bonds: tuple of (int, int)
-    first, last: bool
+    atom_names : tuple of str
+    elements : tuple of int
+    bonds : tuple of (int, int)
+    first, last : bool
         Whether it begins or ends a chain.
     """
 
@@ -123,11 +113,11 @@ def split_residues(
 
     Parameters
     ----------
-    elements: sequence of int
+    elements : sequence of int
         Atomic numbers; with all hydrogens or with none.
-    names: sequence of str
+    names : sequence of str
         Residue name of each atom, Amber's, without N or C for chain ends.
-    first_atom: int
+    first_atom : int
         Number of the first of these atoms, for messages.
 
     Returns
@@ -150,7 +140,6 @@ def split_residues(
             listed = _formula(expected.elements) if expected else "unknown to ff14SB"
             count = len(expected.elements) if expected else 12
             raise OrderError(
-                first_atom + at,
                 f"the atoms from {first_atom + at} on (residue {len(found)}, {names[at]}) are "
                 f"{_formula(elements[at : at + count])}; Amber's {names[at]} is {listed}",
             )

@@ -21,9 +21,9 @@ class Assembly:
 
     Attributes
     ----------
-    name: str
+    name : str
         Its number in the file.
-    parts: tuple of (chains, operators)
+    parts : tuple of (chains, operators)
         Chain names (label_asym_id in mmCIF, the chain's letter in PDB files), and operators
         [K, 3, 4] that are applied to all of them: rotation, and translation in nm.
     """

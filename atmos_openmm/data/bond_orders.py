@@ -73,15 +73,15 @@ def distribute(
 
     Parameters
     ----------
-    elements: sequence of int
+    elements : sequence of int
         Atomic numbers, hydrogens included.
-    bonds: sequence of (int, int)
-    charge: int, optional
+    bonds : sequence of (int, int)
+    charge : int, optional
         Total charge; found where it is not given.
 
     Returns
     -------
-    (orders, charges): (list of int, list of int)
+    (orders, charges) : (list of int, list of int)
         1, 2 or 3 for each bond; -1, 0 or 1 for each atom.
 
     Raises

@@ -39,10 +39,10 @@ class FileReport:
 
     Attributes
     ----------
-    path: str
-    samples: tuple of Sample
+    path : str
+    samples : tuple of Sample
         That passed; of the others the faults tell.
-    faults: tuple of Fault
+    faults : tuple of Fault
     """
 
     path: str
@@ -84,10 +84,10 @@ def check_files(
 
     Parameters
     ----------
-    paths: iterable of paths
-    quick, pdb_folder:
+    paths : iterable of paths
+    quick, pdb_folder
         See `check_file`.
-    workers: int
+    workers : int
         Files checked at a time; 0 checks them in this process, without that safety.
 
     Yields
@@ -159,10 +159,10 @@ def check_file(
 
     Parameters
     ----------
-    path: path
-    quick: bool
+    path : path
+    quick : bool
         Look at the layout alone; neither chemistry nor frames are read.
-    pdb_folder: path, optional
+    pdb_folder : path, optional
         PDB entries (``11gs.pdb`` or ``11gs.cif``, also ``.gz``) to compare MISATO's complexes with.
 
     Returns
@@ -192,10 +192,10 @@ def check_sample(
 
     Parameters
     ----------
-    sample: Sample
-    molecules: dict, optional
+    sample : Sample
+    molecules : dict, optional
         Kept between the samples of one molecule, which is then looked at once.
-    pdb_folder: path, optional
+    pdb_folder : path, optional
         See `check_file`.
 
     Yields
@@ -203,30 +203,25 @@ def check_sample(
     Fault
     """
     known = {} if molecules is None else molecules
-    if sample.source not in known:
-        known[sample.source] = _features(sample)
-        features = known[sample.source]
-        if isinstance(features, list):
+    fault = partial(Fault, sample.provenance.path, sample.provenance.entry)
+    told = sample.source in known
+    features = known[sample.source] if told else known.setdefault(sample.source, _features(sample))
+    if isinstance(features, list):
+        if told:
+            yield fault(features[0].kind, "its molecule cannot be used, see above.")
+        else:
             yield from features
-            return
-    features = known[sample.source]
-    if isinstance(features, list):  # told with the first of the molecule's samples
-        at = sample.provenance
-        yield Fault(at.path, at.entry, features[0].kind, "its molecule cannot be used, see above.")
         return
     try:
-        fatal = False
-        for fault in _frame_faults(sample, features):
-            fatal = fatal or fault.fatal
-            yield fault
-        if not fatal:
+        found = list(_frame_faults(sample, features))
+        yield from found
+        if not any(f.fatal for f in found):
             yield from _own_checks(sample, pdb_folder)
     except DataFileError as error:
         yield error.fault
     except HDF5_ERRORS as error:
-        at = sample.provenance
         message = f"it cannot be read whole ({first_line(error)}): the file is damaged."
-        yield Fault(at.path, at.entry, "unreadable", message)
+        yield fault("unreadable", message)
 
 
 def _features(sample: Sample) -> list[Fault] | MoleculeFeatures:
@@ -243,11 +238,7 @@ def _features(sample: Sample) -> list[Fault] | MoleculeFeatures:
 
 def _frame_faults(sample: Sample, features: MoleculeFeatures) -> Iterator[Fault]:
     """Frames that are not finite, broken or repeated."""
-    at = sample.provenance
-
-    def fault(kind: str, message: str, fatal: bool = True) -> Fault:
-        return Fault(at.path, at.entry, kind, message, fatal)
-
+    fault = partial(Fault, sample.provenance.path, sample.provenance.entry)
     step = max(1, BLOCK_BYTES // (12 * sample.num_atoms))
     bad: list[int] = []
     broken: dict[int, tuple[int, float]] = {}

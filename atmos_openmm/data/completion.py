@@ -30,14 +30,14 @@ class Residue:
 
     Attributes
     ----------
-    name, number, code: str
+    name, number, code : str
         Residue name, number and insertion code.
-    atoms: dict of str to (element, position in nm)
-    seen: set of str
+    atoms : dict of str to (element, position in nm)
+    seen : set of str
         Names of the atoms that have coordinates in the file.
-    standard: bool
+    standard : bool
         Whether it is a standard residue or cap.
-    source: openmm.app.Residue or None
+    source : openmm.app.Residue or None
         None for a residue that was not seen at all.
     """
 
@@ -75,21 +75,21 @@ def complete_chains(
 
     Parameters
     ----------
-    topology: openmm.app.Topology
-    positions_nm: array, shape (A, 3)
-    names: tuple of str
+    topology : openmm.app.Topology
+    positions_nm : array, shape (A, 3)
+    names : tuple of str
         The file's name of each chain of the Topology.
-    sequences: mapping from chain name to Sequence
+    sequences : mapping from chain name to Sequence
         Polymers' full sequences where the file has them.
-    known: mapping from residue name to tuple of str
+    known : mapping from residue name to tuple of str
         Residues that are not standard, whose chemistry is known, and their heavy atoms' names
         (empty where the names are not known).
-    hydrogens: bool
+    hydrogens : bool
         Whether hydrogens are kept.
 
     Returns
     -------
-    (chains, remarks): (list of Chain, list of str)
+    (chains, remarks) : (list of Chain, list of str)
         Remarks say what was left out and added.
     """
     left_out: Counter[str] = Counter()

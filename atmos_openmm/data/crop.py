@@ -41,10 +41,10 @@ def contiguous_crop(features: MoleculeFeatures, tokens: int, seed: int | Sequenc
 
     Parameters
     ----------
-    features: MoleculeFeatures
-    tokens: int
+    features : MoleculeFeatures
+    tokens : int
         Size of the crop; a smaller molecule is taken whole.
-    seed: int or sequence of int
+    seed : int or sequence of int
 
     Returns
     -------
@@ -86,15 +86,15 @@ def spatial_crop(
 
     Parameters
     ----------
-    features: MoleculeFeatures
-    positions_nm: array, shape (A, 3)
+    features : MoleculeFeatures
+    positions_nm : array, shape (A, 3)
         One frame, model atoms.
-    tokens: int
+    tokens : int
         Size of the crop; a smaller molecule is taken whole.
-    seed: int or sequence of int
-    interface: bool
+    seed : int or sequence of int
+    interface : bool
         Draw the token among those in contact with another chain, where there are any.
-    resolved: array of bool, shape (A,), optional
+    resolved : array of bool, shape (A,), optional
         Atoms that were seen: tokens without one at their centre come last and are never drawn.
 
     Returns
@@ -136,24 +136,19 @@ def choose_crop(
     tokens: int,
     seed: Sequence[int],
     *,
-    weights: dict[str, float] | None = None,
     resolved: ArrayLike | None = None,
 ) -> IntArray:
-    """Draw a kind of crop by `CROP_WEIGHTS` (or other weights), then the crop.
+    """Draw a kind of crop by `CROP_WEIGHTS`, then the crop.
 
     Raises
     ------
     ValueError
-        See `spatial_crop`; unknown kinds of crop.
+        See `spatial_crop`.
     """
-    shares = CROP_WEIGHTS if weights is None else weights
-    unknown = sorted(set(shares) - set(CROP_WEIGHTS))
-    if unknown:
-        raise ValueError(f"There is no crop {unknown[0]!r}; expected {', '.join(CROP_WEIGHTS)}.")
-    kinds = list(shares)
-    share = np.array([shares[k] for k in kinds], float)
+    share = np.array(list(CROP_WEIGHTS.values()))
     # A stream of its own, so that the kind and the place are independent.
-    kind = kinds[int(np.random.default_rng([*seed, 0]).choice(len(kinds), p=share / share.sum()))]
+    number = np.random.default_rng([*seed, 0]).choice(len(share), p=share / share.sum())
+    kind = list(CROP_WEIGHTS)[number]
     place = [*seed, 1]
     if kind == "contiguous":
         return contiguous_crop(features, tokens, place)
@@ -180,8 +175,8 @@ def crop_features(features: MoleculeFeatures, tokens: ArrayLike) -> MoleculeFeat
 
     Parameters
     ----------
-    features: MoleculeFeatures
-    tokens: array of int
+    features : MoleculeFeatures
+    tokens : array of int
         Increasing.
 
     Returns

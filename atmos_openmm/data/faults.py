@@ -35,16 +35,16 @@ class Fault:
 
     Attributes
     ----------
-    path: str
+    path : str
         The file.
-    entry: str
+    entry : str
         Where in the file: a group, a trajectory, a residue; '' for the whole file.
-    kind: str
+    kind : str
         A word that programs can test: ``unreadable, layout, missing, shape, inconsistent,
         nonfinite, broken, chemistry, ligand-gone, no-mol, order, incomplete, changed``.
-    message: str
+    message : str
         A sentence: what was found, what was expected, what to do.
-    fatal: bool
+    fatal : bool
         Whether the entry cannot be used. Other faults are worth knowing.
     """
 
@@ -64,7 +64,7 @@ class DataFileError(ValueError):
 
     Attributes
     ----------
-    fault: Fault
+    fault : Fault
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -84,7 +84,7 @@ class FaultLog:
 
     Parameters
     ----------
-    on_error: str
+    on_error : str
         ``stop``: the first fatal fault is raised. ``skip``: it is kept and a `DataFileWarning`
         names it; what it belongs to is left out by the caller.
 

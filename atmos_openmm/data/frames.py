@@ -72,7 +72,7 @@ class FrameSource(ABC):
 
     Attributes
     ----------
-    num_frames, num_atoms: int
+    num_frames, num_atoms : int
     """
 
     num_frames: int
@@ -83,7 +83,7 @@ class FrameSource(ABC):
 
         Parameters
         ----------
-        frames: int, slice or array of int
+        frames : int, slice or array of int
             In any order, with repetitions; negative numbers count from the end.
 
         Returns
@@ -133,8 +133,8 @@ class ArrayFrames(FrameSource):
 
     Attributes
     ----------
-    positions_nm: ndarray, shape (F, A, 3)
-    mask: ndarray of bool, shape (A,), optional
+    positions_nm : ndarray, shape (F, A, 3)
+    mask : ndarray of bool, shape (A,), optional
         See `FrameSource.resolved`.
     """
 
@@ -164,11 +164,11 @@ class HDF5Frames(FrameSource):
 
     Attributes
     ----------
-    path: str
-    dataset: str
+    path : str
+    dataset : str
         Path of the dataset inside the file.
-    num_frames, num_atoms: int
-    nm_per_unit: float
+    num_frames, num_atoms : int
+    nm_per_unit : float
         0.1 for angstrom.
     """
 

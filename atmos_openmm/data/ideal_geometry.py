@@ -57,11 +57,11 @@ def place_missing(
 
     Parameters
     ----------
-    name: str
+    name : str
         A standard residue.
-    seen: dict of str to array [3]
+    seen : dict of str to array [3]
         Its atoms that are there, nm.
-    anchor: array [3], optional
+    anchor : array [3], optional
         Where the residue goes when none of its atoms is there.
 
     Returns

@@ -42,9 +42,9 @@ def connect(numbers: ArrayLike, positions_nm: ArrayLike) -> Any:
 
     Parameters
     ----------
-    numbers: array of int, shape (A,)
+    numbers : array of int, shape (A,)
         Atomic numbers, hydrogens included.
-    positions_nm: array, shape (A, 3)
+    positions_nm : array, shape (A, 3)
 
     Returns
     -------
@@ -93,10 +93,10 @@ def perceive(numbers: ArrayLike, positions_nm: ArrayLike, charge: int | None = N
 
     Parameters
     ----------
-    numbers: array of int, shape (A,)
+    numbers : array of int, shape (A,)
         Atomic numbers, hydrogens included.
-    positions_nm: array, shape (A, 3)
-    charge: int, optional
+    positions_nm : array, shape (A, 3)
+    charge : int, optional
         Total charge, where it is known; else the one that fewest formal charges make.
 
     Returns
@@ -138,8 +138,8 @@ def with_template(numbers: ArrayLike, positions_nm: ArrayLike, template: Any) ->
 
     Parameters
     ----------
-    numbers, positions_nm: see `perceive`
-    template: RDKit Mol
+    numbers, positions_nm : see `perceive`
+    template : RDKit Mol
         With or without hydrogens, in any order; its stereochemistry is not used, that of the
         coordinates is.
 

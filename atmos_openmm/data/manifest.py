@@ -61,8 +61,8 @@ def verify_manifest(path: str | os.PathLike[str], hashes: bool = True) -> list[F
 
     Parameters
     ----------
-    path: path
-    hashes: bool
+    path : path
+    hashes : bool
         Whether to read the files; else only their sizes are compared.
 
     Returns

@@ -22,10 +22,10 @@ def build_manifest(
 
     Parameters
     ----------
-    paths: iterable of paths
-    folder: path
+    paths : iterable of paths
+    folder : path
         Where the manifest will be; paths are told relative to it.
-    log: FaultLog
+    log : FaultLog
         Takes the faults, by its policy. Files without a usable sample are listed all the same,
         with their faults, so that what was left out stays on record.
 

@@ -79,16 +79,16 @@ def inspect(
 
     Parameters
     ----------
-    path: path
+    path : path
         MISATO's MD.hdf5, or a file of the same layout without trajectories, whose entries are then
         single structures.
-    entries: iterable of str, optional
+    entries : iterable of str, optional
         PDB ids, in any case; all by default. Ids that the file has not are faults.
-    charges: mapping from PDB id to int, optional
+    charges : mapping from PDB id to int, optional
         Total charges of ligands (`read_charges` has them from MISATO's QM file).
-    smiles: mapping from PDB id to SMILES, optional
+    smiles : mapping from PDB id to SMILES, optional
         Chemistry of ligands; it overrules what the coordinates show.
-    require_ligand: bool
+    require_ligand : bool
         Whether a complex without its ligand is left out, or read as the protein that is left.
 
     Returns
@@ -219,10 +219,10 @@ class MisatoMolecule:
 
     Attributes
     ----------
-    path, entry: str
-    charge: int, optional
+    path, entry : str
+    charge : int, optional
         Total charge of the ligand.
-    smiles: str, optional
+    smiles : str, optional
         Chemistry of the ligand.
     """
 

@@ -31,7 +31,7 @@ class MoleculeFault(ValueError):
 
     Attributes
     ----------
-    kind: str
+    kind : str
         Of the `Fault` that it becomes.
     """
 
@@ -46,11 +46,11 @@ class Complex:
 
     Attributes
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         Atoms in the file's order; the ligand is the residue MOL, a chain of its own.
-    molecules: dict of str to RDKit Mol
+    molecules : dict of str to RDKit Mol
         The ligand's chemistry, as `features_from_topology` takes it; empty without a ligand.
-    notes: tuple of str
+    notes : tuple of str
         Choices that were made.
     """
 
@@ -71,17 +71,17 @@ def build_complex(
 
     Parameters
     ----------
-    elements: array of int, shape (A,)
+    elements : array of int, shape (A,)
         Atomic numbers.
-    codes: array of int, shape (A,)
+    codes : array of int, shape (A,)
         Residue codes, `RESIDUE_NAMES`.
-    begins: sequence of int
+    begins : sequence of int
         First atom of each molecule; the last is the ligand's, or A where there is none.
-    positions_nm: array, shape (A, 3)
+    positions_nm : array, shape (A, 3)
         Any frame: only distances of bonded atoms are looked at, and handedness.
-    charge: int, optional
+    charge : int, optional
         Total charge of the ligand, where it is known.
-    template: RDKit Mol, optional
+    template : RDKit Mol, optional
         The ligand's chemistry, where it is known.
 
     Raises

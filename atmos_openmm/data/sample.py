@@ -48,13 +48,13 @@ class Provenance:
 
     Attributes
     ----------
-    dataset: str
+    dataset : str
         ``mdcath``, ``misato``, ``structure`` or ``atmos-openmm``.
-    path: str
+    path : str
         The file.
-    entry: str
+    entry : str
         Place in the file; '' for the whole of it.
-    details: mapping
+    details : mapping
         What else the file says: force field, replica, assembly, start. JSON values.
     """
 
@@ -76,20 +76,20 @@ class Sample:
 
     Attributes
     ----------
-    name: str
+    name : str
         Unique in a data set, e.g. ``2hbaA00/320/0``.
-    kind: str
+    kind : str
         ``static`` (a structure; no temperature), ``dynamics`` (`spacing_ps` of real time between
         frames), ``exchange`` (frames at one temperature of a replica exchange, in no order).
-    frames: FrameSource
+    frames : FrameSource
         [F, A, 3] in nm. Neither centred nor superposed.
-    source: MoleculeSource
+    source : MoleculeSource
         Topology and chemistry; A atoms in the order of the frames.
-    temperature_kelvin: float or None
+    temperature_kelvin : float or None
         None for ``static``.
-    spacing_ps: float or None
+    spacing_ps : float or None
         Time between neighbouring frames; None unless ``dynamics``.
-    provenance: Provenance
+    provenance : Provenance
 
     Raises
     ------

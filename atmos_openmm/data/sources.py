@@ -34,9 +34,9 @@ class SampleSet:
 
     Attributes
     ----------
-    samples: tuple of Sample
+    samples : tuple of Sample
         Those that can be used, in the order of the files.
-    faults: tuple of Fault
+    faults : tuple of Fault
         What was found wrong; the fatal ones say what was left out.
     """
 
@@ -113,8 +113,8 @@ def inspect_file(path: str | os.PathLike[str], options: Options | None = None) -
 
     Parameters
     ----------
-    path: path
-    options: mapping from data set to arguments, optional
+    path : path
+    options : mapping from data set to arguments, optional
         For the readers: see `misato.inspect` and `structures.inspect`.
     """
     try:
@@ -133,12 +133,12 @@ def open_samples(
 
     Parameters
     ----------
-    paths: iterable of paths
+    paths : iterable of paths
         Files, or manifests (``.json``), which stand for the files they list.
-    on_error: str
+    on_error : str
         ``stop`` at the first file or entry that cannot be used, or ``skip`` those, each with a
         warning that names it.
-    options: mapping from data set to arguments, optional
+    options : mapping from data set to arguments, optional
         For the readers, e.g. ``{"structure": {"hydrogens": True}}``.
 
     Raises

@@ -26,10 +26,10 @@ class Built:
 
     Attributes
     ----------
-    topology: openmm.app.Topology
-    positions_nm: array, shape (A, 3)
-    resolved: array of bool, shape (A,)
-    ligands: set of str
+    topology : openmm.app.Topology
+    positions_nm : array, shape (A, 3)
+    resolved : array of bool, shape (A,)
+    ligands : set of str
         Names of the residues whose chemistry has to come from a molecule.
     """
 
@@ -52,10 +52,10 @@ def build_topology(
 
     Parameters
     ----------
-    file: systems.structure_files.StructureFile
-    chains: sequence of Chain
-    components: mapping from residue name to (RDKit Mol, names of its atoms)
-    given: mapping from residue name to RDKit Mol
+    file : systems.structure_files.StructureFile
+    chains : sequence of Chain
+    components : mapping from residue name to (RDKit Mol, names of its atoms)
+    given : mapping from residue name to RDKit Mol
 
     Returns
     -------
@@ -114,15 +114,11 @@ class _Bonds:
         self.positions = positions
         self._there = {frozenset((b[0].index, b[1].index)) for b in topology.bonds()}
 
-    def add(self, one: Any, two: Any, order: int | None = None) -> None:
-        from openmm.app import topology as kinds
-
+    def add(self, one: Any, two: Any) -> None:
         key = frozenset((one.index, two.index))
-        if key in self._there:
-            return
-        self._there.add(key)
-        kind = {1: kinds.Single, 2: kinds.Double, 3: kinds.Triple}.get(order or 0)
-        self.topology.addBond(one, two, kind, order)
+        if key not in self._there:
+            self._there.add(key)
+            self.topology.addBond(one, two)
 
     def add_if_near(self, one: Any, two: Any) -> None:
         peptide = {one.name, two.name} == {"C", "N"} and one.residue is not two.residue
@@ -182,11 +178,11 @@ def assemble(base: Built, names: Sequence[str], assembly: Assembly, most_atoms: 
 
     Parameters
     ----------
-    base: Built
-    names: sequence of str
+    base : Built
+    names : sequence of str
         The file's name of each chain of the Topology.
-    assembly: Assembly
-    most_atoms: int
+    assembly : Assembly
+    most_atoms : int
 
     Returns
     -------

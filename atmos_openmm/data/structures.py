@@ -59,14 +59,14 @@ def inspect(
 
     Parameters
     ----------
-    path: path
+    path : path
         PDB or mmCIF, may be gzip-compressed.
-    assembly: str, optional
+    assembly : str, optional
         Name of a biological assembly; ``first``: the first where the file tells any; None: the
         asymmetric unit.
-    hydrogens: bool
+    hydrogens : bool
         Whether hydrogens are kept. X-ray structures have none or some; NMR structures have all.
-    smiles: mapping from residue name to SMILES, optional
+    smiles : mapping from residue name to SMILES, optional
         Chemistry of ligands that the file does not tell.
 
     Returns

@@ -87,7 +87,7 @@ class TrajectoryMolecule:
 
     Attributes
     ----------
-    path: str
+    path : str
     """
 
     path: str

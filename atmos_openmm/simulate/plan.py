@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .settings import SimulationSettings
+from .simulation_settings import SimulationSettings
 
 __all__ = ["Chunk", "RunPlan"]
 

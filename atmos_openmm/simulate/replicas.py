@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from ..core.units import plain, positions_in_nm
 from .packing import PackedSystem
-from .settings import SimulationSettings
+from .simulation_settings import SimulationSettings
 
 if TYPE_CHECKING:
     from openmm import Context, System

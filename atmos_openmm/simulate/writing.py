@@ -14,7 +14,7 @@ from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from .chunks import ChunkStore
 from .plan import RunPlan
 from .replicas import FRICTION_PER_PS
-from .settings import SimulationSettings
+from .simulation_settings import SimulationSettings
 
 if TYPE_CHECKING:
     from openmm import System

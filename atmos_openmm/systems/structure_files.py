@@ -33,15 +33,15 @@ class StructureFile:
 
     Attributes
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         with bonds: standard residues', disulfides, and those that the file names
-    positions_nm: array [atoms, 3]
+    positions_nm : array [atoms, 3]
         the first model
-    chain_names: tuple of str
+    chain_names : tuple of str
         what the file calls each chain of the Topology: label_asym_id in mmCIF
-    block: gemmi.cif.Block or None
+    block : gemmi.cif.Block or None
         all that an mmCIF file holds
-    notes: tuple of str
+    notes : tuple of str
         choices made while reading: models, alternate locations, atoms without element
     """
 

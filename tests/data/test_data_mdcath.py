@@ -13,7 +13,7 @@ from data_cases import MDCATH_REPLICAS, MDCATH_TEMPERATURES, SHARED, write_mdcat
 from atmos_openmm.core.geometry import gyration_radius, superpose
 from atmos_openmm.data import mdcath, mdcath_checks
 from atmos_openmm.data.faults import DataFileError
-from atmos_openmm.data.frames import ArrayFrames, HDF5Frames, close_files
+from atmos_openmm.data.frames import ArrayFrames, HDF5Frames, KeptArrays, close_files
 from atmos_openmm.data.mdcath_checks import rmsf
 
 REAL = SHARED / "mdcath" / "mdcath_dataset_2hbaA00_partial.h5"
@@ -196,6 +196,24 @@ def test_frames_that_cannot_be_read_are_named(path: Path):
     path.write_bytes(data)
     with pytest.raises(DataFileError, match=r"1abcA00/320/0.*truncated or damaged"):
         sample.frames.read()
+
+
+def test_arrays_are_kept_up_to_a_number_of_bytes():
+    kept, made = KeptArrays(3 * 8), []
+
+    def get(key: int) -> int:
+        def make() -> tuple[np.ndarray]:
+            made.append(key)
+            return (np.array([key]),)
+
+        return int(kept.get((key,), make)[0][0])
+
+    assert [get(k) for k in (1, 2, 3, 1, 4, 1, 3, 2)] == [1, 2, 3, 1, 4, 1, 3, 2]
+    assert made == [1, 2, 3, 4, 2]  # 4 took the place of 2, which was not used for longest
+    kept.clear()
+    assert get(1) == 1 and made[-1] == 1
+    big = KeptArrays(1)
+    assert big.get((0,), lambda: (np.zeros(9),)) is big.get((0,), lambda: (np.ones(9),))
 
 
 def test_arrays_are_frames_too():

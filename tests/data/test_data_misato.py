@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
@@ -258,6 +259,9 @@ def test_an_order_that_differs_from_the_pdb_is_reported(path: Path, tmp_path: Pa
 
     write(molecule.topology, reference)
     assert misato_checks.compare_with_pdb(sample, pdb) == []
+    packed = tmp_path / "1abc.pdb.gz"
+    packed.write_bytes(gzip.compress(pdb.read_bytes()))
+    assert misato_checks.compare_with_pdb(sample, packed) == []
     write(molecule.topology, reference + 1.0)
     (fault,) = misato_checks.compare_with_pdb(sample, pdb)
     assert "6 of 6 alpha carbons are elsewhere" in fault.message

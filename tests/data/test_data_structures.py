@@ -433,6 +433,30 @@ def test_placed_atoms_are_where_ideal_geometry_has_them():
     assert abs(near) < 1e-9 and np.linalg.norm(oxt - ideal["O"]) > 0.19
 
 
+def test_positions_that_were_read_are_kept(peptide, tmp_path: Path, monkeypatch):
+    read = []
+    original = structures.read_structure
+
+    def spy(text: str, path: str):
+        read.append(path)
+        return original(text, path)
+
+    monkeypatch.setattr(structures, "read_structure", spy)
+    paths = [tmp_path / f"{k}abc.cif" for k in range(6)]
+    for path in paths:
+        path.write_text(text_of(*peptide, cif=True))
+    samples = [only(path).sample for path in paths]
+    assert read == [str(path) for path in paths]
+    for sample in samples * 2:
+        assert sample.resolved().all() and sample.frames.read(0).shape == (sample.num_atoms, 3)
+    assert len(read) == len(paths)
+    # A file that is written anew is read anew.
+    before = samples[0].frames.read(0)
+    paths[0].write_text(text_of(peptide[0], peptide[1] + 1.0, cif=True) + "# another\n")
+    np.testing.assert_allclose(samples[0].frames.read(0), before + 1.0, atol=1e-4)
+    assert len(read) == len(paths) + 1
+
+
 @pytest.mark.skipif(not (REAL / "3ptb.cif").exists(), reason="no real structures")
 def test_real_structures():
     trypsin = only(REAL / "3ptb.cif").sample

@@ -26,8 +26,8 @@ from atmos_openmm.simulate.exchange import exchange, swap_probability
 from atmos_openmm.simulate.packing import PackedSystem
 from atmos_openmm.simulate.plan import RunPlan
 from atmos_openmm.simulate.replicas import Replicas, ReplicaState
-from atmos_openmm.simulate.run import SimulationUnstableError, simulate
-from atmos_openmm.simulate.settings import SimulationSettings
+from atmos_openmm.simulate.simulation import SimulationUnstableError, simulate
+from atmos_openmm.simulate.simulation_settings import SimulationSettings
 from atmos_openmm.systems.peptides import (
     BASINS,
     alpha_handedness,

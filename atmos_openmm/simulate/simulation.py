@@ -21,9 +21,9 @@ from .chunks import ChunkStore
 from .exchange import exchange
 from .packing import create_single_system, pack
 from .plan import Chunk, RunPlan
-from .progress import SimulationProgress
 from .replicas import Replicas, ReplicaState
-from .settings import SimulationSettings
+from .simulation_progress import SimulationProgress
+from .simulation_settings import SimulationSettings
 from .starts import start
 from .writing import write_run
 
