@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atmos_openmm.evaluation.evaluate import GENERATOR, Evaluation, PanelResult, Row
-from atmos_openmm.evaluation.formats import cell, csv_text, json_text, metric_name
-from atmos_openmm.report import evaluation_plots as plots
-from atmos_openmm.report import style
-from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page
-
 from ..core.files import write_atomically
+from ..evaluation.evaluate import GENERATOR, Evaluation, PanelResult, Row
+from ..evaluation.formats import cell, csv_text, json_text, metric_name
+from . import evaluation_plots as plots
+from . import style
+from .page import Fact, Picture, Section, Table, Text, render_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -235,6 +234,11 @@ def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
              partial(plots.time_curves, _styles(result, long), _arrays(long, "rollout_frame"),
                      [_arrays(long, key) for key in drawn], tuple(drawn.values()), "frame"))
         )  # fmt: skip
+    return found + _histograms(result, rows)
+
+
+def _histograms(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
+    found: list[Drawing] = []
     for key, xlabel, caption in (
         ("energy_kj_per_mol", "potential energy (kJ/mol)", "Energies of the frames as they are."),
         (
