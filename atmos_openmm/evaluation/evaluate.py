@@ -206,7 +206,7 @@ def evaluate(
     indices = common_atoms([e.atoms for e in whole])
     table = reference.atoms.subset(indices[0])
     cut = [e.restricted(i, table) for e, i in zip(whole, indices, strict=True)]
-    native = np.asarray(settings.native_nm)
+    cut_settings = replace(settings, native_nm=np.asarray(settings.native_nm)[indices[0]])
     if len(indices[0]) < len(reference.atoms):
         notes.append(
             f"All rows are measured on the {len(indices[0])} atoms (of {len(reference.atoms)}) "
@@ -214,20 +214,16 @@ def evaluate(
         )
     results, skipped = [], {}
     for panel in chosen:
-        all_atoms = panel.needs_all_atoms
-        ensembles = [_in_order(e, reference) for e in whole] if all_atoms else cut
-        fitted_native = native if all_atoms else native[indices[0]]
-        if progress is not None:
-            progress(f"{panel.title}: fitting the reference")
-        started = time.perf_counter()
         try:
-            fitted = panel(ensembles[0], replace(settings, native_nm=fitted_native))
-            rows = _rows(fitted, ensembles, len(oracles), frames, resamples, progress)
+            if panel.needs_all_atoms:
+                rows, told = [_in_order(e, reference) for e in whole], settings
+            else:
+                rows, told = cut, cut_settings
+            result = _measured(panel, rows, told, len(oracles), frames, resamples, progress)
         except NotApplicable as error:
             skipped[panel.name] = str(error)
-            continue
-        seconds = time.perf_counter() - started
-        results.append(PanelResult(panel, tuple(rows), tuple(fitted.notes), fitted.axes(), seconds))
+        else:
+            results.append(result)
     notes.append(
         f"Errors are standard errors by a block bootstrap over each row's own frames ({BLOCKS} "
         f"blocks, {resamples} draws), the reference held fixed; they are too small where frames "
@@ -248,15 +244,20 @@ def _in_order(ensemble: Ensemble, reference: Ensemble) -> Ensemble:
     return ensemble.restricted(theirs, reference.atoms)
 
 
-def _rows(
-    fitted: Panel,
+def _measured(
+    panel: type[Panel],
     ensembles: Sequence[Ensemble],
+    settings: Settings,
     oracles: int,
     frames: int | None,
     resamples: int,
     progress: Callable[[str], None] | None,
-) -> list[Row]:
-    panel = type(fitted)
+) -> PanelResult:
+    """A panel fitted on the first ensemble, the reference, and asked of all."""
+    report = progress or (lambda text: None)
+    report(f"{panel.title}: fitting the reference")
+    started = time.perf_counter()
+    fitted = panel(ensembles[0], settings)
     count = frames or min(e.num_frames for e in ensembles[1:])
     if frames is None and panel.published_frames is not None:
         count = min(count, panel.published_frames)
@@ -270,10 +271,10 @@ def _rows(
         measured = ensemble
         if place:
             measured = _sized(ensemble, count, frames is not None, panel.spread_frames)
-        if progress is not None:
-            progress(f"{panel.title}: {ensemble.name}")
+        report(f"{panel.title}: {ensemble.name}")
         rows.append(_row(fitted, measured, role, resamples))
-    return rows
+    seconds = time.perf_counter() - started
+    return PanelResult(panel, tuple(rows), tuple(fitted.notes), fitted.axes(), seconds)
 
 
 def _sized(ensemble: Ensemble, count: int, exactly: bool, spread: bool) -> Ensemble:
