@@ -21,7 +21,7 @@ from .ensemble import Ensemble
 from .panel import Metric, NotApplicable, Panel, Settings, unavailable
 from .panels import find_panel
 
-__all__ = ["Evaluation", "PanelResult", "Row", "evaluate", "split_reference"]
+__all__ = ["Evaluation", "PanelResult", "PanelRow", "evaluate", "split_reference"]
 
 REFERENCE, ORACLE, GENERATOR = "reference", "oracle", "generator"
 
@@ -30,7 +30,7 @@ SIGNIFICANT = 2.0
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """What one ensemble scored in one panel.
 
     Attributes
@@ -63,7 +63,7 @@ class PanelResult:
     """A panel's table; the reference is the first row, oracles follow."""
 
     panel: type[Panel]
-    rows: tuple[Row, ...]
+    rows: tuple[PanelRow, ...]
     notes: tuple[str, ...]
     axes: dict[str, NDArray[Any]]
     seconds: float
@@ -73,11 +73,11 @@ class PanelResult:
         """The panel's name."""
         return self.panel.name
 
-    def row(self, role: str) -> Row:
+    def row(self, role: str) -> PanelRow:
         """The first row of a role."""
         return next(row for row in self.rows if row.role == role)
 
-    def verdict(self, row: Row, metric: Metric) -> str:
+    def verdict(self, row: PanelRow, metric: Metric) -> str:
         """``as MD``, ``worse than MD`` or ``better than MD``, against the first oracle.
 
         Differences within two combined standard errors are none. '' where either has no value.
@@ -284,7 +284,7 @@ def _sized(ensemble: Ensemble, count: int, exactly: bool, spread: bool) -> Ensem
     return (ensemble.spread(count) if spread else ensemble.first(count)).taken()
 
 
-def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> Row:
+def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> PanelRow:
     described = (ensemble.num_frames, len(ensemble.segments), ensemble.spacing_ps)
     try:
         values = fitted.values(ensemble)
@@ -295,9 +295,9 @@ def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> Row:
             raise
         fitted.notes.append(f"{ensemble.name}: {error}.")
         nothing = unavailable(type(fitted))
-        return Row(ensemble.name, role, *described, nothing, nothing)
+        return PanelRow(ensemble.name, role, *described, nothing, nothing)
     missing = [m.name for m in fitted.metrics if np.isnan(values[m.key])]
     if missing and role != REFERENCE:
         why = " (frames without an order in time have no dynamics)" * (ensemble.spacing_ps is None)
         fitted.notes.append(f"{ensemble.name} has no value of {', '.join(missing)}{why}.")
-    return Row(ensemble.name, role, *described, values, errors, arrays)
+    return PanelRow(ensemble.name, role, *described, values, errors, arrays)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.text import aligned
-from .evaluate import GENERATOR, Evaluation, PanelResult, Row
+from .evaluate import GENERATOR, Evaluation, PanelResult, PanelRow
 from .panel import Metric
 
 __all__ = ["cell", "csv_text", "json_text", "text_table"]
@@ -37,7 +37,7 @@ def number(value: float) -> str:
     return f"{value:.2f}" if size >= 10 else f"{value:.3f}"
 
 
-def cell(row: Row, metric: Metric) -> str:
+def cell(row: PanelRow, metric: Metric) -> str:
     """A value with its standard error."""
     value, error = row.values[metric.key], row.errors.get(metric.key, float("nan"))
     if math.isnan(value) or math.isnan(error):

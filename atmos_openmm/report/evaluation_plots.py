@@ -121,6 +121,12 @@ def point_maps(
     return figure
 
 
+def _contact_image(ax: Any, shares: NDArray[Any], aspect: str = "equal") -> Any:
+    seldom = np.ma.masked_less(shares, 0.005)
+    colors = style.map_colors()
+    return ax.imshow(seldom, colors, aspect=aspect, vmin=0, vmax=1, interpolation="nearest")
+
+
 def contact_maps(
     curves: Sequence[Curve], shares: Sequence[NDArray[Any]], residues: Sequence[str]
 ) -> Figure:
@@ -137,14 +143,7 @@ def contact_maps(
             image = np.full((count, count), np.nan)
             image[upper] = shares[0]
             image.T[upper] = shares[k]
-            drawn = ax.imshow(
-                np.ma.masked_less(np.nan_to_num(image), 0.005),
-                cmap=style.map_colors(),
-                vmin=0,
-                vmax=1,
-                origin="upper",
-                interpolation="nearest",
-            )
+            drawn = _contact_image(ax, np.nan_to_num(image))
             ax.plot([0, count - 1], [0, count - 1], color=style.NEUTRAL_COLOR, linewidth=0.6)
             ax.set_title(curves[k].name, color=curves[k].color)
             step = max(1, int(np.ceil(count / 6)))
@@ -173,14 +172,7 @@ def ligand_maps(
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, height))
         axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
         for ax, curve, share in zip(axes, curves, shares, strict=True):
-            drawn = ax.imshow(
-                np.ma.masked_less(share[touched], 0.005),
-                cmap=style.map_colors(),
-                vmin=0,
-                vmax=1,
-                aspect="auto",
-                interpolation="nearest",
-            )
+            drawn = _contact_image(ax, share[touched], aspect="auto")
             ax.set_title(curve.name, color=curve.color)
             step = max(1, len(atoms) // 6)
             ax.set_xticks(range(0, len(atoms), step), list(atoms)[::step], rotation=60)
