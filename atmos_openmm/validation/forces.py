@@ -8,7 +8,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from ..systems.openmm_bridge import masses_in_dalton
+from ..jump.velocities import particle_masses
 
 __all__ = ["LargestForce", "largest_force", "movable_particles"]
 
@@ -31,7 +31,7 @@ class LargestForce:
 
 def movable_particles(system: openmm.System) -> np.ndarray:
     """Tell which particles have mass, [P] bool; virtual sites and fixed particles have none."""
-    return masses_in_dalton(system) > 0
+    return particle_masses(system) > 0
 
 
 def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:
