@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from atmos_openmm.evaluation.ensemble import Ensemble
-from atmos_openmm.evaluation.evaluate import Evaluation, Row, evaluate, split_reference
+from atmos_openmm.evaluation.evaluate import Evaluation, PanelRow, evaluate, split_reference
 from atmos_openmm.evaluation.formats import metric_name, number
 from atmos_openmm.evaluation.loading import read_ensemble
 from atmos_openmm.evaluation.panel import Metric, Settings
@@ -59,7 +59,7 @@ def markdown(evaluation: Evaluation) -> Iterable[str]:
             yield f"| {result.name} | {metric_name(metric)} | {values} |"
 
 
-def _cell(row: Row, metric: Metric) -> str:
+def _cell(row: PanelRow, metric: Metric) -> str:
     value, error = row.values[metric.key], row.errors.get(metric.key, math.nan)
     if math.isnan(value):
         return "none"

@@ -143,6 +143,7 @@ def command(
     atmos-openmm run --sequence ACE-CYS-NME --model mine/adapted.atmos -o hybrid
     """
     from ..core.files import check_writable
+    from ..core.text import aligned
 
     check_writable(output)
     import torch
@@ -182,14 +183,9 @@ def command(
     command_line = "atmos-openmm " + shlex.join(sys.argv[1:])
     page = write_adaptation(adaptation, output, command_line)
     rows = adaptation_table(adaptation.numbers)
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     click.echo("")
-    for row in rows:
-        told = [
-            row[0].ljust(widths[0]),
-            *(c.rjust(w) for c, w in zip(row[1:-1], widths[1:-1], strict=True)),
-        ]
-        click.echo("  ".join([*told, row[-1]]))
+    for numbers, row in zip(aligned([row[:-1] for row in rows]), rows, strict=True):
+        click.echo(f"{numbers}  {row[-1]}")
     click.echo("\n* decides. ± is a standard error on held-out frames.")
     for note in adaptation.notes:
         if note.startswith(("before: ", "after: ")):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ..evaluation.evaluate import Evaluation
     from ..evaluation.loading import Loaded
 
 DEFAULT_PANELS = ("mdcath", "peptide", "validity", "ligand", "energy", "dynamics", "rollout")
@@ -180,7 +181,6 @@ def command(
     if system_xml is not None and forcefield:
         raise click.UsageError("Give either --system or --forcefield.")
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.formats import text_table
     from ..evaluation.panel import Settings
     from ..evaluation.panels import find_panel
     from ..report.evaluation_page import write_evaluation
@@ -188,16 +188,10 @@ def command(
     for name in panels:
         find_panel(name)
     reference = _load(references, "MD", topology, spacing_ps, temperature)
-    oracles = [
-        _load(
-            [path],
-            f"MD replica {k}" if len(oracle_files) > 1 else "MD replica",
-            topology,
-            spacing_ps,
-            temperature,
-        )
-        for k, path in enumerate(oracle_files, start=1)
-    ]
+    oracles = []
+    for number, path in enumerate(oracle_files, start=1):
+        name = f"MD replica {number}" if len(oracle_files) > 1 else "MD replica"
+        oracles.append(_load([path], name, topology, spacing_ps, temperature))
     rows = []
     if generated:
         own = generated_topology or topology
@@ -206,13 +200,12 @@ def command(
     without_time = _without_time((reference, *oracles), rows)
     if without_time and "dynamics" in panels:  # asked for, so not to be left out
         raise click.ClickException(without_time)
-    system = _system(reference, system_xml, forcefield)
     settings = Settings(
         _native(native, reference),
         lag_ps=lag_ps,
         macrostates=states,
         ligand=ligand,
-        system=system,
+        system=_system(reference, system_xml, forcefield),
         platform=platform,
     )
     evaluation = evaluate(
@@ -226,20 +219,11 @@ def command(
         resamples=resamples,
         progress=_progress,
     )
-    _clear()
-    for loaded in (reference, *oracles, *rows):
-        for note in loaded.notes:
-            click.echo(note)
-    if without_time:
-        click.echo(without_time)
-    for result in evaluation.panels:
-        click.echo(f"\n{text_table(result)}")
-    click.echo("")
-    for name, reason in evaluation.skipped.items():
-        click.echo(f"Left out: {name}: {reason}.")
-    for note in evaluation.notes:
-        click.echo(note)
-    page = write_evaluation(evaluation, out, _command_line())
+    _progress("")
+    notes = [note for loaded in (reference, *oracles, *rows) for note in loaded.notes]
+    notes += [without_time] if without_time else []
+    _print_evaluation(evaluation, notes, without_system=settings.system is None)
+    page = write_evaluation(evaluation, out, "atmos-openmm " + shlex.join(sys.argv[1:]))
     click.echo(f"\nReport: {page}")
     return 0
 
@@ -326,6 +310,21 @@ def _system(reference: Loaded, system_xml: Path | None, forcefield: tuple[str, .
     return reference.system
 
 
+def _print_evaluation(evaluation: Evaluation, notes: Sequence[str], without_system: bool) -> None:
+    from ..evaluation.formats import text_table
+
+    for note in notes:
+        click.echo(note)
+    for result in evaluation.panels:
+        click.echo(f"\n{text_table(result)}")
+    click.echo("")
+    for name, reason in evaluation.skipped.items():
+        hint = " (--system or --forcefield)" if name == "energy" and without_system else ""
+        click.echo(f"Left out: {name}: {reason}{hint}.")
+    for note in evaluation.notes:
+        click.echo(note)
+
+
 def _print_panels() -> None:
     from ..evaluation.formats import metric_name
     from ..evaluation.panels import PANELS
@@ -353,12 +352,3 @@ def _print_collected(files: Sequence[Path], panels: Sequence[str]) -> None:
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r\033[K{text}", nl=False, err=True)
-
-
-def _clear() -> None:
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
-
-
-def _command_line() -> str:
-    return "atmos-openmm " + shlex.join(sys.argv[1:])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import openmm
 
-__all__ = ["EnergyDifference", "compare_energies", "potential_energies"]
+__all__ = ["EnergyDifference", "energy_difference", "potential_energies"]
 
 CONSTRAINT_TOLERANCE = 1e-6
 
@@ -94,7 +94,7 @@ class EnergyDifference:
     in_window: float
 
 
-def compare_energies(
+def energy_difference(
     energies: NDArray[Any], reference: NDArray[Any], window: float = 6.0
 ) -> EnergyDifference:
     """Compare energies [F] with a reference's [G], kJ/mol; infinite ones are infinitely far."""

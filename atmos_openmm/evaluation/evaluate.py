@@ -21,7 +21,7 @@ from .ensemble import Ensemble
 from .panel import Metric, NotApplicable, Panel, Settings, unavailable
 from .panels import find_panel
 
-__all__ = ["Evaluation", "PanelResult", "Row", "evaluate", "split_reference"]
+__all__ = ["Evaluation", "PanelResult", "PanelRow", "evaluate", "split_reference"]
 
 REFERENCE, ORACLE, GENERATOR = "reference", "oracle", "generator"
 
@@ -30,7 +30,7 @@ SIGNIFICANT = 2.0
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """What one ensemble scored in one panel.
 
     Attributes
@@ -63,7 +63,7 @@ class PanelResult:
     """A panel's table; the reference is the first row, oracles follow."""
 
     panel: type[Panel]
-    rows: tuple[Row, ...]
+    rows: tuple[PanelRow, ...]
     notes: tuple[str, ...]
     axes: dict[str, NDArray[Any]]
     seconds: float
@@ -73,11 +73,11 @@ class PanelResult:
         """The panel's name."""
         return self.panel.name
 
-    def row(self, role: str) -> Row:
+    def row(self, role: str) -> PanelRow:
         """The first row of a role."""
         return next(row for row in self.rows if row.role == role)
 
-    def verdict(self, row: Row, metric: Metric) -> str:
+    def verdict(self, row: PanelRow, metric: Metric) -> str:
         """``as MD``, ``worse than MD`` or ``better than MD``, against the first oracle.
 
         Differences within two combined standard errors are none. '' where either has no value.
@@ -208,7 +208,7 @@ def evaluate(
     indices = common_atoms([e.atoms for e in whole])
     table = reference.atoms.subset(indices[0])
     cut = [e.restricted(i, table) for e, i in zip(whole, indices, strict=True)]
-    native = np.asarray(settings.native_nm)
+    cut_settings = replace(settings, native_nm=np.asarray(settings.native_nm)[indices[0]])
     if len(indices[0]) < len(reference.atoms):
         notes.append(
             f"All rows are measured on the {len(indices[0])} atoms (of {len(reference.atoms)}) "
@@ -216,20 +216,16 @@ def evaluate(
         )
     results, skipped = [], {}
     for panel in chosen:
-        all_atoms = panel.needs_all_atoms
-        ensembles = [_in_order(e, reference) for e in whole] if all_atoms else cut
-        fitted_native = native if all_atoms else native[indices[0]]
-        if progress is not None:
-            progress(f"{panel.title}: fitting the reference")
-        started = time.perf_counter()
         try:
-            fitted = panel(ensembles[0], replace(settings, native_nm=fitted_native))
-            rows = _rows(fitted, ensembles, len(oracles), frames, resamples, progress)
+            if panel.needs_all_atoms:
+                rows, told = [_in_order(e, reference) for e in whole], settings
+            else:
+                rows, told = cut, cut_settings
+            result = _measured(panel, rows, told, len(oracles), frames, resamples, progress)
         except NotApplicable as error:
             skipped[panel.name] = str(error)
-            continue
-        seconds = time.perf_counter() - started
-        results.append(PanelResult(panel, tuple(rows), tuple(fitted.notes), fitted.axes(), seconds))
+        else:
+            results.append(result)
     notes.append(
         f"Errors are standard errors by a block bootstrap over each row's own frames ({BLOCKS} "
         f"blocks, {resamples} draws), the reference held fixed; they are too small where frames "
@@ -250,15 +246,20 @@ def _in_order(ensemble: Ensemble, reference: Ensemble) -> Ensemble:
     return ensemble.restricted(theirs, reference.atoms)
 
 
-def _rows(
-    fitted: Panel,
+def _measured(
+    panel: type[Panel],
     ensembles: Sequence[Ensemble],
+    settings: Settings,
     oracles: int,
     frames: int | None,
     resamples: int,
     progress: Callable[[str], None] | None,
-) -> list[Row]:
-    panel = type(fitted)
+) -> PanelResult:
+    """A panel fitted on the first ensemble, the reference, and asked of all."""
+    report = progress or (lambda text: None)
+    report(f"{panel.title}: fitting the reference")
+    started = time.perf_counter()
+    fitted = panel(ensembles[0], settings)
     count = frames or min(e.num_frames for e in ensembles[1:])
     if frames is None and panel.published_frames is not None:
         count = min(count, panel.published_frames)
@@ -272,10 +273,10 @@ def _rows(
         measured = ensemble
         if place:
             measured = _sized(ensemble, count, frames is not None, panel.spread_frames)
-        if progress is not None:
-            progress(f"{panel.title}: {ensemble.name}")
+        report(f"{panel.title}: {ensemble.name}")
         rows.append(_row(fitted, measured, role, resamples))
-    return rows
+    seconds = time.perf_counter() - started
+    return PanelResult(panel, tuple(rows), tuple(fitted.notes), fitted.axes(), seconds)
 
 
 def _sized(ensemble: Ensemble, count: int, exactly: bool, spread: bool) -> Ensemble:
@@ -285,7 +286,7 @@ def _sized(ensemble: Ensemble, count: int, exactly: bool, spread: bool) -> Ensem
     return (ensemble.spread(count) if spread else ensemble.first(count)).taken()
 
 
-def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> Row:
+def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> PanelRow:
     described = (ensemble.num_frames, len(ensemble.segments), ensemble.spacing_ps)
     try:
         values = fitted.values(ensemble)
@@ -296,9 +297,9 @@ def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> Row:
             raise
         fitted.notes.append(f"{ensemble.name}: {error}.")
         nothing = unavailable(type(fitted))
-        return Row(ensemble.name, role, *described, nothing, nothing)
+        return PanelRow(ensemble.name, role, *described, nothing, nothing)
     missing = [m.name for m in fitted.metrics if np.isnan(values[m.key])]
     if missing and role != REFERENCE:
         why = " (frames without an order in time have no dynamics)" * (ensemble.spacing_ps is None)
         fitted.notes.append(f"{ensemble.name} has no value of {', '.join(missing)}{why}.")
-    return Row(ensemble.name, role, *described, values, errors, arrays)
+    return PanelRow(ensemble.name, role, *described, values, errors, arrays)

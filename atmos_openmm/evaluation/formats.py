@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from .evaluate import GENERATOR, Evaluation, PanelResult, Row
+from ..core.text import aligned
+from .evaluate import GENERATOR, Evaluation, PanelResult, PanelRow
 from .panel import Metric
 
 __all__ = ["cell", "csv_text", "json_text", "text_table"]
@@ -35,7 +37,7 @@ def number(value: float) -> str:
     return f"{value:.2f}" if size >= 10 else f"{value:.3f}"
 
 
-def cell(row: Row, metric: Metric) -> str:
+def cell(row: PanelRow, metric: Metric) -> str:
     """A value with its standard error."""
     value, error = row.values[metric.key], row.errors.get(metric.key, float("nan"))
     if math.isnan(value) or math.isnan(error):
@@ -52,19 +54,13 @@ def metric_name(metric: Metric) -> str:
 
 def text_table(result: PanelResult) -> str:
     """A panel's table for a terminal: a line a metric, a column a row of the panel."""
-    heads = ["", *(row.name for row in result.rows)]
-    lines = [
+    lines = [["", *(row.name for row in result.rows)]]
+    lines += [
         [metric_name(metric), *(cell(row, metric) for row in result.rows)]
         for metric in result.panel.metrics
     ]
-    widths = [max(len(line[k]) for line in [heads, *lines]) for k in range(len(heads))]
-    text = [f"{result.panel.title} ({result.panel.source})"]
-    for line in [heads, *lines]:
-        cells = [line[0].ljust(widths[0])]
-        cells += [value.rjust(width) for value, width in zip(line[1:], widths[1:], strict=True)]
-        text.append("  ".join(cells).rstrip())
-    text += [f"  {note}" for note in result.notes]
-    return "\n".join(text)
+    head = f"{result.panel.title} ({result.panel.source})"
+    return "\n".join([head, *aligned(lines), *(f"  {note}" for note in result.notes)])
 
 
 def csv_text(evaluation: Evaluation) -> str:
@@ -102,17 +98,9 @@ def json_text(evaluation: Evaluation) -> str:
                 "seconds": round(result.seconds, 3),
                 "notes": list(result.notes),
                 "metrics": [
-                    {
-                        "key": m.key,
-                        "name": m.name,
-                        "unit": m.unit,
-                        "goal": m.goal,
-                        "meaning": m.meaning,
-                        "catches": sorted(m.catches),
-                    }
-                    for m in result.panel.metrics
+                    {**asdict(m), "catches": sorted(m.catches)} for m in result.panel.metrics
                 ],
-                "axes": {key: _json(value) for key, value in result.axes.items()},
+                "axes": _json(result.axes),
                 "rows": [
                     {
                         "name": row.name,
@@ -120,12 +108,12 @@ def json_text(evaluation: Evaluation) -> str:
                         "frames": row.frames,
                         "trajectories": row.trajectories,
                         "spacing_ps": row.spacing_ps,
-                        "values": {key: _json(value) for key, value in row.values.items()},
-                        "errors": {key: _json(value) for key, value in row.errors.items()},
+                        "values": _json(row.values),
+                        "errors": _json(row.errors),
                         "verdicts": {m.key: result.verdict(row, m) for m in result.panel.metrics}
                         if row.role == GENERATOR
                         else {},
-                        "arrays": {key: _json(value) for key, value in row.arrays.items()},
+                        "arrays": _json(row.arrays),
                     }
                     for row in result.rows
                 ],
@@ -148,6 +136,8 @@ def _json(value: Any) -> Any:
         return [_json(item) for item in value.tolist()]
     if isinstance(value, list):
         return [_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _json(item) for key, item in value.items()}
     if isinstance(value, float):
         if math.isnan(value):
             return None

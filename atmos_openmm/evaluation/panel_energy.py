@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .energy import compare_energies, potential_energies
+from .energy import energy_difference, potential_energies
 from .ensemble import Ensemble
 from .panel import Metric, NotApplicable, Panel, Settings
 
@@ -63,7 +63,7 @@ class EnergyPanel(Panel):
 
     def values(self, ensemble: Ensemble) -> dict[str, float]:
         energies = self._energies(ensemble)
-        found = compare_energies(energies, self._reference)
+        found = energy_difference(energies, self._reference)
         return {
             "energy_w1": found.wasserstein,
             "energy_distance": found.energy_distance,

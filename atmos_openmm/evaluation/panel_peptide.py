@@ -28,6 +28,10 @@ TICA_MAP_BINS = 50
 PATH_STATES = 6
 SAMPLED_PATHS = 500
 
+#: Metrics of Markov models and of transition paths, which need an order in time.
+_OF_MODELS = ("jsd_msm", "flux_rho", "transition_error")
+_OF_PATHS = ("path_valid", "path_probability", "path_jsd")
+
 
 class PeptidePanel(Panel):
     """Torsions, TICA, Markov states and transition paths."""
@@ -136,17 +140,6 @@ class PeptidePanel(Panel):
                 shares, np.bincount(self._reference_states, minlength=number)
             )
         }
-        nothing = dict.fromkeys(
-            (
-                "jsd_msm",
-                "flux_rho",
-                "transition_error",
-                "path_valid",
-                "path_probability",
-                "path_jsd",
-            ),
-            float("nan"),
-        )
         lag = self._own_lag(ensemble)
         pieces = ensemble.split(states)
         if lag is None and ensemble.spacing_ps is not None:
@@ -158,11 +151,11 @@ class PeptidePanel(Panel):
             if note not in self.notes:
                 self.notes.append(note)
         if lag is None or max(len(p) for p in pieces) <= lag:
-            return found | nothing
+            return found | dict.fromkeys(_OF_MODELS + _OF_PATHS, float("nan"))
         try:
             model = markov_model(pieces, lag, number)
         except ValueError:  # it leaves every state for good: short, or drifting away
-            return found | nothing
+            return found | dict.fromkeys(_OF_MODELS + _OF_PATHS, float("nan"))
         macro = self.states.macro
         found["jsd_msm"] = jensen_shannon_distance(model.full_stationary(), macro.full_stationary())
         off = ~np.eye(number, dtype=bool)
@@ -176,7 +169,7 @@ class PeptidePanel(Panel):
     def _path_values(self, pieces: list[NDArray[np.int64]], lag: int) -> dict[str, float]:
         paths = cut_paths(pieces, PATH_STATES, lag)
         if not len(paths):
-            return dict.fromkeys(("path_valid", "path_probability", "path_jsd"), float("nan"))
+            return dict.fromkeys(_OF_PATHS, float("nan"))
         transition = self.states.macro.full_transition()
         probability = bridge_probabilities(paths, transition)
         visited = np.zeros(self.states.macrostates)

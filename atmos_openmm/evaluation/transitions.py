@@ -176,18 +176,19 @@ def rate_ratio(first: Rate, second: Rate) -> RateRatio:
     interval of the ratio r. Where the second rate saw no event the value is the one-sided 95 %
     lower bound of the ratio.
     """
-    from scipy.stats import beta
+    from scipy.stats import binomtest
 
     n, m = first.events, second.events
 
-    def ratio(probability: float) -> float:
-        if probability >= 1:
+    def ratio(share: float) -> float:
+        if share >= 1:
             return float("inf")
-        return probability / (1 - probability) * second.seconds / first.seconds
+        return share / (1 - share) * second.seconds / first.seconds
 
     if m == 0:
-        bound = ratio(float(beta.ppf(0.05, n, 1))) if n else 0.0
+        exact = binomtest(n, n, alternative="greater").proportion_ci(0.95) if n else None
+        bound = ratio(float(exact.low)) if exact else 0.0
         return RateRatio(bound, bound, float("inf"), True)
-    low = ratio(float(beta.ppf(0.025, n, m + 1))) if n else 0.0
-    high = ratio(float(beta.ppf(0.975, n + 1, m)))
+    exact = binomtest(n, n + m).proportion_ci(0.95)
+    low, high = ratio(float(exact.low)), ratio(float(exact.high))
     return RateRatio(first.per_second / second.per_second, low, high, False)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atmos_openmm.adapting.before_after import BETTER, WORSE, Number, number
-from atmos_openmm.adapting.folder import plain
-from atmos_openmm.core.files import write_atomically
-from atmos_openmm.report import style
-from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page
+from ..adapting.before_after import BETTER, WORSE, Number, number
+from ..adapting.folder import plain
+from ..core.files import write_atomically
+from . import style
+from .page import Fact, Picture, Section, Table, Text, render_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from atmos_openmm.adapting.adapt import Adaptation
+    from ..adapting.adapt import Adaptation
 
 __all__ = ["adaptation_table", "torsion_histograms", "write_adaptation"]
 
@@ -124,8 +124,7 @@ def torsion_histograms(angles: Mapping[str, NDArray[Any]], names: Sequence[str])
             ax.grid(True, axis="y")
         for ax in axes[::columns]:
             ax.set_ylabel("share (%)")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, handlelength=2.2)
+        style.legend_above(figure, axes[0])
     return figure
 
 

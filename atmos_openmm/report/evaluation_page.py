@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atmos_openmm.evaluation.evaluate import GENERATOR, Evaluation, PanelResult, Row
-from atmos_openmm.evaluation.formats import cell, csv_text, json_text, metric_name
-from atmos_openmm.report import evaluation_plots as plots
-from atmos_openmm.report import style
-from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page
-
 from ..core.files import write_atomically
+from ..evaluation.evaluate import GENERATOR, Evaluation, PanelResult, PanelRow
+from ..evaluation.formats import cell, csv_text, json_text, metric_name
+from . import evaluation_plots as plots
+from . import style
+from .page import Fact, Picture, Section, Table, Text, render_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -181,7 +180,7 @@ def _drawings(result: PanelResult) -> list[Drawing]:
     return found
 
 
-def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
+def _more_drawings(result: PanelResult, rows: Sequence[PanelRow]) -> list[Drawing]:
     found: list[Drawing] = []
     axes: Mapping[str, Any] = result.axes
     every = _having(rows, "ligand_contact_share")
@@ -235,6 +234,11 @@ def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
              partial(plots.time_curves, _styles(result, long), _arrays(long, "rollout_frame"),
                      [_arrays(long, key) for key in drawn], tuple(drawn.values()), "frame"))
         )  # fmt: skip
+    return found + _histograms(result, rows)
+
+
+def _histograms(result: PanelResult, rows: Sequence[PanelRow]) -> list[Drawing]:
+    found: list[Drawing] = []
     for key, xlabel, caption in (
         ("energy_kj_per_mol", "potential energy (kJ/mol)", "Energies of the frames as they are."),
         (
@@ -261,20 +265,20 @@ def _more_drawings(result: PanelResult, rows: Sequence[Row]) -> list[Drawing]:
     return found
 
 
-def _having(rows: Sequence[Row], key: str) -> list[Row]:
+def _having(rows: Sequence[PanelRow], key: str) -> list[PanelRow]:
     return [row for row in rows if key in row.arrays]
 
 
-def _not_drawn(every: Sequence[Row], drawn: Sequence[Row]) -> str:
+def _not_drawn(every: Sequence[PanelRow], drawn: Sequence[PanelRow]) -> str:
     left = [row.name for row in every[len(drawn) :]]
     return f" Not drawn: {', '.join(left)}." if left else ""
 
 
-def _arrays(rows: Sequence[Row], key: str) -> list[Any]:
+def _arrays(rows: Sequence[PanelRow], key: str) -> list[Any]:
     return [row.arrays[key] for row in rows]
 
 
-def _styles(result: PanelResult, rows: Sequence[Row]) -> list[plots.Curve]:
+def _styles(result: PanelResult, rows: Sequence[PanelRow]) -> list[plots.Curve]:
     """Styles of some rows, the same in every plot of the panel."""
     every = plots.row_styles([(row.name, row.role) for row in result.rows])
     return [every[next(k for k, r in enumerate(result.rows) if r is row)] for row in rows]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atmos_openmm.report import style
-from atmos_openmm.report.plots import _map_colors
+from . import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +78,7 @@ def profile_curves(
         ax.set_xticks(places[::step], list(labels)[::step], rotation=35, ha="right")
         ax.set(ylabel=ylabel, xlim=(-0.5, len(labels) - 0.5), ylim=(0, None))
         ax.grid(True, axis="y")
-        _legend(figure, ax)
+        style.legend_above(figure, ax)
     return figure
 
 
@@ -109,7 +108,7 @@ def point_maps(
             mesh = ax.pcolormesh(
                 *edges,
                 np.ma.masked_equal(share.T, 0),
-                cmap=_map_colors(),
+                cmap=style.map_colors(),
                 norm=norm,
                 rasterized=True,
             )
@@ -118,10 +117,14 @@ def point_maps(
             ax.set(xlabel=names[0])
             ax.grid(True)
         axes[0].set_ylabel(names[1])
-        bar = figure.colorbar(mesh, ax=list(axes), shrink=0.85, pad=0.015)
-        bar.set_label("share of frames a bin (%)")
-        bar.outline.set_visible(False)
+        style.color_bar(figure, mesh, "share of frames a bin (%)")
     return figure
+
+
+def _contact_image(ax: Any, shares: NDArray[Any], aspect: str = "equal") -> Any:
+    seldom = np.ma.masked_less(shares, 0.005)
+    colors = style.map_colors()
+    return ax.imshow(seldom, colors, aspect=aspect, vmin=0, vmax=1, interpolation="nearest")
 
 
 def contact_maps(
@@ -140,23 +143,14 @@ def contact_maps(
             image = np.full((count, count), np.nan)
             image[upper] = shares[0]
             image.T[upper] = shares[k]
-            drawn = ax.imshow(
-                np.ma.masked_less(np.nan_to_num(image), 0.005),
-                cmap=_map_colors(),
-                vmin=0,
-                vmax=1,
-                origin="upper",
-                interpolation="nearest",
-            )
+            drawn = _contact_image(ax, np.nan_to_num(image))
             ax.plot([0, count - 1], [0, count - 1], color=style.NEUTRAL_COLOR, linewidth=0.6)
             ax.set_title(curves[k].name, color=curves[k].color)
             step = max(1, int(np.ceil(count / 6)))
             ticks = np.arange(count)[::step]
             ax.set_xticks(ticks, list(residues)[::step], rotation=35, ha="right")
             ax.set_yticks(ticks, list(residues)[::step])
-        bar = figure.colorbar(drawn, ax=list(axes), shrink=0.85, pad=0.015)
-        bar.set_label("share of frames in contact")
-        bar.outline.set_visible(False)
+        style.color_bar(figure, drawn, "share of frames in contact")
     return figure
 
 
@@ -171,26 +165,19 @@ def ligand_maps(
     with style.plot_style() as figures:
         touched = np.flatnonzero(np.max([s.max(axis=1) for s in shares], axis=0) > 0.05)
         if not len(touched):
-            return _note(figures, "No residue touches the ligand in more than 5 % of the frames.")
+            return style.message_figure(
+                figures, "No residue touches the ligand in more than 5 % of the frames."
+            )
         height = min(max(0.16 * len(touched), 1.6), 8.0) + 0.9
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, height))
         axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
         for ax, curve, share in zip(axes, curves, shares, strict=True):
-            drawn = ax.imshow(
-                np.ma.masked_less(share[touched], 0.005),
-                cmap=_map_colors(),
-                vmin=0,
-                vmax=1,
-                aspect="auto",
-                interpolation="nearest",
-            )
+            drawn = _contact_image(ax, share[touched], aspect="auto")
             ax.set_title(curve.name, color=curve.color)
             step = max(1, len(atoms) // 6)
             ax.set_xticks(range(0, len(atoms), step), list(atoms)[::step], rotation=60)
             ax.set_yticks(range(len(touched)), [residues[int(r)] for r in touched], fontsize=7)
-        bar = figure.colorbar(drawn, ax=list(axes), shrink=0.85, pad=0.015)
-        bar.set_label("share of frames in contact")
-        bar.outline.set_visible(False)
+        style.color_bar(figure, drawn, "share of frames in contact")
     return figure
 
 
@@ -226,7 +213,7 @@ def time_curves(
             ax.grid(True)
         for ax in axes[len(names) :]:
             ax.set_visible(False)
-        _legend(figure, axes[0])
+        style.legend_above(figure, axes[0])
     return figure
 
 
@@ -255,17 +242,5 @@ def value_histograms(
             )
         ax.set(xlabel=xlabel, ylabel="share (%)")
         ax.grid(True, axis="y")
-        _legend(figure, ax)
-    return figure
-
-
-def _legend(figure: Any, ax: Any) -> None:
-    """Above the plot, where it hides nothing."""
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=4, handlelength=2.2)
-
-
-def _note(figures: Any, message: str) -> Figure:
-    figure: Figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.8))
-    figure.text(0.5, 0.5, message, ha="center", va="center", color=style.MUTED_COLOR)
+        style.legend_above(figure, ax)
     return figure

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atmos_openmm.evaluation.divergence import jensen_shannon_divergence, torsion_histogram
-from atmos_openmm.evaluation.transitions import count_transitions, event_rate, rate_ratio
-from atmos_openmm.report import plots, style
-from atmos_openmm.report.page import Fact, Picture, Section, Table, Text, render_page
+from ..evaluation.divergence import jensen_shannon_divergence, torsion_histogram
+from ..evaluation.transitions import count_transitions, event_rate, rate_ratio
+from . import plots, style
+from .page import Fact, Picture, Section, Table, Text, render_page
 
 # Coarser than the 50 bins of an evaluation: a run of minutes has some hundred frames.
 SHORT_RUN_BINS = 18

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atmos_openmm.report import style
+from . import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
                 edges,
                 edges,
                 np.ma.masked_equal(share.T, 0),
-                cmap=_map_colors(),
+                cmap=style.map_colors(),
                 norm=LogNorm(low, max(high, low * 1.01)),
                 rasterized=True,
             )
@@ -91,21 +91,11 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
             _degree_axis(ax.xaxis)
             _degree_axis(ax.yaxis)
         axes[0].set_ylabel(f"ψ {residue}".strip())
-        bar = figure.colorbar(mesh, ax=list(axes), shrink=0.85, pad=0.015)
-        bar.set_label("share of the run's frames a bin (%)")
+        bar = style.color_bar(figure, mesh, "share of the run's frames a bin (%)")
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         bar.ax.yaxis.set_minor_locator(NullLocator())
-        bar.outline.set_visible(False)
     return figure
-
-
-def _map_colors() -> Any:
-    """Viridis from green to dark: its yellow end is lost on white paper."""
-    import matplotlib
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.14, 1, 256)))
 
 
 def torsion_series(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
@@ -164,7 +154,7 @@ def proposal_energies(
         md, raw, relaxed = (np.asarray(x, float)[np.isfinite(x)] for x in (md, raw, relaxed))
         everything = np.concatenate([md, raw, relaxed])
         if everything.size == 0:
-            return _empty(figures, "No energies: nothing was proposed.")
+            return style.message_figure(figures, "No energies: nothing was proposed.")
         core = md if md.size else everything
         spread = max(core.std(), 1.0)
         top = max(core.max(), window if window is not None else -np.inf) + 4 * spread
@@ -175,43 +165,20 @@ def proposal_energies(
         edges = np.linspace(bottom, top, 70)
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, 3.1))
         ax = figure.subplots()
-
-        def shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return 100 * np.histogram(values, edges)[0] / len(values)
-
-        def label(name: str, values: NDArray[np.float64]) -> str:
-            beyond = int(np.count_nonzero(values > top))
-            note = f"; {beyond:,} beyond the edge" if beyond else ""
-            return f"{name} ({len(values):,}{note})"
-
-        if md.size:
-            ax.stairs(
-                shares(md),
-                edges,
-                fill=True,
-                color=style.MD_COLOR,
-                alpha=0.35,
-                linewidth=0,
-                label=label("MD frames", md),
-            )
-        if raw.size:
-            ax.stairs(
-                shares(raw),
-                edges,
-                color=style.INK_COLOR,
-                linewidth=1.2,
-                linestyle=(0, (3, 1.5)),
-                label=label("proposals, raw", raw),
-                zorder=3,
-            )
-        if relaxed.size:
-            ax.stairs(
-                shares(relaxed),
-                edges,
-                color=style.RELAXED_COLOR,
-                linewidth=1.8,
-                label=label("proposals, relaxed", relaxed),
-            )
+        for name, values, look in (
+            ("MD frames", md, dict(fill=True, color=style.MD_COLOR, alpha=0.35, linewidth=0)),
+            (
+                "proposals, raw",
+                raw,
+                dict(color=style.INK_COLOR, linewidth=1.2, linestyle=(0, (3, 1.5)), zorder=3),
+            ),
+            ("proposals, relaxed", relaxed, dict(color=style.RELAXED_COLOR, linewidth=1.8)),
+        ):
+            if values.size:
+                shares = 100 * np.histogram(values, edges)[0] / len(values)
+                beyond = int(np.count_nonzero(values > top))
+                note = f"; {beyond:,} beyond the edge" if beyond else ""
+                ax.stairs(shares, edges, label=f"{name} ({len(values):,}{note})", **look)
         if window is not None:
             ax.axvline(window, color=style.ACCEPTED_COLOR, linewidth=1.4)
             ax.annotate(
@@ -237,7 +204,7 @@ def outcome_bars(counts: Mapping[str, int]) -> Figure:
     with style.plot_style() as figures:
         total = sum(counts.values())
         if total == 0:
-            return _empty(figures, "Nothing was proposed.")
+            return style.message_figure(figures, "Nothing was proposed.")
         rejected = sorted(
             ((name, n) for name, n in counts.items() if name != "accepted" and n),
             key=lambda item: -item[1],
@@ -272,7 +239,7 @@ def relaxation_rmsd(rmsd_nm: NDArray[Any]) -> Figure:
         values = np.asarray(rmsd_nm, float)
         values = values[np.isfinite(values)]
         if values.size == 0:
-            return _empty(figures, "No frame was relaxed.")
+            return style.message_figure(figures, "No frame was relaxed.")
         figure = figures.Figure(figsize=(style.WIDTH_INCHES, 2.3))
         ax = figure.subplots()
         edges = np.linspace(0, max(1.05 * values.max(), 1e-4), 41)
@@ -286,10 +253,4 @@ def relaxation_rmsd(rmsd_nm: NDArray[Any]) -> Figure:
             title=f"median {median:.4f} nm",
         )
         ax.grid(True, axis="y")
-    return figure
-
-
-def _empty(figures: Any, message: str) -> Figure:
-    figure: Figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.8))
-    figure.text(0.5, 0.5, message, ha="center", va="center", color=style.MUTED_COLOR)
     return figure

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -77,6 +79,35 @@ def plot_style() -> Iterator[Any]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(settings)
         yield matplotlib.figure
+
+
+def map_colors() -> Any:
+    """Viridis from green to dark: its yellow end is lost on white paper."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.14, 1, 256)))
+
+
+def color_bar(figure: Figure, drawn: Any, label: str) -> Any:
+    """A scale of colours beside all axes of a figure."""
+    bar = figure.colorbar(drawn, ax=list(figure.axes), shrink=0.85, pad=0.015)
+    bar.set_label(label)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return bar
+
+
+def legend_above(figure: Figure, ax: Any) -> None:
+    """The legend of some axes above the figure, where it hides nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=4, handlelength=2.2)
+
+
+def message_figure(figures: Any, message: str) -> Figure:
+    """A line of text in the place of a plot."""
+    figure: Figure = figures.Figure(figsize=(WIDTH_INCHES, 0.8))
+    figure.text(0.5, 0.5, message, ha="center", va="center", color=MUTED_COLOR)
+    return figure
 
 
 def png_bytes(figure: Figure) -> bytes:

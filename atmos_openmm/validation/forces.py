@@ -8,6 +8,8 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from ..jump.velocities import particle_masses
+
 __all__ = ["LargestForce", "largest_force", "movable_particles"]
 
 
@@ -29,9 +31,7 @@ class LargestForce:
 
 def movable_particles(system: openmm.System) -> np.ndarray:
     """Tell which particles have mass, [P] bool; virtual sites and fixed particles have none."""
-    return np.array(
-        [system.getParticleMass(i)._value > 0 for i in range(system.getNumParticles())], dtype=bool
-    )
+    return particle_masses(system) > 0
 
 
 def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:

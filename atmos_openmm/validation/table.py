@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.text import aligned
 from .defects import INVALID, RELAXED, VALID
 from .reference import EnergyReference
 from .verdict import FrameVerdict
@@ -21,15 +22,8 @@ def _number(value: float | None, digits: int = 1) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e7 else f"{value:.2e}"
 
 
-def _columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
-    """Align columns: the first one to the left, the others to the right."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append((indent + "  ".join(cells)).rstrip())
-    return lines
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    return aligned(rows, "  ")
 
 
 def _verdicts(summary: dict[str, Any]) -> list[str]:
@@ -50,7 +44,7 @@ def _verdicts(summary: dict[str, Any]) -> list[str]:
             ]
             for n, reason in sorted(reasons, reverse=True):
                 count(f"    {reason}", n)
-    return _columns(rows)
+    return _aligned(rows)
 
 
 def _energies(
@@ -64,7 +58,7 @@ def _energies(
         energies = sorted(reference.energies_kj_per_mol)
         middle = energies[len(energies) // 2]
         rows.append(["reference", _number(middle), _number(energies[0]), _number(energies[-1])])
-    return _columns(rows)
+    return _aligned(rows)
 
 
 def _reference(summary: dict[str, Any], energy_window: float) -> list[str]:
@@ -82,13 +76,13 @@ def _reference(summary: dict[str, Any], energy_window: float) -> list[str]:
     ):
         other = "-" if control is None else _number(control[key], digits)
         rows.append([title, _number(distance[key], digits), other])
-    return lines + _columns(rows)
+    return lines + _aligned(rows)
 
 
 def _forces(summary: dict[str, Any]) -> list[str]:
     means = summary["force_means_kj_per_mol"]
     rows = [["kJ/mol", "mean"], *([name, _number(value)] for name, value in means.items())]
-    return ["Energy by force (frames that are valid as they are)", *_columns(rows)]
+    return ["Energy by force (frames that are valid as they are)", *_aligned(rows)]
 
 
 def _worst(verdicts: Sequence[FrameVerdict]) -> list[str]:
@@ -103,7 +97,7 @@ def _worst(verdicts: Sequence[FrameVerdict]) -> list[str]:
                 v.verdict if v.verdict == VALID else f"{v.verdict}: {v.reason}",
             ]
         )
-    table = _columns(rows)
+    table = _aligned(rows)
     lines = [table[0]]
     for line, v in zip(table[1:], verdicts, strict=True):
         lines.append(line)
@@ -150,7 +144,7 @@ def format_report(
     rmsd = summary["median_rmsd_heavy_nm"]
     if rmsd is not None:
         findings.append(["median heavy-atom RMSD, raw to relaxed (nm)", _number(rmsd, 4)])
-    lines += ["", "Findings", *_columns(findings)]
+    lines += ["", "Findings", *_aligned(findings)]
     lines += ["", f"Worst {len(worst)} of {frames} frames", *_worst(worst)]
     lines += [f"Note: {remark}" for remark in summary["remarks"]]
     return "\n".join(lines)

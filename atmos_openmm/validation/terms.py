@@ -15,6 +15,7 @@ import openmm
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from ..core.geometry import bond_angles, bond_lengths
+from ..systems.openmm_bridge import constraint_arrays
 
 __all__ = [
     "CONSTRAINT_SIGMA_NM",
@@ -111,17 +112,9 @@ def constraint_terms(system: openmm.System, temperature_K: float) -> HarmonicTer
 
     The width is scaled to the temperature by the square root, as a thermal width is.
     """
-    pairs, lengths = [], []
-    for i in range(system.getNumConstraints()):
-        a, b, length = system.getConstraintParameters(i)
-        pairs.append((a, b))
-        lengths.append(length._value)
+    pairs, lengths = constraint_arrays(system)
     sigma = CONSTRAINT_SIGMA_NM * np.sqrt(temperature_K / 300.0)
-    return HarmonicTerms(
-        np.array(pairs, dtype=np.int64).reshape(-1, 2),
-        np.array(lengths, dtype=np.float64),
-        np.full(len(pairs), sigma),
-    )
+    return HarmonicTerms(pairs, lengths, np.full(len(pairs), sigma))
 
 
 def bond_deviations(terms: HarmonicTerms, positions_nm: np.ndarray) -> np.ndarray:

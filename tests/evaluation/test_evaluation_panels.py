@@ -311,7 +311,7 @@ def test_energies_of_harmonic_wells():
     another T are the same scaled, so their W1 is the difference of the means."""
     import openmm
 
-    from atmos_openmm.evaluation.energy import compare_energies, potential_energies
+    from atmos_openmm.evaluation.energy import energy_difference, potential_energies
 
     cold, system = wells(300, 1)
     hot, _ = wells(450, 2)
@@ -320,7 +320,7 @@ def test_energies_of_harmonic_wells():
     sd = np.sqrt(60) * thermal
     assert cold_energies.mean() == pytest.approx(60 * thermal, abs=4 * sd / np.sqrt(500))
     assert cold_energies.std() == pytest.approx(sd, rel=4 / np.sqrt(1000))
-    found = compare_energies(hot_energies, cold_energies)
+    found = energy_difference(hot_energies, cold_energies)
     gap = 30 * thermal  # 60 (450/300 - 1) kT
     assert found.wasserstein == pytest.approx(gap, abs=4 * 2.5 * sd / np.sqrt(500))
     assert found.shift == pytest.approx(gap / sd, rel=0.15)

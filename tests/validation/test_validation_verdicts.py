@@ -439,3 +439,19 @@ def test_quantities_are_accepted(raw_validator, frame):
     assert warm.validate(frame).geometry.worst_bond_sigma == pytest.approx(
         bare.geometry.worst_bond_sigma / np.sqrt(2), rel=1e-9
     )
+
+
+def test_the_columns_of_a_row_stay(validator, frame):
+    forces = [f"energy_{name}_kj_per_mol" for name in validator.forceNames]
+    columns = (
+        "frame time_ps verdict reason detail | energy_raw_kj_per_mol energy_constrained_kj_per_mol "
+        "energy_relaxed_kj_per_mol window_limit_kj_per_mol in_window largest_force_kj_per_mol_nm "
+        "largest_force_atom clashes worst_clash worst_clash_nm bond_outliers worst_bond "
+        "worst_bond_sigma angle_outliers worst_angle worst_angle_sigma constraint_error_nm "
+        "worst_constraint broken_bonds wrong_chirality flipped_torsions threaded_rings omega_deg "
+        "cis_peptide_bonds rmsd_heavy_nm rmsd_all_nm relaxed_clashes"
+    )
+    before, after = (part.split() for part in columns.split("|"))
+    for positions in (frame, np.full_like(frame, np.nan)):
+        row = validator.validate(positions).row(validator.omegaLabels)
+        assert list(row) == before + forces + after
