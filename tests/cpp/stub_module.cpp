@@ -4,8 +4,10 @@
 #include "PropagatorModule.h"
 
 #include <atomic>
+#include <chrono>
 #include <sstream>
 #include <stdexcept>
+#include <thread>
 
 using namespace std;
 
@@ -19,6 +21,10 @@ public:
         stringstream stream(bytes);
         if (!(stream >> numAtoms >> stateSize >> noiseSize))
             throw runtime_error("this is no archive");
+
+        // As long as it takes other threads to ask for the same.
+
+        this_thread::sleep_for(chrono::milliseconds(5));
         numLoaded++;
         numAlive++;
     }

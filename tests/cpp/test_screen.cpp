@@ -126,11 +126,13 @@ TEST(screen, no_bond_runs_through_a_ring) {
     CHECK_EQUAL(verdict(screen, ringAndBond(-0.99)), "rings");
     CHECK_EQUAL(verdict(screen, ringAndBond(1.01)), "accepted");
 
-    // A bond that ends short of the ring, and one that starts in it.
+    // Bonds that end short of the ring, and one that starts in it.
 
-    Points above = ringAndBond(0.4);
+    Points above = ringAndBond(0.4), below = above;
     above[6][2] = 0.01;
+    below[7][2] = -0.01;
     CHECK_EQUAL(verdict(screen, above), "accepted");
+    CHECK_EQUAL(verdict(screen, below), "accepted");
     CHECK_EQUAL(verdict(ringScreen({0, 7}), ringAndBond(0.4)), "accepted");
 }
 
@@ -196,8 +198,6 @@ TEST(screen, particles_outside_the_model_keep_their_distance) {
 }
 
 TEST(screen, particles_are_as_near_as_their_nearest_image) {
-    // Both where far particles are pruned and where the box is too small for that.
-
     for (double size : {16.0, 2.0}) {
         const Vec3 box[3] = {{size, 0, 0}, {size / 4, size, 0}, {-size / 4, size / 4, size}};
         const Points solute = {{0, 0, 0}, {0.5, 0, 0}};
@@ -206,6 +206,12 @@ TEST(screen, particles_are_as_near_as_their_nearest_image) {
         CHECK_EQUAL(surroundings(0.25, solute, {image + Vec3(0.7, 0, 0)}, box), "environment");
         CHECK_EQUAL(surroundings(0.25, solute, {image + Vec3(0.7, 0, 0)}, nullptr), "accepted");
     }
+
+    // The model fills the box.  The particle is near its second atom; from its centroid the reduced form leads to
+    // an image farther away than the whole model reaches.
+
+    const Vec3 box[3] = {{2, 0, 0}, {0.5, 2, 0}, {-0.5, 0.5, 2}};
+    CHECK_EQUAL(surroundings(0.25, {{0.4, -0.9, 0}, {-0.4, 0.9, 0}}, {{-0.45, 1.01, 0}}, box), "environment");
 }
 
 TEST(screen, lists_that_do_not_fit_are_refused) {
