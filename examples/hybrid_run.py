@@ -13,7 +13,7 @@ from openmm import app, unit
 from atmos_openmm import AtmosPropagator
 from atmos_openmm.jump.proposal import REASONS
 from atmos_openmm.sampling import HybridSampler
-from atmos_openmm.sampling.storage import read_run
+from atmos_openmm.sampling import read_run
 from atmos_openmm.systems.peptides import build_peptide
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "hybrid-run"
