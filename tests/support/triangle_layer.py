@@ -74,6 +74,13 @@ def pairs_with(layer, *nodes) -> torch.Tensor:
     return result
 
 
+def poisoned(layer, *nodes) -> Layer:
+    """The layer with NaN and infinity where a pair has one of these nodes."""
+    pairs = pairs_with(layer, *nodes)
+    z, grad = layer.z.masked_fill(pairs, torch.nan), layer.grad.masked_fill(pairs, torch.inf)
+    return layer._replace(z=z, grad=grad)
+
+
 def values_and_gradients(function, layer, outgoing, residual=True, epsilon=1e-5):
     """The output, and the gradients of z and of the ten parameters."""
     leaves = [t.detach().clone().requires_grad_() for t in (layer.z, *layer.parameters)]
