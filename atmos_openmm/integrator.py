@@ -88,11 +88,11 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
     Parameters
     ----------
-    temperature: temperature
+    temperature : temperature
         of the heat bath and of the jumps (in Kelvin)
-    frictionCoeff: 1/time
+    frictionCoeff : 1/time
         friction coefficient of the heat bath (in inverse picoseconds)
-    stepSize: time
+    stepSize : time
         step size (in picoseconds)
     """
 
@@ -110,9 +110,9 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        module: bytes
+        module : bytes
             content of a TorchScript archive (docs/architecture.md, "The bound module")
-        atomIndices: sequence of int
+        atomIndices : sequence of int
             the particle that each atom of the module is, in the module's order
 
         Raises
@@ -127,7 +127,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        screen: ScreenSpec
+        screen : ScreenSpec
             made by `systems.screening` for the module's atoms
         """
         native = _atmos.ScreenParameters()
@@ -181,7 +181,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        lag: time
+        lag : time
             more than 0 (in picoseconds)
         """
         super().setLag(plain(lag, unit.picosecond))
@@ -194,7 +194,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        iterations: sequence of int
+        iterations : sequence of int
             for each stage the largest number of minimiser iterations; empty (the default) for none
         """
         super().setRelaxationStages(_integers(iterations))
@@ -208,7 +208,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        tolerance: force
+        tolerance : force
             more than 0 (in kJ/mol/nm)
         """
         super().setRelaxationTolerance(plain(tolerance, unit.kilojoule_per_mole / unit.nanometer))
@@ -258,7 +258,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        state: sequence of float
+        state : sequence of float
             as many numbers as the module's state has, or none
         """
         super().setHiddenState(_doubles(state))
@@ -276,11 +276,11 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        samples: int
+        samples : int
             number of energies
-        mean: energy
+        mean : energy
             their mean (in kJ/mol)
-        standardDeviation: energy
+        standardDeviation : energy
             their sample standard deviation (in kJ/mol)
         """
         super().setWindowStatistics(
@@ -302,7 +302,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
         Parameters
         ----------
-        integrator: openmm.Integrator
+        integrator : openmm.Integrator
             one for which `AtmosIntegrator.isinstance()` is true; it keeps the ownership
 
         Returns

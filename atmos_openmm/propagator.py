@@ -113,9 +113,9 @@ class AtmosPropagator(BoundModel):
 
     Attributes
     ----------
-    atomIndices: list[int]
+    atomIndices : list[int]
         index in the Topology of each atom that moves, in the order of the bound module
-    modelName: str
+    modelName : str
         name of the bundled model, file name, or "module"
     """
 
@@ -139,30 +139,30 @@ class AtmosPropagator(BoundModel):
 
         Parameters
         ----------
-        model: str, Path, LoadedModel or torch.jit.ScriptModule
+        model : str, Path, LoadedModel or torch.jit.ScriptModule
             Name of a bundled model, path of an .atmos file, loaded model, or bound module
-        topology: openmm.app.Topology
+        topology : openmm.app.Topology
             What the model is bound to.  Water and ions are left out unless `solute` names them
-        atoms: str, optional
+        atoms : str, optional
             'all' or 'heavy': which atoms the model carries.  A model knows this; for a module of
             your own it is 'all' by default.  With 'heavy' the hydrogens are placed on its frames
-        solute: iterable of int, optional
+        solute : iterable of int, optional
             Indices of the atoms to be moved (whole molecules); all but solvent and ions by default
-        positions: Quantity or array, optional
+        positions : Quantity or array, optional
             Coordinates [P, 3] (in nm) from which handedness is taken: of D residues, of ligands,
             and of the names of hydrogens alike by symmetry.  Recommended
-        molecules: dict, optional
+        molecules : dict, optional
             RDKit molecules by residue name, for residues that are not standard
-        lag: Quantity or float, optional
+        lag : Quantity or float, optional
             The time by which `propagate()` and the integrator jump (in ps), where nothing else is
             said; the model's longest by default
-        temperature: Quantity or float, optional
+        temperature : Quantity or float, optional
             The temperature that `propagate()` asks for (in K); 300 K by default
-        seed: int
+        seed : int
             Of the noise of `propagate()`; 0 draws one
-        device: str
+        device : str
             The torch device that `propagate()` uses
-        screen: ScreenSpec, optional
+        screen : ScreenSpec, optional
             Geometry tests in place of those made from the Topology
 
         Raises
@@ -203,15 +203,15 @@ class AtmosPropagator(BoundModel):
 
         Parameters
         ----------
-        positions: Quantity or array
+        positions : Quantity or array
             One frame [P, 3] or a batch [B, P, 3] of all atoms of the Topology (in nm)
-        lag: Quantity or float, optional
+        lag : Quantity or float, optional
             The time to skip (in ps); that of the propagator by default
-        temperature: Quantity or float, optional
+        temperature : Quantity or float, optional
             The temperature asked of the model (in K); that of the propagator by default
-        state: array, optional
+        state : array, optional
             The model's memory [S] or [B, S], from `getLastState()`; no history by default
-        attempt: int or sequence of int, optional
+        attempt : int or sequence of int, optional
             Number of the proposal, or of each, which selects the noise; a batch takes that many
             numbers from `attempt` on.  By default the propagator counts
 
@@ -285,28 +285,28 @@ class AtmosPropagator(BoundModel):
 
         Parameters
         ----------
-        temperature: Quantity or float
+        temperature : Quantity or float
             The temperature of the heat bath and of the jumps (in K)
-        frictionCoeff: Quantity or float
+        frictionCoeff : Quantity or float
             The friction coefficient (in 1/ps)
-        stepSize: Quantity or float
+        stepSize : Quantity or float
             The step size (in ps)
-        system: openmm.System, optional
+        system : openmm.System, optional
             The System to be integrated.  It is compared with the Topology, and the screen takes
             its bond lengths from it
-        jumpInterval: int
+        jumpInterval : int
             The number of steps between jumps; 0 for none
-        lag: Quantity or float, optional
+        lag : Quantity or float, optional
             The time that one jump skips (in ps); that of the propagator by default
-        acceptance: str
+        acceptance : str
             'filter' or 'none', see AtmosIntegrator
-        energyWindow: float
+        energyWindow : float
             The width of the filter's window (in standard deviations above the mean)
-        windowSamples: int
+        windowSamples : int
             The number of energies that the filter has to know before the first proposal
-        relaxation: sequence of int, optional
+        relaxation : sequence of int, optional
             The minimiser iterations of each relaxation stage; none by default
-        seed: int
+        seed : int
             The seed of the jumps; 0 draws one when the Context is created
 
         Returns

@@ -23,11 +23,11 @@ class Row:
 
     Attributes
     ----------
-    part: str
+    part : str
         what was looked at
-    finding: str
+    finding : str
         what was found
-    fault: str
+    fault : str
         what is wrong and what to do; empty where nothing is
     """
 

@@ -32,23 +32,23 @@ class Adaptation:
 
     Attributes
     ----------
-    name, base: str
+    name, base : str
         Of the molecule, and of the model that was adapted.
-    helped: bool
-    sentence: str
+    helped : bool
+    sentence : str
         The verdict on the whole.
-    numbers: tuple of Number
+    numbers : tuple of Number
         Before and after.
-    notes: tuple of str
-    split: Split
-    tuned: FineTuned
-    declared: Capabilities
+    notes : tuple of str
+    split : Split
+    tuned : FineTuned
+    declared : Capabilities
         Of the adapted model.
-    model: Path
+    model : Path
         ``adapted.atmos``.
-    ensembles: dict of str to Ensemble
+    ensembles : dict of str to Ensemble
         Held-out dynamics and the rollouts, for plots.
-    judge: Judge
+    judge : Judge
     """
 
     name: str
@@ -82,16 +82,16 @@ def adapt(
 
     Parameters
     ----------
-    dynamics: MolecularDynamics
-    base: LoadedModel
-    folder: Path
+    dynamics : MolecularDynamics
+    base : LoadedModel
+    folder : Path
         Of the adapted model and all that is kept.
-    settings: AdaptSettings
-    report: function
+    settings : AdaptSettings
+    report : function
         Called with lines that stay.
-    progress: function
+    progress : function
         Called with lines that the next one replaces.
-    running: function
+    running : function
         Makes the context, given the trainer, in which training runs: where signals are handled.
 
     Returns

@@ -26,12 +26,12 @@ class Measurement:
 
     Attributes
     ----------
-    samples: mapping from str to sequence of float
+    samples : mapping from str to sequence of float
         By quantity: a value for each proposal or draw, in the order of held-out time. Proposals
         and draws of two models with the same number belong together (same start, same noise).
-    summaries: mapping from str to (float, float)
+    summaries : mapping from str to (float, float)
         By quantity: a value and its standard error, where there is no value for each unit.
-    notes: tuple of str
+    notes : tuple of str
     """
 
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -50,13 +50,13 @@ class Number:
 
     Attributes
     ----------
-    quantity: Quantity
-    before, after, oracle: (float, float)
+    quantity : Quantity
+    before, after, oracle : (float, float)
         Value and standard error, NaN where there is none. The oracle is the training part of the
         molecular dynamics in the place of a model.
-    difference_error: float
+    difference_error : float
         Standard error of after less before.
-    verdict: str
+    verdict : str
         ``better``, ``no difference``, ``worse``; '' where one of them has no value.
     """
 

@@ -38,12 +38,12 @@ class Run:
 
     Attributes
     ----------
-    name: str
-    kind: str
+    name : str
+    kind : str
         ``dynamics``, or ``exchange``: frames of one temperature of a replica exchange.
-    positions_nm: float32 array [F, A, 3]
-    temperature_kelvin: float
-    spacing_ps: float or None
+    positions_nm : float32 array [F, A, 3]
+    temperature_kelvin : float
+    spacing_ps : float or None
         Time between frames; None for ``exchange``.
     """
 
@@ -63,7 +63,7 @@ class GivenMolecule:
 
     Attributes
     ----------
-    molecule: Molecule
+    molecule : Molecule
     """
 
     molecule: Molecule
@@ -79,16 +79,16 @@ class MolecularDynamics:
 
     Attributes
     ----------
-    name: str
+    name : str
         Of the molecule.
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         A atoms, without solvent.
-    molecules: dict of str to RDKit Mol
+    molecules : dict of str to RDKit Mol
         Chemistry of ligands by residue name.
-    runs: tuple of Run
-    system: openmm.System or None
+    runs : tuple of Run
+    system : openmm.System or None
         Of the A atoms.
-    notes: tuple of str
+    notes : tuple of str
         Choices that were made while reading.
     """
 
@@ -137,13 +137,13 @@ class MolecularDynamics:
 
         Parameters
         ----------
-        runs: sequence of int
+        runs : sequence of int
             Numbers of the runs.
-        parts: sequence of (int, int)
+        parts : sequence of (int, int)
             Frames [start, stop) of each.
-        label: str
+        label : str
             What the molecule is called in the samples' names.
-        without_time: bool
+        without_time : bool
             Take dynamics for draws from one temperature, in no order (kind ``exchange``).
         """
         from ..systems.inputs import Molecule
@@ -183,20 +183,20 @@ def read_dynamics(
 
     Parameters
     ----------
-    files: sequence of paths
+    files : sequence of paths
         Trajectory files of this package, mdCATH or MISATO files, or trajectories in any format
         that MDTraj reads (all of one system).
-    folder: Path
+    folder : Path
         Where trajectories in MDTraj's formats are converted to.
-    topology: path, optional
+    topology : path, optional
         PDB or mmCIF file of the atoms of MDTraj's formats, in their order.
-    temperature: float, optional
+    temperature : float, optional
         Kelvin: of trajectories in MDTraj's formats; of other files, those to take.
-    spacing_ps: float, optional
+    spacing_ps : float, optional
         Time between frames of trajectories in MDTraj's formats, instead of what they say.
-    ligands: sequence of paths
+    ligands : sequence of paths
         SDF files with the chemistry of residues that are not standard.
-    forcefield: sequence of str
+    forcefield : sequence of str
         OpenMM force field files for energies, instead of the System in the files.
 
     Returns

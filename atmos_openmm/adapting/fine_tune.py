@@ -52,17 +52,17 @@ class FineTuned:
 
     Attributes
     ----------
-    network: AtmosModel
+    network : AtmosModel
         With the averaged weights of the best validation; in evaluation mode.
-    step: int
+    step : int
         Of that validation.
-    steps: int
+    steps : int
         That were made.
-    best: float
+    best : float
         Its loss.
-    seconds: float
+    seconds : float
         Of training steps.
-    finished: bool
+    finished : bool
         False where training was asked to stop.
     """
 
@@ -98,9 +98,9 @@ def adapting_samples(
 
     Parameters
     ----------
-    dynamics: MolecularDynamics
-    split: Split
-    without_memory: bool
+    dynamics : MolecularDynamics
+    split : Split
+    without_memory : bool
         Give frames of dynamics a second time as draws from their temperature, between which lags
         have no memory.
     """
@@ -136,7 +136,7 @@ def adapting_settings(
 
     Parameters
     ----------
-    without_memory: float
+    without_memory : float
         Share of the draws that are from frames without time, where there are any.
     """
     stage = StageSettings(
@@ -203,13 +203,13 @@ def fine_tune(
 
     Parameters
     ----------
-    network: AtmosModel
+    network : AtmosModel
         Where a new run starts; not changed.
-    folder: Path
+    folder : Path
         Of checkpoints and logs.
-    report: callable
+    report : callable
         Called with lines of progress.
-    running: callable
+    running : callable
         Makes the context, given the trainer, in which training runs: where signals are handled.
     """
     from ..model.atmos import AtmosModel

@@ -32,9 +32,9 @@ class AdaptationFolder:
 
     Parameters
     ----------
-    path: Path
+    path : Path
         Made where it is missing.
-    settings: mapping
+    settings : mapping
         Plain JSON; an adaptation with others is refused.
 
     Raises

@@ -48,12 +48,12 @@ def held_out_batches(
 
     Parameters
     ----------
-    runs: sequence of Run
-    parts: sequence of (int, int)
+    runs : sequence of Run
+    parts : sequence of (int, int)
         Frames [start, stop) of each run that are held out; no other frame is read.
-    lag_range_ps: (float, float)
+    lag_range_ps : (float, float)
         Of dynamics, log-uniform, as far as the parts are long.
-    seed: int
+    seed : int
         The batches are a function of it.
 
     Returns
@@ -124,9 +124,9 @@ def held_out_loss(
 
     Parameters
     ----------
-    network: AtmosModel
+    network : AtmosModel
         In evaluation mode.
-    stage: StageSettings
+    stage : StageSettings
         Noise levels a frame, noise on context frames, and which terms there are.
     """
     found: dict[str, list[float]] = {name: [] for name in REPORTED.values()}

@@ -43,13 +43,13 @@ class JudgeSettings:
 
     Attributes
     ----------
-    lags_ps: tuple of float
+    lags_ps : tuple of float
         Of proposals, increasing; rollouts take the last.
-    lag_range_ps: (float, float)
+    lag_range_ps : (float, float)
         Of the held-out loss.
-    proposals, rollout_frames: int
-    seed: int
-    platform: str
+    proposals, rollout_frames : int
+    seed : int
+    platform : str
         OpenMM platform of energies.
     """
 
@@ -92,24 +92,24 @@ class Judge:
 
     Parameters
     ----------
-    dynamics: MolecularDynamics
-    split: Split
-    settings: JudgeSettings
-    model: LoadedModel
+    dynamics : MolecularDynamics
+    split : Split
+    settings : JudgeSettings
+    model : LoadedModel
         Any with the atoms and the network of those that will be judged.
-    stage: StageSettings
+    stage : StageSettings
         Of the held-out loss: noise levels and terms.
 
     Attributes
     ----------
-    temperature_kelvin: float
-    held_out: Ensemble
+    temperature_kelvin : float
+    held_out : Ensemble
         Frames at this temperature.
-    torsions: TorsionSet or None
-    energies: HeldOutEnergies or None
-    starts_nm: array [n, P, 3]
+    torsions : TorsionSet or None
+    energies : HeldOutEnergies or None
+    starts_nm : array [n, P, 3]
         Where proposals start.
-    notes: list of str
+    notes : list of str
     """
 
     def __init__(
@@ -195,10 +195,10 @@ class Judge:
 
         Parameters
         ----------
-        model: LoadedModel
-        rollout_folder: Path
+        model : LoadedModel
+        rollout_folder : Path
             Of the rollout; one that is there is gone on with.
-        progress: function
+        progress : function
             Called with a line of text now and then.
         """
         from ..training.weights.pretrained import network_from_model

@@ -78,14 +78,14 @@ def judge_proposals(
 
     Parameters
     ----------
-    propagator: AtmosPropagator
-    starts_nm: array [n, P, 3]
+    propagator : AtmosPropagator
+    starts_nm : array [n, P, 3]
         All atoms of the Topology; in the order of time.
-    seed: int
+    seed : int
         The noise of proposal k is a function of the seed and k alone.
-    energies: HeldOutEnergies, optional
+    energies : HeldOutEnergies, optional
         Without it proposals are judged by geometry alone.
-    progress: function, optional
+    progress : function, optional
         Called with the number of proposals made.
     """
     from ..sampling.rollout_proposer import Proposer

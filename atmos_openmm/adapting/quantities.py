@@ -19,16 +19,16 @@ class Quantity:
 
     Attributes
     ----------
-    key: str
+    key : str
         In JSON files; numbers of a lag end in ``@`` and the lag in ps.
-    name: str
+    name : str
         In tables.
-    goal: str
+    goal : str
         ``low``, ``high``, or ``zero``: the nearer to 0 the better.
-    meaning: str
-    deciding: bool
+    meaning : str
+    deciding : bool
         Whether it takes part in the verdict on the whole.
-    statistic: str
+    statistic : str
         What is made of the values of many proposals or draws: ``mean`` or ``median``.
     """
 

@@ -45,12 +45,12 @@ class Split:
 
     Attributes
     ----------
-    runs: tuple of int
+    runs : tuple of int
         Numbers of the runs that are long enough to be cut; the parts below are in this order.
-    training, validation, held_out: tuple of (int, int)
-    gaps: tuple of int
+    training, validation, held_out : tuple of (int, int)
+    gaps : tuple of int
         Frames left out before the held-out part of each run.
-    notes: tuple of str
+    notes : tuple of str
     """
 
     runs: tuple[int, ...]
@@ -82,10 +82,10 @@ def split_runs(runs: Sequence[Run], held_out: float, correlation: float) -> Spli
 
     Parameters
     ----------
-    runs: sequence of Run
-    held_out: float
+    runs : sequence of Run
+    held_out : float
         Share of each run, its last, that is held out: between 0 and 1.
-    correlation: float
+    correlation : float
         Frames in which the slowest torsion forgets, see `correlation_frames`. Frames of a replica
         exchange are kept apart by the same number.
 

@@ -30,23 +30,23 @@ class AdaptSettings:
 
     Attributes
     ----------
-    minutes: float
+    minutes : float
         Time for training steps; judging comes on top.
-    steps: int, optional
+    steps : int, optional
         Training steps, instead of as many as fit into the minutes.
-    learning_rate: float
+    learning_rate : float
         Peak, reached by a warm-up.
-    held_out: float
+    held_out : float
         Share of each trajectory, its last, that only judges.
-    without_memory: float, optional
+    without_memory : float, optional
         Share of draws that take frames as draws from their temperature, between which a long lag
         has no memory; half where the model has such lags, else none.
-    lags_ps: sequence of float
+    lags_ps : sequence of float
         Of the proposals that judge; one of the data's and the model's longest by default.
-    proposals, rollout_frames: int
+    proposals, rollout_frames : int
         That judge.
-    seed: int
-    platform: str
+    seed : int
+    platform : str
         OpenMM platform of energies.
     """
 

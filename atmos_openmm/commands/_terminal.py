@@ -47,10 +47,10 @@ class stopping_on_signals:
 
     Parameters
     ----------
-    run: Stoppable
-    after: str
+    run : Stoppable
+    after : str
         what is still completed, for the message
-    quiet: bool
+    quiet : bool
         say nothing; for processes beside the one that speaks for all
     """
 

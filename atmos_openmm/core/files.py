@@ -71,9 +71,9 @@ def explained(folder: Path, committed: str) -> Iterator[None]:
 
     Parameters
     ----------
-    folder: Path
+    folder : Path
         the run's folder
-    committed: str
+    committed : str
         what is safe on the disk, for the message
     """
     try:
@@ -117,8 +117,8 @@ def remove_leftovers(folder: Path, *patterns: str) -> None:
 
     Parameters
     ----------
-    folder: Path
-    patterns: str
+    folder : Path
+    patterns : str
         names beside those of `replaced_atomically`, of files and folders
     """
     for pattern in ("*.tmp", *patterns):

@@ -54,13 +54,13 @@ def check_same_settings(
 
     Parameters
     ----------
-    stored, wanted: mapping
+    stored, wanted : mapping
         JSON values that decide the work: those of the folder, and those of now
-    where: str or Path
+    where : str or Path
         the folder, for the message
-    what: str
+    what : str
         what it holds, for the message
-    ignore: sequence of str
+    ignore : sequence of str
         settings that may differ
 
     Raises
@@ -87,14 +87,14 @@ def take_settings(
 
     Parameters
     ----------
-    folder: Path
+    folder : Path
         of the run; there
-    settings: mapping
+    settings : mapping
         everything that decides what the run computes, as plain JSON values. `kind` says what sort
         of run it is; a hybrid run where it is missing
-    notes: mapping
+    notes : mapping
         what is worth knowing but may change between the processes that work on a run
-    files: sequence of str
+    files : sequence of str
         names of files that only a run makes: none may be there without a run.json
 
     Returns

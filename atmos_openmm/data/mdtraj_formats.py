@@ -51,8 +51,8 @@ def to_mdtraj(sample: Sample, frames: Any = slice(None)) -> Trajectory:
 
     Parameters
     ----------
-    sample: Sample
-    frames: int, slice or array of int
+    sample : Sample
+    frames : int, slice or array of int
 
     Returns
     -------
@@ -75,10 +75,10 @@ def export_sample(
 
     Parameters
     ----------
-    sample: Sample
-    path: path
+    sample : Sample
+    path : path
         Any suffix that `mdtraj.Trajectory.save` knows: .xtc, .dcd, .nc, .trr, ...
-    frames: int, slice or array of int
+    frames : int, slice or array of int
 
     Returns
     -------
@@ -126,13 +126,13 @@ def write_samples(
 
     Parameters
     ----------
-    path: path
+    path : path
         HDF5 file to write.
-    samples: sequence of Sample
+    samples : sequence of Sample
         Of one molecule; ``dynamics`` or ``exchange``.
-    system_xml: str
+    system_xml : str
         The serialized System, where there is one.
-    stride: int
+    stride : int
         Take every `stride`-th frame.
 
     Raises
@@ -197,22 +197,22 @@ def import_trajectories(
 
     Parameters
     ----------
-    out: path
+    out : path
         HDF5 file to write.
-    trajectories: sequence of paths
+    trajectories : sequence of paths
         Of one system, in any format that MDTraj reads; each becomes a trajectory of its own.
-    structure: path, optional
+    structure : path, optional
         Topology, atoms in the order of the frames: a PDB or mmCIF file with CONECT records or
         standard residues. By default the first trajectory, where that is such a file.
-    temperature_kelvin: float
-    spacing_ps: float, optional
+    temperature_kelvin : float
+    spacing_ps : float, optional
         Time between frames; by default the files' own. Give it where the files lie (many XTC files
         say 1 ps whatever the spacing), or have no times (DCD, XYZ, PDB, AMBER's text format).
-    stride: int
+    stride : int
         Take every `stride`-th frame.
-    forcefield: sequence of str, optional
+    forcefield : sequence of str, optional
         OpenMM force field files that describe the solute, to store its System.
-    name: str, optional
+    name : str, optional
         The molecule; the stem of the structure by default.
 
     Returns

@@ -14,11 +14,11 @@ class RunningStatistics:
 
     Attributes
     ----------
-    count: int
+    count : int
         numbers seen
-    mean: float
+    mean : float
         their mean
-    sum_of_squares: float
+    sum_of_squares : float
         sum of squared deviations from the mean
     """
 
@@ -52,11 +52,11 @@ class EnergyWindow:
 
     Attributes
     ----------
-    width: float
+    width : float
         in standard deviations
-    minimum_samples: int
+    minimum_samples : int
         energies to be known before anything is judged
-    statistics: RunningStatistics
+    statistics : RunningStatistics
         of the MD energies in kJ/mol
     """
 

@@ -111,7 +111,7 @@ class BoundModel:
 
         Parameters
         ----------
-        system: openmm.System, optional
+        system : openmm.System, optional
             Where reference bond lengths come from; typical ones are used without it
 
         Raises

@@ -92,19 +92,19 @@ def call_module(
 
     Parameters
     ----------
-    module: torch.jit.ScriptModule
+    module : torch.jit.ScriptModule
         the bound module
-    positions_nm: numpy.ndarray, shape [B, A, 3], float32
+    positions_nm : numpy.ndarray, shape [B, A, 3], float32
         centred solute positions in nm
-    state: numpy.ndarray, shape [B, S], float32
+    state : numpy.ndarray, shape [B, S], float32
         hidden states; zeros for no history
-    noise: numpy.ndarray, shape [B, K], float32
+    noise : numpy.ndarray, shape [B, K], float32
         standard normal noise
-    lag_ps, temperature_k: float
+    lag_ps, temperature_k : float
         the same for the whole batch
-    threads: int
+    threads : int
         threads of torch during the call
-    device: str
+    device : str
         where the module is
 
     Returns

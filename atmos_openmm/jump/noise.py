@@ -45,13 +45,13 @@ def uniform(seed: int, stream: int, attempt: int, count: int) -> NDArray[np.floa
 
     Parameters
     ----------
-    seed: int
+    seed : int
         the run's seed; negative numbers count as their 64-bit two's complement
-    stream: int
+    stream : int
         what the numbers are for: `PROPOSAL_STREAM`, `VELOCITY_STREAM` or `ACCEPTANCE_STREAM`
-    attempt: int
+    attempt : int
         the number of the jump, from 0
-    count: int
+    count : int
         how many numbers
 
     Returns

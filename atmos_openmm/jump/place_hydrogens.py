@@ -32,19 +32,19 @@ def place_hydrogens(
 
     Parameters
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         with hydrogens and bonds
-    heavy_positions_nm: Quantity or array [P, 3] or [heavy atoms of the Topology, 3]
+    heavy_positions_nm : Quantity or array [P, 3] or [heavy atoms of the Topology, 3]
         bare numbers in nm; rows of hydrogens to be placed are not read
-    molecules: mapping from residue name to RDKit Mol, optional
+    molecules : mapping from residue name to RDKit Mol, optional
         chemistry of residues that are not standard
-    previous: Quantity or array [P, 3], optional
+    previous : Quantity or array [P, 3], optional
         a frame with hydrogens. Then each hydrogen keeps its place in the frame of its group, free
         torsions included, and only torsions that clash are searched
-    solute: iterable of int, optional
+    solute : iterable of int, optional
         Topology indices of the atoms to treat, whole residues; all but water and ions by default.
         Other atoms keep the positions given
-    system: openmm.System, optional
+    system : openmm.System, optional
         where lengths of bonds to hydrogens come from
 
     Returns

@@ -34,21 +34,21 @@ class Proposal:
 
     Attributes
     ----------
-    attempt: int
+    attempt : int
         number of the proposal, from 0; it selects the noise
-    step: int
+    step : int
         step count of the Context when the jump was tried
-    reason: str
+    reason : str
         one of `REASONS`: "accepted", or the first test that it failed
-    stage: int
+    stage : int
         relaxation stages that were applied
-    log_ratio: float
+    log_ratio : float
         what the module reports of its proposal density, not used by `none` and `filter`
-    energy_before_kj_per_mol, energy_raw_kj_per_mol, energy_after_kj_per_mol: float
+    energy_before_kj_per_mol, energy_raw_kj_per_mol, energy_after_kj_per_mol : float
         of the frame before the jump; after constraints alone; after relaxation
-    energy_limit_kj_per_mol: float
+    energy_limit_kj_per_mol : float
         highest energy that the filter let pass; infinite with `none`
-    positions_before_nm, positions_raw_nm, positions_after_nm: numpy.ndarray [A, 3] or None
+    positions_before_nm, positions_raw_nm, positions_after_nm : numpy.ndarray [A, 3] or None
         before the jump; as generated, superposed unless the reason is "nonfinite" or "displaced";
         after constraints and relaxation, None where it did not come to that
     """

@@ -60,7 +60,7 @@ class HydrogenPlacer(nn.Module):
 
     Parameters
     ----------
-    plan: dict of str to Tensor
+    plan : dict of str to Tensor
         ``HydrogenPlan.tensors()``
     """
 
@@ -132,9 +132,9 @@ class HydrogenPlacer(nn.Module):
 
         Parameters
         ----------
-        heavy: Tensor [B, H, 3]
+        heavy : Tensor [B, H, 3]
             new heavy atoms
-        previous: Tensor [B, A, 3]
+        previous : Tensor [B, A, 3]
             the frame before, with hydrogens
 
         Returns
@@ -150,7 +150,7 @@ class HydrogenPlacer(nn.Module):
 
         Parameters
         ----------
-        heavy: Tensor [B, H, 3]
+        heavy : Tensor [B, H, 3]
 
         Returns
         -------
@@ -206,10 +206,10 @@ class HydrogenPlacer(nn.Module):
 
         Parameters
         ----------
-        heavy: Tensor [B, H, 3]
-        local: Tensor [B, N, 3]
+        heavy : Tensor [B, H, 3]
+        local : Tensor [B, N, 3]
             places in the groups' frames
-        threshold: float
+        threshold : float
             Lennard-Jones energy (kJ/mol) above which a group is turned
 
         Returns
@@ -345,16 +345,16 @@ class HydrogenPlacer(nn.Module):
 
         Parameters
         ----------
-        hydrogens: Tensor [R, K, 4, 3]
+        hydrogens : Tensor [R, K, 4, 3]
             positions of R groups in K orientations
-        row: Tensor [P] int64
+        row : Tensor [P] int64
             of each pair, the number of the group in `hydrogens`
-        number, atom: Tensor [P] int64
+        number, atom : Tensor [P] int64
             free group and atom of each pair
-        place: Tensor [P] int64
+        place : Tensor [P] int64
             row of the atom in `x`
-        x: Tensor [B A, 3]
-        coulomb: float
+        x : Tensor [B A, 3]
+        coulomb : float
             weight of the charges, kJ/mol nm^2; 0 leaves them out
 
         Returns

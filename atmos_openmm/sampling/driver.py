@@ -71,29 +71,29 @@ class HybridDriver:
 
     Parameters
     ----------
-    contexts: Context or list of Contexts
+    contexts : Context or list of Contexts
         of Systems with the same particles
-    module: torch.jit.ScriptModule
+    module : torch.jit.ScriptModule
         a bound module (see docs/architecture.md)
-    screen: ScreenSpec
+    screen : ScreenSpec
         tests of the geometry, in atom numbers of the module
-    solute: sequence of int
+    solute : sequence of int
         particle index of each atom of the module; the first particles by default
-    jumpInterval: int
+    jumpInterval : int
         steps between jumps; 0 for none
-    lag: time
+    lag : time
         the time that one jump skips (ps)
-    temperature: temperature
+    temperature : temperature
         asked of the module and given to the new velocities (K); the integrator's by default
-    acceptance: str
+    acceptance : str
         "filter" or "none"
-    energyWindow: float
+    energyWindow : float
         width of the window in standard deviations above the mean
-    windowSamples: int
+    windowSamples : int
         energies to be known before the first proposal of `filter`
-    relaxation: sequence of int
+    relaxation : sequence of int
         minimiser iterations of each stage
-    seed: int or list of int
+    seed : int or list of int
         of the first walker (the others follow from it), or of each; 0 draws one
     """
 

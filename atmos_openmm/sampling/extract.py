@@ -27,9 +27,9 @@ def valid_frame_numbers(
 
     Parameters
     ----------
-    folder: str or Path
+    folder : str or Path
         the folder of a run
-    count: int, optional
+    count : int, optional
         how many at most, from the first on
 
     Returns

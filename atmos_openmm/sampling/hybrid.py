@@ -80,11 +80,11 @@ class HybridSampler(ResumableRun):
 
     Attributes
     ----------
-    folder: HybridFolder
+    folder : HybridFolder
         the files of the run
-    walkers: list[Walker]
+    walkers : list[Walker]
         the walkers, with their Contexts
-    cycle: int
+    cycle : int
         cycles completed by every walker
     """
 
@@ -123,51 +123,51 @@ class HybridSampler(ResumableRun):
 
         Parameters
         ----------
-        topology: openmm.app.Topology
+        topology : openmm.app.Topology
             The molecule, with anything around it
-        system: openmm.System
+        system : openmm.System
             The System to sample
-        positions: Quantity or array
+        positions : Quantity or array
             Where the walkers start: [P, 3], or [walkers, P, 3] for one start each (in nm)
-        propagator: AtmosPropagator or torch.jit.ScriptModule
+        propagator : AtmosPropagator or torch.jit.ScriptModule
             What proposes the jumps
-        folder: str or Path
+        folder : str or Path
             Where everything is written; made if it is missing
-        temperature, frictionCoeff, stepSize: Quantity or float
+        temperature, frictionCoeff, stepSize : Quantity or float
             Of the Langevin dynamics (in K, 1/ps, ps)
-        walkers: int
+        walkers : int
             How many walkers
-        jumpInterval: int
+        jumpInterval : int
             The number of steps between jumps
-        reportInterval: int, optional
+        reportInterval : int, optional
             The number of steps between trajectory frames; jumpInterval by default
-        lag: Quantity or float, optional
+        lag : Quantity or float, optional
             The time that one jump skips (in ps); the longest that the model knows by default
-        acceptance: str
+        acceptance : str
             'filter' or 'none', see AtmosIntegrator
-        energyWindow, windowSamples:
+        energyWindow, windowSamples
             Width of the energy window in standard deviations, and how many energies it has to
             know before the first jump
-        relaxation: sequence of int
+        relaxation : sequence of int
             The minimiser iterations of each relaxation stage
-        seed: int
+        seed : int
             Of everything random; 0 draws one, which is stored in run.json
-        platform: str, optional
+        platform : str, optional
             Name of the OpenMM Platform; the fastest by default
-        threads: int, optional
+        threads : int, optional
             Threads of the CPU platform; 1 by default for small systems
-        trajectoryFormat: str
+        trajectoryFormat : str
             'dcd' or 'xtc'
-        minimize: bool
+        minimize : bool
             Whether to minimise the start (by at most 500 iterations)
-        equilibrationSteps: int
+        equilibrationSteps : int
             Steps of plain dynamics before the first cycle, with which nothing is learned or written
-        storePositions: bool, optional
+        storePositions : bool, optional
             Whether the record keeps the positions of each proposal; by default for solutes of up
             to 500 atoms
-        commitSeconds: float
+        commitSeconds : float
             Wall-clock time between commits; what came after the last one is repeated after a kill
-        settings, notes: mapping, optional
+        settings, notes : mapping, optional
             More to be stored in run.json; settings have to be the same when the run is taken up
 
         Raises
@@ -220,14 +220,14 @@ class HybridSampler(ResumableRun):
 
         Parameters
         ----------
-        cycles: int, optional
+        cycles : int, optional
             The cycles that each walker has to have completed, those of earlier calls included
-        valid_frames: int, optional
+        valid_frames : int, optional
             The valid generated frames to have in total; the run may end with a few more, because
             every walker completes its cycle
-        max_cycles: int, optional
+        max_cycles : int, optional
             With valid_frames: the cycles after which to give up
-        progress: function, optional
+        progress : function, optional
             Called with a Progress after each cycle of all walkers
 
         Returns
@@ -275,9 +275,9 @@ class HybridSampler(ResumableRun):
 
         Parameters
         ----------
-        count: int, optional
+        count : int, optional
             How many at most, from the first on; all by default
-        path: str or Path, optional
+        path : str or Path, optional
             The file, ending in .dcd or .xtc; valid_frames in the run's folder by default
 
         Returns

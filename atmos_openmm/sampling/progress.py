@@ -23,21 +23,21 @@ class Progress:
 
     Attributes
     ----------
-    cycle, cycles: int
+    cycle, cycles : int
         cycles completed by each walker, and when the run ends at the latest
-    walkers: int
+    walkers : int
         number of walkers
-    reasons: Counter
+    reasons : Counter
         proposals by verdict, in this process and before
-    generated, wanted: int
+    generated, wanted : int
         valid generated frames, and how many were asked for (0: no number was asked for)
-    elapsed_s: float
+    elapsed_s : float
         wall-clock time of this process in the run's loop
-    new_cycles: int
+    new_cycles : int
         cycles made by this process
-    cycle_md_ps: float
+    cycle_md_ps : float
         MD time of a cycle
-    lag_ps: float
+    lag_ps : float
         time that one accepted jump skips
     """
 
@@ -104,26 +104,26 @@ class RunSummary:
 
     Attributes
     ----------
-    cycles, walkers: int
+    cycles, walkers : int
         cycles completed by each walker; number of walkers
-    frames, valid_frames, generated: int
+    frames, valid_frames, generated : int
         trajectory frames; those that pass screen and window; those of them that end a cycle opened
         by an accepted jump
-    reasons: Counter
+    reasons : Counter
         proposals by verdict
-    stages: Counter
+    stages : Counter
         accepted proposals by number of relaxation stages
-    md_ps, learned_ps: float
+    md_ps, learned_ps : float
         MD time and time skipped by accepted jumps, all walkers together
-    walltime_s: float
+    walltime_s : float
         of all processes that worked on the run
-    energies_kj_per_mol: dict
+    energies_kj_per_mol : dict
         median potential energies of proposals: "before", "raw", "after" (accepted ones)
-    rmsd_nm: float
+    rmsd_nm : float
         median RMSD from the raw to the accepted frame; NaN where nothing was accepted
-    complete: bool
+    complete : bool
         whether what was asked for was reached
-    message: str
+    message : str
         where it was not: why
     """
 

@@ -84,11 +84,11 @@ class Rollout(ResumableRun):
 
     Attributes
     ----------
-    folder: RolloutFolder
+    folder : RolloutFolder
         the files of the rollout
-    seed: int
+    seed : int
         the seed, also where it was drawn
-    frame: int
+    frame : int
         frames that every walker has
     """
 
@@ -116,33 +116,33 @@ class Rollout(ResumableRun):
 
         Parameters
         ----------
-        topology: openmm.app.Topology
+        topology : openmm.app.Topology
             The Topology that the propagator is bound to
-        positions: Quantity or array
+        positions : Quantity or array
             Where the walkers start: all atoms of the Topology, [P, 3] or [walkers, P, 3] (in nm)
-        propagator: AtmosPropagator or torch.jit.ScriptModule
+        propagator : AtmosPropagator or torch.jit.ScriptModule
             What makes the frames
-        folder: str or Path
+        folder : str or Path
             Where everything is written; made if it is missing
-        temperature: Quantity or float, optional
+        temperature : Quantity or float, optional
             The temperature asked of the model (in K); that of the propagator by default
-        lag: Quantity or float, optional
+        lag : Quantity or float, optional
             The time between frames (in ps); that of the propagator by default
-        walkers: int, optional
+        walkers : int, optional
             How many walkers; by default as many as there are starts
-        seed: int
+        seed : int
             Of the noise; 0 draws one, which is stored in run.json
-        onInvalid: str
+        onInvalid : str
             What becomes of a frame that fails the screen: 'retry', 'keep' or 'stop'
-        maxAttempts: int
+        maxAttempts : int
             With 'retry': how often a frame is drawn before the rollout ends
-        trajectoryFormat: str
+        trajectoryFormat : str
             'dcd' or 'xtc'
-        threads: int
+        threads : int
             Threads of torch; more than 1 pays for large molecules only
-        commitSeconds: float
+        commitSeconds : float
             Wall-clock time between commits; what came after the last one is repeated after a kill
-        settings, notes: mapping, optional
+        settings, notes : mapping, optional
             More to be stored in run.json; settings have to be the same when it is taken up
 
         Raises
@@ -197,9 +197,9 @@ class Rollout(ResumableRun):
 
         Parameters
         ----------
-        frames: int
+        frames : int
             The frames that each walker has to have, those of earlier calls included
-        progress: function, optional
+        progress : function, optional
             Called with a RolloutProgress after each call of the network
 
         Returns

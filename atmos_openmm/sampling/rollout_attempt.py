@@ -14,15 +14,15 @@ class Attempt:
 
     Attributes
     ----------
-    reason: str
+    reason : str
         "accepted", or the first test that it failed
-    detail: str
+    detail : str
         the reason with numbers and names; empty for accepted ones
-    latent: float32 [S]
+    latent : float32 [S]
         the latent state after it
-    positions_nm: float64 [A, 3] or None
+    positions_nm : float64 [A, 3] or None
         superposed on the frame before; None where they are not finite
-    rmsd_nm: float
+    rmsd_nm : float
         distance from the frame before, root mean square over atoms; NaN where it is not finite
     """
 

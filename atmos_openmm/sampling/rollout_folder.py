@@ -154,7 +154,7 @@ def read_rollout(folder: str | Path) -> dict[str, NDArray[Any]]:
 
     Parameters
     ----------
-    folder: str or Path
+    folder : str or Path
         the folder of a rollout
 
     Returns

@@ -28,19 +28,19 @@ class Proposer:
 
     Parameters
     ----------
-    propagator: AtmosPropagator
-    seed: int
+    propagator : AtmosPropagator
+    seed : int
         of the noise of walker 0, from which those of the others follow
-    lag, temperature: Quantity or float, optional
+    lag, temperature : Quantity or float, optional
         in ps and K; those of the propagator by default
-    threads: int
+    threads : int
         of torch
 
     Attributes
     ----------
-    state_size: int
+    state_size : int
         numbers in the latent of one walker, S
-    lag_ps: float
+    lag_ps : float
 
     Raises
     ------
@@ -89,7 +89,7 @@ class Proposer:
 
         Parameters
         ----------
-        state: RolloutState
+        state : RolloutState
             not changed
 
         Returns
@@ -130,13 +130,13 @@ def judge(
 
     Parameters
     ----------
-    propagator: AtmosPropagator
+    propagator : AtmosPropagator
         names atoms
-    screen: ScreenSpec
-    before_nm: float64 [A, 3]
+    screen : ScreenSpec
+    before_nm : float64 [A, 3]
         the frame before
-    frames: ProposedFrames
-    row: int
+    frames : ProposedFrames
+    row : int
         which of the frames
     """
     from ..systems.screening import check_displacement, inspect_frame

@@ -23,19 +23,19 @@ class RolloutProgress:
 
     Attributes
     ----------
-    frame, frames: int
+    frame, frames : int
         frames that every walker has, and when the rollout ends
-    walkers: int
+    walkers : int
         number of walkers
-    reasons: Counter
+    reasons : Counter
         attempts by verdict, in this process and before
-    largest_h: float
+    largest_h : float
         largest component of any latent so far, in absolute value
-    lag_ps: float
+    lag_ps : float
         learned time between frames
-    elapsed_s: float
+    elapsed_s : float
         wall-clock time of this process in the rollout's loop
-    new_frames: int
+    new_frames : int
         frames that every walker got in this process
     """
 
@@ -76,23 +76,23 @@ class RolloutSummary:
 
     Attributes
     ----------
-    frames, walkers: int
+    frames, walkers : int
         frames that every walker has; number of walkers
-    reasons: Counter
+    reasons : Counter
         attempts by verdict; those of frames that were not written included
-    written: int
+    written : int
         frames in all trajectories together
-    lag_ps, learned_ps: float
+    lag_ps, learned_ps : float
         learned time between frames, and of each walker in all
-    mean_rmsd_nm: float
+    mean_rmsd_nm : float
         mean RMSD between frames that follow each other; NaN without frames
-    largest_h: float
+    largest_h : float
         largest component of any latent, in absolute value
-    walltime_s: float
+    walltime_s : float
         of all processes that worked on the rollout
-    complete: bool
+    complete : bool
         whether every walker has the frames that were asked for
-    message: str
+    message : str
         where not: why
     """
 
@@ -149,17 +149,17 @@ def summarize_rollout(
 
     Parameters
     ----------
-    state: RolloutState
+    state : RolloutState
         where it is
-    frames: int
+    frames : int
         frames that were asked for
-    lag_ps: float
+    lag_ps : float
         learned time between frames
-    on_invalid: str
+    on_invalid : str
         "retry", "keep" or "stop"
-    limit: int
+    limit : int
         failed attempts at a frame after which it ends
-    last_failures: sequence of W str
+    last_failures : sequence of W str
         what was wrong with the last failed attempt of each walker
     """
     done, written = int(state.frames.min()), int(state.frames.sum())

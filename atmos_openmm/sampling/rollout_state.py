@@ -17,19 +17,19 @@ class RolloutState:
 
     Attributes
     ----------
-    frames, attempts, failures: int64 [W]
+    frames, attempts, failures : int64 [W]
         frames written; attempts made in all; attempts in a row that gave no frame
-    positions_nm: float64 [W, A, 3]
+    positions_nm : float64 [W, A, 3]
         the last frame of each
-    latents: float32 [W, S]
+    latents : float32 [W, S]
         the latent state after it
-    reasons: Counter
+    reasons : Counter
         attempts by verdict
-    largest_h: float
+    largest_h : float
         largest component of any latent so far, in absolute value
-    rmsd_sum_nm: float
+    rmsd_sum_nm : float
         sum of the RMSD between frames that follow each other
-    walltime_s: float
+    walltime_s : float
         time spent by all processes that worked on the rollout
     """
 

@@ -90,15 +90,15 @@ def make_ready(
 
     Parameters
     ----------
-    walker: openmm.Context
+    walker : openmm.Context
         with its positions set; positions, velocities and box are replaced
-    dynamics: Dynamics
+    dynamics : Dynamics
         what to do
-    seed: int
+    seed : int
         of velocities and thermostat
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         names atoms in messages
-    properties: dict
+    properties : dict
         of the walker's Platform
 
     Raises

@@ -49,17 +49,17 @@ class Walker:
 
     Parameters
     ----------
-    index: int
+    index : int
         number of the walker
-    context: openmm.Context
+    context : openmm.Context
         with an AtmosIntegrator, its positions and velocities set
-    solute: numpy.ndarray, shape [A]
+    solute : numpy.ndarray, shape [A]
         particles that the model moves
-    screen: ScreenSpec
+    screen : ScreenSpec
         for the verdict on trajectory frames
-    interval, report: int
+    interval, report : int
         steps between jumps and between frames
-    periodic: bool
+    periodic : bool
         whether frames carry box vectors
     """
 

@@ -28,8 +28,8 @@ def bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
-    positions: array [all atoms, 3], nm
+    topology : openmm.app.Topology
+    positions : array [all atoms, 3], nm
 
     Returns
     -------

@@ -30,35 +30,35 @@ class ResidueChemistry:
 
     Attributes
     ----------
-    num_heavy: int
+    num_heavy : int
         number of heavy atoms
-    parents: tuple of int
+    parents : tuple of int
         for each hydrogen, the heavy atom that carries it
-    charges: tuple of int
+    charges : tuple of int
         formal charge of each local atom
-    bonds: tuple of (int, int, float)
+    bonds : tuple of (int, int, float)
         local atoms and order (1.5 for aromatic)
-    conformer: array [L, 3]
+    conformer : array [L, 3]
         reference conformer, angstrom
-    chiral: tuple of (int, int, int, int)
+    chiral : tuple of (int, int, int, int)
         stereocentres: centre and three neighbours in the skeleton's order; a neighbour in another
         residue is -1 - k for the k-th partner
-    chiral_signs: tuple of int
+    chiral_signs : tuple of int
         sign of the triple product of each, from the conformer
-    undefined: tuple of int
+    undefined : tuple of int
         stereocentres whose hand the skeleton does not say; the conformer has an arbitrary one
-    alike: tuple
+    alike : tuple
         centres whose neighbours include atoms alike by symmetry (a methylene's two hydrogens, a
         methyl's three, valine's CG1 and CG2): (centre, a, b, d, swap), where `swap` is pairs of
         local atoms whose exchange turns the handedness of their labels over
-    planar: tuple
+    planar : tuple
         flat groups whose two ends are told apart by cis and trans (the hydrogens of an amide's
         NH2, arginine's NH1 and NH2): (reference, middle, centre, end, swap); the end is cis or
         trans to the reference about the bond middle-centre
-    double: tuple of (int, int, int, int, bool)
+    double : tuple of (int, int, int, int, bool)
         double bonds that have a cis and a trans form: a neighbour, the two atoms, a neighbour of
         the second; and whether the skeleton says which it is
-    double_signs: tuple of int
+    double_signs : tuple of int
         +1 where these neighbours are cis in the conformer, -1 where they are trans
     """
 
@@ -106,18 +106,18 @@ def build_chemistry(
 
     Parameters
     ----------
-    skeleton: Skeleton
+    skeleton : Skeleton
         heavy atoms and Kekule bonds
-    hydrogens, charges: tuple of int
+    hydrogens, charges : tuple of int
         hydrogens on each heavy atom and its formal charge
-    partners: tuple of (int, int)
+    partners : tuple of (int, int)
         bonds to other residues: heavy atom, and the element of its partner
-    outer: tuple of int
+    outer : tuple of int
         heavy atoms that count as further out than any other neighbour when neighbours are put in
         order (proline's N, seen from CD)
-    flips: frozenset of int
+    flips : frozenset of int
         stereocentres that have the hand opposite to that of the residue built without flips
-    turns: frozenset of (int, int)
+    turns : frozenset of (int, int)
         double bonds that are cis where the residue built without turns has trans, or the reverse
 
     Raises

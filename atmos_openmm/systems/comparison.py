@@ -26,9 +26,9 @@ def unmatched_atoms(graph: ResidueGraph, mol: Any) -> tuple[str, str]:
 
     Parameters
     ----------
-    graph: ResidueGraph
+    graph : ResidueGraph
         the residue
-    mol: RDKit Mol
+    mol : RDKit Mol
         without hydrogens
 
     Returns

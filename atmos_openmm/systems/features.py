@@ -43,22 +43,22 @@ def features_from_topology(
 
     Parameters
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         with bonds
-    atoms: "all" or "heavy"
+    atoms : "all" or "heavy"
         whether the model's atoms include hydrogens. With "heavy", a residue without any hydrogens
         has the protonation of its name at neutral pH
-    solute: iterable of int, optional
+    solute : iterable of int, optional
         Topology indices of the atoms to model: whole residues, whole molecules
-    positions: Quantity or array [all atoms, 3] (nm), optional
+    positions : Quantity or array [all atoms, 3] (nm), optional
         coordinates to take handedness from: that of stereocentres (D residues and epimers, which
         are reported by a warning; ligands), and that of the labels of atoms alike by symmetry,
         which structure builders assign as they please. Without it: L amino acids, ligands as in
         their molecule, labels as the wwPDB names them
-    molecules: mapping from residue name to RDKit Mol, optional
+    molecules : mapping from residue name to RDKit Mol, optional
         chemistry of residues that are not standard. Modified amino acids may be given as they
         stand in a chain or as free amino acids
-    caps: "token" or "atoms"
+    caps : "token" or "atoms"
         whether a cap (ACE, NME, FOR, NH2) is one token, or one for each heavy atom with its bonds
         in token_bonds, as Protenix has it
 

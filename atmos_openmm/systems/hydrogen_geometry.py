@@ -70,9 +70,9 @@ def bond_length_nm(element: int, shape: str) -> float:
 
     Parameters
     ----------
-    element: int
+    element : int
         atomic number of the heavier atom
-    shape: str
+    shape : str
         "tetrahedral", "planar" or "linear": matters for carbon
     """
     if (element, shape) in _LENGTHS_NM:
@@ -90,9 +90,9 @@ def bend_angle(element: int, shape: str) -> float:
 
     Parameters
     ----------
-    element: int
+    element : int
         atomic number of the atom that carries the hydrogen
-    shape: str
+    shape : str
         "bent", "conjugated" (bent, beside a planar atom), "planar", "linear" or "tetrahedral"
     """
     if shape == "linear":
@@ -107,9 +107,9 @@ def contact_parameters(element: int, parent: int | None = None) -> tuple[float, 
 
     Parameters
     ----------
-    element: int
+    element : int
         atomic number
-    parent: int, optional
+    parent : int, optional
         for a hydrogen, the atomic number of the atom that carries it
     """
     if element != 1:
@@ -145,9 +145,9 @@ def cosine_coefficients(element: int, surroundings: str) -> tuple[float, float, 
 
     Parameters
     ----------
-    element: int
+    element : int
         atomic number of the atom that turns
-    surroundings: str
+    surroundings : str
         what it is bonded to: "tetrahedral", "flat" (aromatic, or flat without a double bond of its
         own), and, with the reference at the double bond, "alkene", "carbonyl", "nitrogen" (a flat
         one), "oxide" (P or S with a double bond to O); or "sulfonyl", with the reference at the

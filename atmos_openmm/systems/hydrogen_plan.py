@@ -35,37 +35,37 @@ class HydrogenPlan:
 
     Attributes
     ----------
-    heavy: int64 [A - N]
+    heavy : int64 [A - N]
         heavy atoms, in model order
-    hydrogens: int64 [N]
+    hydrogens : int64 [N]
         hydrogens, group by group
-    group: int64 [N]
+    group : int64 [N]
         the group of each
-    local_nm: float64 [N, 3]
+    local_nm : float64 [N, 3]
         ideal place of each in its group's frame
-    parent: int64 [G]
+    parent : int64 [G]
         heavy atom that carries the group
-    neighbours: int64 [G, 3]
+    neighbours : int64 [G, 3]
         its heavy neighbours, filled up with the parent itself; where it has none, the first is
         another heavy atom of the molecule that stands in
-    neighbour_count: int64 [G]
+    neighbour_count : int64 [G]
         number of neighbours, stand-ins included
-    reference: int64 [G]
+    reference : int64 [G]
         reference atom
-    kind: int64 [G]
+    kind : int64 [G]
         index in `KINDS`
-    free: int64 [F]
+    free : int64 [F]
         groups with a free torsion, flip or orientation
-    free_motion: int64 [F]
+    free_motion : int64 [F]
         what is free: 0 the torsion (rotor), 1 the side (pyramid), 2 the orientation (lone)
-    free_bond: int64 [F, 2]
+    free_bond : int64 [F, 2]
         the bond that a rotor turns about, neighbour and parent; -1 for other kinds
-    free_cosines: float64 [F, 3]
+    free_cosines : float64 [F, 3]
         energy of the torsion, c1 cos t + c2 cos 2t + c3 cos 3t, kJ/mol, mean over the hydrogens
-    excluded: int64 [X, 2]
+    excluded : int64 [X, 2]
         number of a free group (0 to F - 1) and an atom whose contacts do not count, being within
         three bonds of its hydrogens
-    radius_nm, depth_kj_per_mol, charge: float64 [A]
+    radius_nm, depth_kj_per_mol, charge : float64 [A]
         Lennard-Jones half distance and depth, and charge, for the search of free torsions
     """
 
@@ -104,9 +104,9 @@ def plan_hydrogens(features: MoleculeFeatures, system: Any = None) -> HydrogenPl
 
     Parameters
     ----------
-    features: MoleculeFeatures
+    features : MoleculeFeatures
         of all atoms, hydrogens included
-    system: openmm.System, optional
+    system : openmm.System, optional
         lengths of the bonds to hydrogens come from its bonds and constraints; without it, Amber's
 
     Raises

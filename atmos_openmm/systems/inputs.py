@@ -45,15 +45,15 @@ class Molecule:
 
     Attributes
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         everything in the files, with bonds
-    positions_nm: array [all atoms, 3]
-    molecules: dict of str to RDKit Mol
+    positions_nm : array [all atoms, 3]
+    molecules : dict of str to RDKit Mol
         chemistry of ligands by residue name, as `features_from_topology` and `AtmosPropagator`
         take it
-    name: str
+    name : str
         the stem of the first file, or the sequence
-    notes: tuple of str
+    notes : tuple of str
         choices that were made while reading, and what is no part of the solute
     """
 
@@ -85,11 +85,11 @@ def read_molecule(
 
     Parameters
     ----------
-    paths: path, or sequence of paths
+    paths : path, or sequence of paths
         at most one structure file, and any number of SDF or MOL files
-    records: sequence of str or int, optional
+    records : sequence of str or int, optional
         which molecules to take of SDF files with several, by title or number from 0
-    molecules: mapping from residue name to RDKit Mol, optional
+    molecules : mapping from residue name to RDKit Mol, optional
         chemistry of residues of the structure, in place of SDF files
 
     Returns

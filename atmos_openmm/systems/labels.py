@@ -26,11 +26,11 @@ def labelled_order(
 
     Parameters
     ----------
-    chemistry: ResidueChemistry
+    chemistry : ResidueChemistry
         the residue
-    alike: tuple of int, optional
+    alike : tuple of int, optional
         wanted sign for each entry of `chemistry.alike`; 0 keeps the convention
-    planar: tuple of int, optional
+    planar : tuple of int, optional
         for each entry of `chemistry.planar`: 1 for cis, -1 for trans, 0 for the convention
 
     Returns

@@ -129,10 +129,10 @@ def perceived_graph(
 
     Parameters
     ----------
-    residue: openmm.app.Residue
-    topology_bonds: sequence of openmm.app.topology.Bond
+    residue : openmm.app.Residue
+    topology_bonds : sequence of openmm.app.topology.Bond
         bonds with at least one atom in the residue
-    positions: array [all atoms, 3], nm
+    positions : array [all atoms, 3], nm
     """
     atoms = [a for a in residue.atoms() if a.element is not None]
     names = {a.index: a.name for a in atoms}

@@ -30,17 +30,17 @@ class Fit:
 
     Attributes
     ----------
-    template: ResidueTemplate or None
+    template : ResidueTemplate or None
         the standard residue, None for ligands
-    skeleton: Skeleton
+    skeleton : Skeleton
         the heavy atoms
-    atoms: list of int
+    atoms : list of int
         Topology index of each of the skeleton's atoms
-    hydrogens, charges: tuple of int
+    hydrogens, charges : tuple of int
         hydrogens on each, formal charge of each
-    outer: tuple of int
+    outer : tuple of int
         see `chemistry.build_chemistry`
-    parent: int
+    parent : int
         Protenix's class of the amino acid that a modified residue comes from
     """
 
@@ -237,9 +237,9 @@ def fit_standard(graph: ResidueGraph, need_hydrogens: bool) -> Fit | None:
 
     Parameters
     ----------
-    graph: ResidueGraph
+    graph : ResidueGraph
         the residue
-    need_hydrogens: bool
+    need_hydrogens : bool
         whether hydrogens must be there. Where not, a residue without any gets the protonation of
         its name at neutral pH; where polar ones alone are there, the protonation that they tell
 

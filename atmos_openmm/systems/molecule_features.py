@@ -18,48 +18,48 @@ class MoleculeFeatures:
 
     Attributes
     ----------
-    atom_indices: int64 [A]
+    atom_indices : int64 [A]
         index of each model atom in the Topology and System
-    restype: int64 [N]
+    restype : int64 [N]
         Protenix's residue classes (ALA to VAL 0 to 19, 20 for caps and ligand atoms)
-    residue_index: int64 [N]
+    residue_index : int64 [N]
         residue number in its chain, from 1 (residues of the solute only)
-    asym_id, entity_id, sym_id: int64 [N]
+    asym_id, entity_id, sym_id : int64 [N]
         chain; group of chains alike; number of the copy within that group; from 0
-    token_bonds: float32 [N, N]
+    token_bonds : float32 [N, N]
         1 for bonds between tokens other than peptide bonds of consecutive residues
-    atom_to_token: int64 [A]
-    ref_pos: float32 [A, 3]
+    atom_to_token : int64 [A]
+    ref_pos : float32 [A, 3]
         reference conformer of the atom's residue, angstrom, centred per residue over the atoms of
         the model
-    ref_charge: float32 [A]
+    ref_charge : float32 [A]
         formal charge
-    ref_mask: float32 [A]
+    ref_mask : float32 [A]
         1 where ref_pos is known
-    ref_element: int64 [A]
+    ref_element : int64 [A]
         atomic number
-    ref_atom_name_chars: int64 [A, 4]
+    ref_atom_name_chars : int64 [A, 4]
         ord(c) - 32, left-justified, 0 for blank
-    ref_space_uid: int64 [A]
+    ref_space_uid : int64 [A]
         number of the residue whose reference conformer ref_pos belongs to
-    bonds: int64 [M, 2]
+    bonds : int64 [M, 2]
         i < j, model atom numbers, sorted
-    bond_order: float32 [M]
+    bond_order : float32 [M]
         1, 2, 3, or 1.5 for aromatic bonds
-    chiral_centers: int64 [C, 4]
+    chiral_centers : int64 [C, 4]
         stereocentre, then three of its neighbours a, b, d
-    chiral_signs: float32 [C]
+    chiral_signs : float32 [C]
         sign of (a-c) . ((b-c) x (d-c)) in the right-handed molecule, +1 or -1
-    label_centers: int64 [P, 4]
+    label_centers : int64 [P, 4]
         centres that are not chiral but for the labels of atoms alike by symmetry (the hydrogens of
         a methylene or methyl, valine's CG1 and CG2), with three neighbours. MD never exchanges
         these labels; exchanging them gives the same molecule, so no screen tests them
-    label_signs: float32 [P]
+    label_signs : float32 [P]
         sign of each in ref_pos: wwPDB's naming, or as in the `positions` given
-    residue_names: tuple of str, N
+    residue_names : tuple of str, N
         residue name of each token, as in the Topology
-    atom_names: tuple of str, A
-    label_order: tuple of int, A
+    atom_names : tuple of str, A
+    label_order : tuple of int, A
         a permutation of like atoms: frames [..., label_order, :] have their labels as the naming
         convention says; the identity where the features were made without positions
     """

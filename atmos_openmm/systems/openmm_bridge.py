@@ -19,9 +19,9 @@ def atom_positions_in_nm(positions: Any, num_atoms: int | None = None) -> FloatA
 
     Parameters
     ----------
-    positions: Quantity, list of Vec3, or array [A, 3]
+    positions : Quantity, list of Vec3, or array [A, 3]
         bare numbers are in nm
-    num_atoms: int, optional
+    num_atoms : int, optional
         the number of atoms that there must be
 
     Returns

@@ -15,19 +15,19 @@ class ResidueGraph:
 
     Attributes
     ----------
-    residue: openmm.app.Residue
+    residue : openmm.app.Residue
         the residue
-    heavy: list of int
+    heavy : list of int
         heavy atoms, sorted by name, then by index: results must not depend on atom order
-    names, elements: dict
+    names, elements : dict
         name and atomic number of each atom
-    hydrogens: dict of int to list of int
+    hydrogens : dict of int to list of int
         hydrogens of each heavy atom, sorted by name, then by index
-    bonds: dict of (int, int) to bond order or None
+    bonds : dict of (int, int) to bond order or None
         bonds between heavy atoms of the residue; the Topology's order where it has one
-    partners: list of (int, int)
+    partners : list of (int, int)
         bonds to other residues: heavy atom here, atom there
-    partner_elements: dict of int to int
+    partner_elements : dict of int to int
         atomic number of each partner
     """
 
@@ -76,9 +76,9 @@ def residue_graphs(topology: Any, chosen: set[int]) -> list[ResidueGraph]:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         with bonds
-    chosen: set of int
+    chosen : set of int
         Topology indices of the solute's atoms
 
     Raises

@@ -35,13 +35,13 @@ class ResidueTemplate:
 
     Attributes
     ----------
-    name: str
+    name : str
         canonical three-letter name, e.g. HIS for HID, HIE and HIP
-    names: tuple of str
+    names : tuple of str
         names of the heavy atoms in the order of the SMILES strings
-    smiles: tuple of str
+    smiles : tuple of str
         the Kekule forms, the conventional one first
-    parent: str
+    parent : str
         the amino acid whose class it has, where that is another one (MET for MSE)
     """
 
@@ -170,11 +170,11 @@ def default_charge(residue_name: str, atom_name: str, has_partner: bool) -> int:
 
     Parameters
     ----------
-    residue_name: str
+    residue_name : str
         as it stands in the Topology, so that ASH, HIP and the like are honoured
-    atom_name: str
+    atom_name : str
         template name of the heavy atom
-    has_partner: bool
+    has_partner : bool
         whether the atom has a bond to another residue
     """
     name = residue_name.strip().upper()

@@ -22,29 +22,29 @@ class ScreenSpec:
 
     Attributes
     ----------
-    bonds: int64 [M, 2]
+    bonds : int64 [M, 2]
         covalent bonds, i < j
-    bond_lengths_nm: float64 [M]
+    bond_lengths_nm : float64 [M]
         reference lengths
-    bond_tolerance_nm: float
+    bond_tolerance_nm : float
         largest deviation from the reference
-    chiral_centers: int64 [C, 4]
+    chiral_centers : int64 [C, 4]
         centre, then three neighbours a, b, d
-    chiral_signs: float64 [C]
+    chiral_signs : float64 [C]
         sign of (a-c) . ((b-c) x (d-c)), +1 or -1
-    cis_trans: int64 [T, 4]
+    cis_trans : int64 [T, 4]
         torsions whose class (trans where the cosine is negative) must stay as before the jump
-    rings: tuple of tuples of int
+    rings : tuple of tuples of int
         rings of at most eight atoms, in bond order
-    radii_nm: float64 [A]
+    radii_nm : float64 [A]
         Bondi radii
-    clash_factor: float
+    clash_factor : float
         atoms more than three bonds apart clash below this share of the sum of their radii
-    max_displacement_nm: float
+    max_displacement_nm : float
         how far the model may move the centroid
-    environment_distance_nm: float
+    environment_distance_nm : float
         least distance to particles with mass outside the solute
-    constraint_tolerance_nm: float
+    constraint_tolerance_nm : float
         how far a constrained distance may be off before constraints are applied
     """
 
@@ -121,17 +121,17 @@ class ScreenVerdict:
 
     Attributes
     ----------
-    reason: str
+    reason : str
         "accepted" or one of `GEOMETRY_REASONS`, "displaced", "environment"
-    atoms: tuple of int
+    atoms : tuple of int
         model atoms of the worst offence: the bond, the centre and its neighbours, the torsion, the
         ring followed by the bond through it, the pair
-    value: float
+    value : float
         what was measured: length (nm), signed volume, torsion (radians), distance (nm)
-    limit: float
+    limit : float
         what it should have been: reference length (nm), least volume, torsion before (radians),
         least distance (nm)
-    count: int
+    count : int
         how many offences of this kind the frame has
     """
 

@@ -53,13 +53,13 @@ def screen(
 
     Parameters
     ----------
-    spec: ScreenSpec
+    spec : ScreenSpec
         the molecule's screen
-    positions_nm: array [A, 3]
+    positions_nm : array [A, 3]
         the new frame, model atoms, nm
-    before_nm: array [A, 3], optional
+    before_nm : array [A, 3], optional
         the frame before the jump; without it cis_trans is not tested
-    only: collection of str, optional
+    only : collection of str, optional
         the tests to apply, from `GEOMETRY_REASONS`; all by default
     """
     return inspect_frame(spec, positions_nm, before_nm, only).reason
@@ -114,7 +114,7 @@ def check_displacement(spec: ScreenSpec, centered_nm: npt.ArrayLike) -> ScreenVe
 
     Parameters
     ----------
-    centered_nm: array [A, 3]
+    centered_nm : array [A, 3]
         the model's frame in coordinates centred on the frame before the jump
     """
     distance = float(np.linalg.norm(_frame(spec, centered_nm).mean(axis=0)))
@@ -133,11 +133,11 @@ def check_environment(
 
     Parameters
     ----------
-    positions_nm: array [A, 3]
+    positions_nm : array [A, 3]
         the solute
-    others_nm: array [E, 3]
+    others_nm : array [E, 3]
         particles with mass outside the solute
-    box_nm: array [3, 3], optional
+    box_nm : array [3, 3], optional
         periodic box vectors in reduced form, rows a, b, c; the nearest image counts
     """
     x = _frame(spec, positions_nm)

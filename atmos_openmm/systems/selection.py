@@ -23,9 +23,9 @@ def select_solute(topology: Any, solute: Iterable[int] | None) -> set[int]:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         the whole system
-    solute: iterable of int, optional
+    solute : iterable of int, optional
         indices of the atoms to model; everything but water and ions where it is not given
 
     Raises
@@ -87,8 +87,8 @@ def subset_topology(topology: Any, indices: Iterable[int]) -> Any:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
-    indices: iterable of int
+    topology : openmm.app.Topology
+    indices : iterable of int
         atoms to keep
     """
     import numpy as np

@@ -15,11 +15,11 @@ class Skeleton:
 
     Attributes
     ----------
-    binary: bytes
+    binary : bytes
         RDKit's binary form of the molecule, its aromatic bonds written as Kekule bonds
-    elements: tuple of int
+    elements : tuple of int
         atomic numbers
-    bonds: tuple of (int, int, int)
+    bonds : tuple of (int, int, int)
         first atom, second atom, order 1, 2 or 3
     """
 

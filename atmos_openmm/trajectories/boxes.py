@@ -33,7 +33,7 @@ def reduced_box(box_nm: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    box_nm: array [3,3]
+    box_nm : array [3,3]
         one box vector a row (nm).
 
     Returns
@@ -66,8 +66,8 @@ def spanning_tree(num_atoms: int, bonds: Iterable[tuple[int, int]]) -> MoleculeT
 
     Parameters
     ----------
-    num_atoms: int
-    bonds: pairs of atom numbers
+    num_atoms : int
+    bonds : pairs of atom numbers
 
     Returns
     -------
@@ -110,11 +110,11 @@ def make_whole(positions_nm: np.ndarray, tree: MoleculeTree, box_nm: np.ndarray)
 
     Parameters
     ----------
-    positions_nm: array [P,3]
+    positions_nm : array [P,3]
         atoms may be wrapped into the box one by one.
-    tree: array [E,2]
+    tree : array [E,2]
         from `spanning_tree`.
-    box_nm: array [3,3]
+    box_nm : array [3,3]
         reduced (`reduced_box`).
 
     Returns
@@ -238,16 +238,16 @@ def close_pairs(
 
     Parameters
     ----------
-    positions_nm: array [P,3]
-    cutoff_nm: float
-    box_nm: array [3,3] or None
+    positions_nm : array [P,3]
+    cutoff_nm : float
+    box_nm : array [3,3] or None
         reduced box vectors, or None without periodicity.
 
     Returns
     -------
-    pairs: array [K,2], int64
+    pairs : array [K,2], int64
         i < j, each pair once, sorted.
-    distances: array [K]
+    distances : array [K]
         nm.
     """
     from scipy.spatial import cKDTree

@@ -17,12 +17,12 @@ class Clashes:
 
     Attributes
     ----------
-    pairs: array [K,2], int64
+    pairs : array [K,2], int64
         worst first.
-    distances_nm: array [K]
-    limits_nm: array [K]
+    distances_nm : array [K]
+    limits_nm : array [K]
         the distance below which the pair overlaps.
-    in_solute: array [K], bool
+    in_solute : array [K], bool
         whether both atoms belong to the solute.
     """
 
@@ -44,17 +44,17 @@ class ClashFinder:
 
     Parameters
     ----------
-    bonds: array [M,2]
+    bonds : array [M,2]
         what makes atoms neighbours; a pair may come twice.
-    movable: array [P], bool
+    movable : array [P], bool
         particles with mass; the others are left out.
-    solute: array [A]
+    solute : array [A]
         particle numbers of the solute.
-    radii_nm: array [A]
+    radii_nm : array [A]
         van der Waals radii of the solute.
-    factor: float
+    factor : float
         share of the sum of the radii, within the solute.
-    environment_nm: float
+    environment_nm : float
         limit for all other pairs.
     """
 

@@ -17,9 +17,9 @@ def check_positions(positions: Any, num_particles: int) -> np.ndarray:
 
     Parameters
     ----------
-    positions: Quantity or array
+    positions : Quantity or array
         P x 3 (nm).
-    num_particles: int
+    num_particles : int
         the number of particles expected.
 
     Returns
@@ -47,9 +47,9 @@ def evaluation_context(
 
     Parameters
     ----------
-    system: openmm.System
+    system : openmm.System
         used as it is, not copied.
-    platform: openmm.Platform or str or None
+    platform : openmm.Platform or str or None
         Reference (double precision) when None. GPU platforms are asked for mixed precision, since
         the energies of unrelaxed frames overflow the resolution of single precision.
 

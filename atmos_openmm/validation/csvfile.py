@@ -29,9 +29,9 @@ class CsvWriter:
 
     Parameters
     ----------
-    path: str or path
+    path : str or path
         overwritten.
-    omega_labels: tuple of str
+    omega_labels : tuple of str
         names of the peptide bonds.
     """
 

@@ -40,12 +40,12 @@ class EnergyDecomposition:
 
     Attributes
     ----------
-    energies_kj_per_mol: dict of str to float
+    energies_kj_per_mol : dict of str to float
         one entry a Force that has an energy, in the order of the System. The key is the Force's
         name; Forces that share a name get their index in the System, as in ``NonbondedForce#3``.
-    total_kj_per_mol: float
+    total_kj_per_mol : float
         the potential energy of the whole System, from an evaluation of its own.
-    tolerance_kj_per_mol: float
+    tolerance_kj_per_mol : float
         how far the sum was allowed to be from the total.
     """
 
@@ -115,16 +115,16 @@ class EnergyDecomposer:
 
     Parameters
     ----------
-    system: openmm.System
+    system : openmm.System
         not changed, and not used afterwards.
-    platform: openmm.Platform or str or None
+    platform : openmm.Platform or str or None
         Reference when None.
 
     Attributes
     ----------
-    labels: tuple of str
+    labels : tuple of str
         the names of the Forces, in the order of the System.
-    context: openmm.Context
+    context : openmm.Context
         the Context of the whole System.
     """
 
@@ -179,9 +179,9 @@ class EnergyDecomposer:
 
         Parameters
         ----------
-        positions: Quantity or array
+        positions : Quantity or array
             P x 3 (nm), one row a particle of the System. Virtual sites are computed anew.
-        box_nm: array [3,3] or None
+        box_nm : array [3,3] or None
             periodic box vectors (nm) in OpenMM's reduced form; the System's own when None.
 
         Returns
@@ -235,13 +235,13 @@ def decomposeEnergy(
 
     Parameters
     ----------
-    system: openmm.System
+    system : openmm.System
         any number of Forces (32 and more too).
-    positions: Quantity or array
+    positions : Quantity or array
         P x 3 (nm).
-    platform: openmm.Platform or str or None
+    platform : openmm.Platform or str or None
         Reference (double precision) when None.
-    periodicBoxVectors: Quantity or array or None
+    periodicBoxVectors : Quantity or array or None
         3 x 3 (nm); the System's default box when None.
 
     Returns

@@ -19,9 +19,9 @@ class LargestForce:
 
     Attributes
     ----------
-    atom: int
+    atom : int
         particle number.
-    magnitude_kj_per_mol_nm: float
+    magnitude_kj_per_mol_nm : float
         its length; infinite when a component is NaN or infinite.
     """
 
@@ -43,8 +43,8 @@ def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:
 
     Parameters
     ----------
-    context: openmm.Context
-    movable: array [P], bool
+    context : openmm.Context
+    movable : array [P], bool
         the particles with mass (`movable_particles`).
 
     Returns

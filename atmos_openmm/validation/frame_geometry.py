@@ -41,24 +41,24 @@ class FrameGeometry:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
-    system: openmm.System
-    temperature_K: float
+    topology : openmm.app.Topology
+    system : openmm.System
+    temperature_K : float
         of the thermal widths.
-    outlier_sigmas: float
+    outlier_sigmas : float
         bonds and angles beyond so many thermal widths are counted.
-    native_nm: array [P,3] or None
+    native_nm : array [P,3] or None
         a structure with the right handedness and the right class of each peptide bond.
-    features: MoleculeFeatures or None
+    features : MoleculeFeatures or None
         of all atoms of the solute; made from the Topology when None.
 
     Attributes
     ----------
-    solute, solute_heavy: array, int64
+    solute, solute_heavy : array, int64
         particle numbers of the solute, and of its heavy atoms.
-    bond_pairs: list of (int, int)
+    bond_pairs : list of (int, int)
         what holds molecules together: bonds of Topology and System, and constraints.
-    omegas: OmegaTorsions
+    omegas : OmegaTorsions
 
     Raises
     ------
@@ -127,9 +127,9 @@ class FrameGeometry:
 
         Parameters
         ----------
-        positions_nm: array [P,3]
+        positions_nm : array [P,3]
             finite; molecules whole.
-        box_nm: array [3,3] or None
+        box_nm : array [3,3] or None
             reduced periodic box vectors, for overlaps between images.
 
         Returns

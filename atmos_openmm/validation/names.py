@@ -21,7 +21,7 @@ def atom_labels(topology: Any) -> list[str]:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
 
     Returns
     -------

@@ -18,9 +18,9 @@ class OmegaTorsions:
 
     Attributes
     ----------
-    atoms: array [T,4], int64
+    atoms : array [T,4], int64
         carbon before C, C, N, carbon after N: 180 degrees when the peptide bond is trans.
-    labels: tuple of str
+    labels : tuple of str
         the two residues of each, as in ``A/ALA2-NME3``.
     """
 
@@ -37,7 +37,7 @@ def omega_torsions(topology: Any) -> OmegaTorsions:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
 
     Returns
     -------

@@ -35,9 +35,9 @@ class EnergyReference:
 
     Attributes
     ----------
-    energies_kj_per_mol: array [F], float64
+    energies_kj_per_mol : array [F], float64
         in the order of the simulation.
-    source: str
+    source : str
         where they come from.
     """
 
@@ -87,19 +87,19 @@ class EnergyComparison:
 
     Attributes
     ----------
-    num_frames: int
+    num_frames : int
         frames compared, with those without a finite energy.
-    num_finite: int
+    num_finite : int
         frames with a finite energy; only they enter the distances.
-    mean_kj_per_mol, median_kj_per_mol: float
+    mean_kj_per_mol, median_kj_per_mol : float
         of the finite energies.
-    wasserstein_kj_per_mol: float
+    wasserstein_kj_per_mol : float
         Wasserstein-1 distance: the mean shift that turns one distribution into the other.
-    wasserstein_kt: float
+    wasserstein_kt : float
         the same, divided by kT.
-    jensen_shannon_bits: float
+    jensen_shannon_bits : float
         Jensen-Shannon divergence of the histograms in bits: 0 the same, 1 nothing in common.
-    fraction_in_window: float
+    fraction_in_window : float
         frames at or below the reference's mean and the window's width, of all frames.
     """
 
@@ -147,12 +147,12 @@ def compare_energies(
 
     Parameters
     ----------
-    energies_kj_per_mol: array [F]
+    energies_kj_per_mol : array [F]
         NaN and infinite where a frame has no energy.
-    reference: EnergyReference
-    width: float
+    reference : EnergyReference
+    width : float
         width of the energy window in standard deviations of the reference.
-    kt: float
+    kt : float
         thermal energy (kJ/mol).
 
     Returns
@@ -194,16 +194,16 @@ def read_reference(
 
     Parameters
     ----------
-    source: EnergyReference, array [F], path, mdtraj.Trajectory or array [F,P,3]
+    source : EnergyReference, array [F], path, mdtraj.Trajectory or array [F,P,3]
         Energies (kJ/mol) as an array, in an ``.npz``/``.npy`` file or in a column of a ``.csv``
         file; or frames, whose energies are then computed: any trajectory that `open_frames`
         reads. Of a trajectory file of this package the trajectories at `temperature_K` are taken.
-    topology: openmm.app.Topology
-    energy: callable
+    topology : openmm.app.Topology
+    energy : callable
         gives the energy (kJ/mol) of positions (nm) and box vectors (nm) or None.
-    temperature_K: float
+    temperature_K : float
         the temperature of the reference, within 1 K.
-    max_frames: int
+    max_frames : int
         at most so many frames, evenly spread, are evaluated.
 
     Returns

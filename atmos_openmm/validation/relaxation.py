@@ -29,13 +29,13 @@ class Relaxation:
 
     Attributes
     ----------
-    constrained_nm: array [P,3]
+    constrained_nm : array [P,3]
         positions with the constraints applied.
-    constrained_kj_per_mol: float
+    constrained_kj_per_mol : float
         potential energy there.
-    relaxed_nm: array [P,3] or None
+    relaxed_nm : array [P,3] or None
         positions after the minimiser; None when it was not asked for.
-    relaxed_kj_per_mol: float
+    relaxed_kj_per_mol : float
         potential energy there; NaN when it was not asked for.
     """
 
@@ -64,13 +64,13 @@ def relax_frame(
 
     Parameters
     ----------
-    context: openmm.Context
+    context : openmm.Context
         holds the System; its positions are overwritten.
-    positions_nm: array [P,3]
+    positions_nm : array [P,3]
         finite.
-    box_nm: array [3,3] or None
+    box_nm : array [3,3] or None
         reduced box vectors (nm).
-    iterations: int
+    iterations : int
         at most so many iterations of ``openmm.LocalEnergyMinimizer``; 0 leaves it out. Reaching
         the limit is no fault: the energies of the frame after a fixed effort are what is compared.
 

@@ -30,11 +30,11 @@ class ValidationReport:
 
     Attributes
     ----------
-    source: str
+    source : str
         the trajectory.
-    num_frames: int
+    num_frames : int
         frames judged.
-    remarks: list of str
+    remarks : list of str
         differences between trajectory and topology that are not errors.
     """
 

@@ -44,11 +44,11 @@ class HarmonicTerms:
 
     Attributes
     ----------
-    atoms: array [M,2] or [M,3], int64
+    atoms : array [M,2] or [M,3], int64
         particle numbers.
-    equilibrium: array [M]
+    equilibrium : array [M]
         lengths (nm) or angles (radians).
-    sigma: array [M]
+    sigma : array [M]
         thermal width of each (nm or radians).
     """
 
@@ -78,8 +78,8 @@ def bond_terms(system: openmm.System, temperature_K: float) -> HarmonicTerms:
 
     Parameters
     ----------
-    system: openmm.System
-    temperature_K: float
+    system : openmm.System
+    temperature_K : float
         temperature of the thermal widths.
 
     Returns

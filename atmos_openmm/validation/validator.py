@@ -47,31 +47,31 @@ class EnergyValidator:
 
     Parameters
     ----------
-    topology: openmm.app.Topology
+    topology : openmm.app.Topology
         with bonds and hydrogens.
-    system: openmm.System
+    system : openmm.System
         of the same atoms in the same order. Not changed.
-    temperature: Quantity or float
+    temperature : Quantity or float
         temperature (K) of the frames.
-    reference: optional
+    reference : optional
         energies or frames of molecular dynamics; see `atmos_openmm.validation.reference
         .read_reference` for what can be given. Frames are evaluated here, once.
-    energyWindow: float
+    energyWindow : float
         width of the energy window in standard deviations.
-    relaxationIterations: int
+    relaxationIterations : int
         at most so many iterations of the minimiser a frame; 0 leaves the relaxation out.
-    platform: openmm.Platform or str or None
+    platform : openmm.Platform or str or None
         where energies are computed; Reference (double precision) when None.
-    nativePositions: Quantity or array or None
+    nativePositions : Quantity or array or None
         P x 3 (nm), a structure with the right handedness at every centre and the right class of
         every peptide bond. Without it: L amino acids and trans peptide bonds.
-    features: atmos_openmm.systems.MoleculeFeatures or None
+    features : atmos_openmm.systems.MoleculeFeatures or None
         the chemistry of the solute, where it needs more than the Topology tells (ligands); made
         from the Topology when None.
-    outlierSigmas: float
+    outlierSigmas : float
         bonds and angles further from equilibrium than so many thermal standard deviations
         sqrt(kT/k) are counted as outliers.
-    strainSigmas: float
+    strainSigmas : float
         bonds and angles further off than this are a fault of their own, since the total energy of
         a large molecule hides one bad place: 10 standard deviations are 50 kT in one term.
 
@@ -205,9 +205,9 @@ class EnergyValidator:
 
         Parameters
         ----------
-        trajectory: path, mdtraj.Trajectory, array [F,P,3]
+        trajectory : path, mdtraj.Trajectory, array [F,P,3]
             see `atmos_openmm.trajectories.reader.open_frames`.
-        start, stop, stride: int
+        start, stop, stride : int
             which frames, counted from 0.
 
         Yields
@@ -244,16 +244,16 @@ class EnergyValidator:
 
         Parameters
         ----------
-        trajectory: path, mdtraj.Trajectory, array [F,P,3]
+        trajectory : path, mdtraj.Trajectory, array [F,P,3]
             see `iterateTrajectory`.
-        start, stop, stride: int
+        start, stop, stride : int
             which frames, counted from 0.
-        csv: path or None
+        csv : path or None
             where rows are written while frames are judged.
-        keepFrames: bool
+        keepFrames : bool
             whether the report keeps every verdict (about 2 kB each). Without them it keeps the
             energies, the counts and the worst frames, and memory hardly grows with the length.
-        progress: callable or None
+        progress : callable or None
             called with the number of frames done and the number of all (None when not known).
 
         Returns

@@ -57,13 +57,13 @@ def draw_molecule(
 
     Parameters
     ----------
-    tokens, atoms: int
+    tokens, atoms : int
         Sizes; at least nine tokens, each of at most 14 atoms.
-    ligand: int
+    ligand : int
         Tokens of the ligand, one atom each.
-    msa_rows: int
+    msa_rows : int
         Rows of the alignment; without any, the dictionary has no alignment.
-    dtype: torch.dtype
+    dtype : torch.dtype
         Of all that is not an index. The numbers are the same in every precision.
     """
     draw = torch.Generator().manual_seed(seed)

@@ -202,9 +202,9 @@ def build(make: Callable[[], Module], seed: int = 0, dtype: torch.dtype = torch.
 
     Parameters
     ----------
-    make: callable
+    make : callable
         Calls the constructor.
-    dtype: torch.dtype
+    dtype : torch.dtype
         float32 or float64; the numbers are the same. Call a float64 module within
         `arithmetic(torch.float64)`.
     """
@@ -316,17 +316,17 @@ def sample(
 
     Parameters
     ----------
-    model: nn.Module
+    model : nn.Module
         A DiffusionModule of the reference.
-    conditions: tuple of Tensor
+    conditions : tuple of Tensor
         s_inputs [N, 449], s_trunk [N, 384], z_trunk [N, N, 128].
-    schedule: Tensor [steps + 1]
+    schedule : Tensor [steps + 1]
         Noise levels in angstrom.
-    start: Tensor [S, A, 3]
+    start : Tensor [S, A, 3]
         Standard normal; becomes the first frame.
-    noise: Tensor [steps, S, A, 3]
+    noise : Tensor [steps, S, A, 3]
         Standard normal, of each step.
-    rotations, translations: Tensor [steps, S, 3, 3], [steps, S, 3]
+    rotations, translations : Tensor [steps, S, 3, 3], [steps, S, 3]
         Of the augmentation before each step; translations in angstrom.
     """
     ref = reference()
