@@ -17,7 +17,7 @@ from .before_after import Measurement, Number, compare, overall
 from .data import MolecularDynamics
 from .fine_tune import FEWEST_STEPS, FineTuned, adapting_samples, fine_tune, seconds_per_step
 from .folder import AdaptationFolder
-from .measure import Judge
+from .measure import ModelJudge
 from .split import Split
 from .task import AdaptationTask, AdaptSettings
 
@@ -48,7 +48,7 @@ class Adaptation:
         ``adapted.atmos``.
     ensembles : dict of str to Ensemble
         Held-out dynamics and the rollouts, for plots.
-    judge : Judge
+    judge : ModelJudge
     """
 
     name: str
@@ -62,7 +62,7 @@ class Adaptation:
     declared: Capabilities
     model: Path
     ensembles: dict[str, Ensemble]
-    judge: Judge
+    judge: ModelJudge
 
 
 def adapt(
@@ -168,7 +168,7 @@ def _tuned(
     )
 
 
-def _ensembles(judge: Judge, folder: Path) -> dict[str, Ensemble]:
+def _ensembles(judge: ModelJudge, folder: Path) -> dict[str, Ensemble]:
     """Held-out dynamics and the rollouts, for plots."""
     ensembles = {"MD, held out": judge.held_out}
     for name in ("before", "after"):

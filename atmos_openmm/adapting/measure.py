@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .data import MolecularDynamics
     from .split import Split
 
-__all__ = ["Judge", "JudgeSettings", "widened"]
+__all__ = ["ModelJudge", "JudgeSettings", "widened"]
 
 WALKERS = 16
 #: Frames whose energies make the window.
@@ -84,7 +84,7 @@ def widened(
     )
 
 
-class Judge:
+class ModelJudge:
     """Asks models for what held-out frames should look like.
 
     Only the held-out part of a run is looked at, and for the oracle the training part. Judged is

@@ -112,7 +112,7 @@ def judge_frames(
     lags_ps: Sequence[float],
     energies: HeldOutEnergies | None = None,
 ) -> Measurement:
-    """Judge frames of molecular dynamics [F, P, 3] as if they were proposals: the oracle."""
+    """ModelJudge frames of molecular dynamics [F, P, 3] as if they were proposals: the oracle."""
     from ..systems.screening import screen
 
     spec, atoms = propagator.getScreen(), np.asarray(propagator.atomIndices)

@@ -12,7 +12,7 @@ from ..training.feed.picking import EQUILIBRIUM_LAGS_PS
 from .distributions import molecule_torsions
 from .fine_tune import FEWEST_STEPS, FineTuned, adapting_settings, lag_range
 from .folder import data_digest
-from .measure import Judge, JudgeSettings, widened
+from .measure import JudgeSettings, ModelJudge, widened
 from .split import Split, correlation_frames, split_runs
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class AdaptationTask:
             seed=self.settings.seed,
         )
 
-    def judge(self) -> Judge:
+    def judge(self) -> ModelJudge:
         """Who judges the models."""
         settings = self.settings
         asked = JudgeSettings(
@@ -186,7 +186,7 @@ class AdaptationTask:
             settings.platform,
         )
         stage = self.training(settings.steps or FEWEST_STEPS).stages[0]
-        return Judge(self.dynamics, self.split, asked, self.base, stage)
+        return ModelJudge(self.dynamics, self.split, asked, self.base, stage)
 
     def widened(
         self, lags_ps: Sequence[float], declared: Capabilities | None = None

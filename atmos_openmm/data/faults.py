@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..core.errors import READ_ERRORS, first_line
+from ..core.read_errors import READ_ERRORS, first_line
 
 __all__ = [
     "HDF5_ERRORS",

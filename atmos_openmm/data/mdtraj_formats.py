@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
-from ..trajectories.topology import Solute, structure_of
+from ..trajectories.topology import SoluteTopology, structure_of
 from .faults import DataFileError
 from .sample import Sample
 from .sources import detect
@@ -245,7 +245,7 @@ def import_trajectories(
     file = structure_of(paths[0], None if structure is None else Path(structure))
     structure = paths[0] if structure is None else Path(structure)
     notes = list(file.notes)
-    solute = Solute.of(file.topology)
+    solute = SoluteTopology.of(file.topology)
     if solute.left_out:
         notes.append(f"Left out: {solute.left_out}.")
     data = []
@@ -293,7 +293,7 @@ def import_trajectories(
     return notes
 
 
-def _check_bonds(positions: NDArray[np.float32], solute: Solute, path: Path) -> None:
+def _check_bonds(positions: NDArray[np.float32], solute: SoluteTopology, path: Path) -> None:
     """Refuse frames whose bonds are too long to be those of the structure."""
     bonds = solute.bonds
     if not len(bonds):

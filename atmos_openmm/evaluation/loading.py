@@ -17,7 +17,7 @@ from ..trajectories.clock import Stretch, read_clock
 from ..trajectories.errors import MissingInformationError
 from ..trajectories.layout import TrajectoryFile
 from ..trajectories.reader import SoluteFrames, gather, read_folder
-from ..trajectories.topology import Solute, read_structure, structure_of
+from ..trajectories.topology import SoluteTopology, read_structure, structure_of
 from .atoms import AtomTable
 from .ensemble import Ensemble
 
@@ -53,7 +53,7 @@ class Loaded:
 class _Pieces:
     """The trajectories of one file or folder, without solvent."""
 
-    solute: Solute
+    solute: SoluteTopology
     trajectories: Sequence[SoluteFrames]
     native_nm: NDArray[np.float64] | None = None
     system: Any = None
@@ -175,7 +175,7 @@ def _read(
     if layout is not None:
         return _read_samples(path, entry, spacing_ps, temperature)
     file = structure_of(path, topology)
-    solute = Solute.of(file.topology)
+    solute = SoluteTopology.of(file.topology)
     frames = gather(path, file.topology, solute, spacing_ps=spacing_ps)
     return _Pieces(solute, [frames], file.positions_nm[solute.atoms])
 
@@ -210,7 +210,7 @@ def _read_own(path: Path, spacing_ps: float | None, temperature: float | None) -
             raise ValueError(f"{path} holds no trajectory")
         chosen = _choose([t.temperature_kelvin for t in file.trajectories], temperature, path)
         taken = [t for t in file.trajectories if t.temperature_kelvin == chosen]
-        solute = Solute.of(file.topology)
+        solute = SoluteTopology.of(file.topology)
         found = []
         for t in taken:
             x, label = t.positions()[:, solute.atoms], f"{path.name}/{t.name}"
@@ -250,7 +250,7 @@ def _read_samples(
             f"one: {path}:{taken[0].name}"
         )
     molecule = taken[0].molecule()
-    solute = Solute.of(molecule.topology)
+    solute = SoluteTopology.of(molecule.topology)
     found = []
     for sample in taken:
         x = sample.positions_nm()[:, solute.atoms]
@@ -264,6 +264,6 @@ def _read_samples(
 def _read_folder(path: Path, spacing_ps: float | None) -> _Pieces:
     """A hybrid run or a rollout; a walker is a replica."""
     file = read_structure(path)
-    solute = Solute.of(file.topology)
+    solute = SoluteTopology.of(file.topology)
     found, words = read_folder(path, file.topology, solute, spacing_ps=spacing_ps)
     return _Pieces(solute, found, file.positions_nm[solute.atoms], None, (words,))

@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 Centre = tuple[list[int], float]
 
 
-class Assembly:
+class FeatureAssembly:
     """Puts residues together in Topology order.
 
     Parameters

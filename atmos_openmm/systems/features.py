@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .assembly import Assembly
+from .assembly import FeatureAssembly
 from .built_residue import BuiltResidue
 from .errors import FeatureError, MissingAtomsError, raise_all
 from .ligands import fit_ligand
@@ -85,7 +85,7 @@ def features_from_topology(
     graphs = residue_graphs(topology, select_solute(topology, solute))
     fits = fit_residues(graphs, molecules, atoms == "all")
     residues = [BuiltResidue(g, f, coordinates) for g, f in zip(graphs, fits, strict=True)]
-    return Assembly(residues, atoms == "all", caps == "token").features()
+    return FeatureAssembly(residues, atoms == "all", caps == "token").features()
 
 
 def _coordinates(topology: Any, positions: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .training_settings import StageSettings, TrainingSettings
 
-__all__ = ["MOST_SKIPPED", "Clock", "Counters", "Window"]
+__all__ = ["MOST_SKIPPED", "StepTimer", "Counters", "Window"]
 
 MOST_SKIPPED = 20
 """Steps in a row without a finite gradient after which a run ends."""
@@ -144,7 +144,7 @@ class Counters:
         return Counters(stage=stage, best=best, window=Window(**values["window"]), **own)
 
 
-class Clock:
+class StepTimer:
     """Speed of training and the share of it spent waiting for data, since the last row."""
 
     def __init__(self) -> None:

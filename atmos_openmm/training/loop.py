@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.faults import Policy
 from ..data.sample import Sample
-from .counters import Clock, Counters, rounded
+from .counters import Counters, StepTimer, rounded
 from .ema import MovingAverage
 from .feed.draws import Drawer
 from .feed.loader import BatchLoader
@@ -116,7 +116,7 @@ class Trainer:
         self._save_due = False
         self._agreed_to_stop = self._agreed_to_save = False
         self._loader: BatchLoader | None = None
-        self._clock = Clock()
+        self._clock = StepTimer()
         with self.ranks.together():
             check_shared(settings.stages, self.ranks.size)
             samples = tuple(samples)

@@ -16,9 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import READ_ERRORS, first_line
+from ..core.read_errors import READ_ERRORS, first_line
 from .errors import TrajectoryMismatchError
-from .frames import Chunk, FrameReader
+from .frames import FrameChunk, FrameReader
 from .layout import TrajectoryFile, is_own_layout
 from .topology import check_atoms, check_count
 
@@ -92,7 +92,7 @@ def _extension(path: Path) -> str:
 
 def _read_file(
     path: Path, extension: str, topology: Any, timed: bool, remarks: list[str]
-) -> Iterator[Chunk]:
+) -> Iterator[FrameChunk]:
     import mdtraj
 
     own = extension in _WITH_TOPOLOGY
@@ -108,7 +108,7 @@ def _read_file(
                 remarks += check_atoms(piece.topology, topology, str(path))
             check_count(piece.n_atoms, topology, str(path))
             read += len(piece)
-            chunk = Chunk.of(piece, timed)
+            chunk = FrameChunk.of(piece, timed)
             del piece  # its frames are not kept while the next ones are read
             yield chunk
             del chunk
@@ -195,9 +195,9 @@ def _open_own(path: Path, topology: Any) -> FrameReader:
     return FrameReader(str(path), count, True, remarks, _read_own(path))
 
 
-def _read_own(path: Path) -> Iterator[Chunk]:
+def _read_own(path: Path) -> Iterator[FrameChunk]:
     with TrajectoryFile(path) as file:
         for trajectory in file.trajectories:
             for first in range(0, len(trajectory), CHUNK_FRAMES):
                 piece = slice(first, first + CHUNK_FRAMES)
-                yield Chunk(trajectory.positions(piece), trajectory.time_ps[piece], None)
+                yield FrameChunk(trajectory.positions(piece), trajectory.time_ps[piece], None)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Chunk", "Frame", "FrameReader"]
+__all__ = ["FrameChunk", "Frame", "FrameReader"]
 
 
 @dataclass(frozen=True)
-class Chunk:
+class FrameChunk:
     """Some frames as they are stored: positions [F, P, 3] nm, times [F] ps, boxes [F, 3, 3] nm.
 
     Times are NaN where the source has none, boxes None.
@@ -23,10 +23,10 @@ class Chunk:
     boxes_nm: np.ndarray | None
 
     @staticmethod
-    def of(trajectory: Any, timed: bool) -> Chunk:
+    def of(trajectory: Any, timed: bool) -> FrameChunk:
         """Of an mdtraj Trajectory."""
         time = trajectory.time if timed else np.full(len(trajectory), np.nan)
-        return Chunk(trajectory.xyz, time, trajectory.unitcell_vectors)
+        return FrameChunk(trajectory.xyz, time, trajectory.unitcell_vectors)
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class FrameReader:
         Whether it has times that are the simulation's.
     remarks : list of str
         Differences from the topology that are not errors; complete after the first frame.
-    chunks : iterator of Chunk
+    chunks : iterator of FrameChunk
     """
 
     name: str
     num_frames: int | None
     timed: bool
     remarks: list[str]
-    chunks: Iterator[Chunk]
+    chunks: Iterator[FrameChunk]
 
     def count(self, start: int = 0, stop: int | None = None, stride: int = 1) -> int | None:
         """How many frames `frames` with the same arguments gives, or None when not known."""

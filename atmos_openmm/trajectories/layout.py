@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import READ_ERRORS, first_line
 from ..core.files import replacement
+from ..core.read_errors import READ_ERRORS, first_line
 
 if TYPE_CHECKING:
     import h5py

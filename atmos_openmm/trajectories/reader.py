@@ -21,8 +21,8 @@ from .boxes import bring_together, make_whole, reduced_box
 from .clock import Stretch, read_clock
 from .errors import MissingInformationError
 from .formats import open_file
-from .frames import Chunk, Frame, FrameReader
-from .topology import Solute, check_atoms, check_count
+from .frames import Frame, FrameChunk, FrameReader
+from .topology import SoluteTopology, check_atoms, check_count
 
 __all__ = ["SoluteFrames", "gather", "open_frames", "read_folder"]
 
@@ -56,7 +56,7 @@ def open_frames(trajectory: Any, topology: Any) -> FrameReader:
     if mdtraj is not None and isinstance(trajectory, mdtraj.Trajectory):
         remarks = check_atoms(trajectory.topology, topology, "the trajectory")
         # Whoever made it can set its times; those that a file did not have are not told apart.
-        chunks = iter([Chunk.of(trajectory, timed=True)])
+        chunks = iter([FrameChunk.of(trajectory, timed=True)])
         return FrameReader("the trajectory", len(trajectory), True, remarks, chunks)
     given = isinstance(trajectory, np.ndarray)  # perhaps large: not copied
     values = trajectory if given else positions_in_nm(trajectory)
@@ -67,7 +67,7 @@ def open_frames(trajectory: Any, topology: Any) -> FrameReader:
             f"an array of frames should have the shape (frames, atoms, 3); found {values.shape}"
         )
     check_count(values.shape[1], topology, "the array")
-    chunks = iter([Chunk(values, np.full(len(values), np.nan), None)])
+    chunks = iter([FrameChunk(values, np.full(len(values), np.nan), None)])
     return FrameReader("the array", len(values), False, [], chunks)
 
 
@@ -99,7 +99,7 @@ class SoluteFrames:
 def gather(
     path: Path,
     topology: Any,
-    solute: Solute,
+    solute: SoluteTopology,
     *,
     spacing_ps: float | None = None,
     stride: int = 1,
@@ -114,7 +114,7 @@ def gather(
         In any format that `open_frames` reads.
     topology : openmm.app.Topology
         Of all atoms of the file.
-    solute : Solute
+    solute : SoluteTopology
         Of this Topology.
     spacing_ps : float, optional
         Time between frames of the file, instead of what it says.
@@ -175,7 +175,7 @@ def _without_times(path: Path) -> str:
     )
 
 
-def _joined(frame: Frame, solute: Solute) -> NDArray[np.float64]:
+def _joined(frame: Frame, solute: SoluteTopology) -> NDArray[np.float64]:
     """The solute's positions, its molecules whole and together."""
     x = frame.positions_nm[solute.atoms]
     # What is not finite cannot be moved; it is the caller's to refuse.
@@ -186,7 +186,7 @@ def _joined(frame: Frame, solute: Solute) -> NDArray[np.float64]:
 
 
 def read_folder(
-    path: Path, topology: Any, solute: Solute, *, spacing_ps: float | None = None
+    path: Path, topology: Any, solute: SoluteTopology, *, spacing_ps: float | None = None
 ) -> tuple[list[SoluteFrames], str]:
     """Trajectories of the walkers of a hybrid run or a rollout, and words on them.
 

@@ -16,11 +16,11 @@ from .boxes import MoleculeTree, spanning_tree
 from .errors import MissingInformationError, TrajectoryMismatchError
 from .layout import TrajectoryFile, is_own_layout
 
-__all__ = ["Solute", "check_atoms", "check_count", "read_structure", "structure_of"]
+__all__ = ["SoluteTopology", "check_atoms", "check_count", "read_structure", "structure_of"]
 
 
 @dataclass(frozen=True, eq=False)
-class Solute:
+class SoluteTopology:
     """What of a Topology is neither water nor an ion.
 
     Attributes
@@ -38,7 +38,7 @@ class Solute:
     left_out: str = ""
 
     @staticmethod
-    def of(topology: Any) -> Solute:
+    def of(topology: Any) -> SoluteTopology:
         """Of a whole Topology, which is taken as it is where all of it is solute.
 
         Raises
@@ -52,12 +52,12 @@ class Solute:
         count = topology.getNumAtoms()
         atoms = np.array(sorted(select_solute(topology, None)), np.int64)
         if len(atoms) == count:
-            return Solute(topology, atoms)
+            return SoluteTopology(topology, atoms)
         gone = set(range(count)) - set(atoms.tolist())
         modeller = Modeller(topology, np.zeros((count, 3)) * nanometer)
         modeller.delete([atom for atom in topology.atoms() if atom.index in gone])
         left_out = describe_left_out(topology) or f"{len(gone)} atoms"
-        return Solute(modeller.topology, atoms, left_out)
+        return SoluteTopology(modeller.topology, atoms, left_out)
 
     @property
     def bonds(self) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from atmos_openmm.adapting.fine_tune import (
 )
 from atmos_openmm.adapting.folder import AdaptationFolder
 from atmos_openmm.adapting.held_out_loss import held_out_batches
-from atmos_openmm.adapting.measure import Judge, JudgeSettings
+from atmos_openmm.adapting.measure import JudgeSettings, ModelJudge
 from atmos_openmm.adapting.split import split_runs
 from atmos_openmm.model.model_file import load_model
 from atmos_openmm.model.sampler import SamplerSettings
@@ -385,7 +385,7 @@ def test_a_sabotaged_model_is_told_to_be_worse(tmp_path) -> None:
             parameter += 0.3 * parameter.std(correction=0) * noise
         save_model(tmp_path / "spoilt.atmos", spoilt, base.capabilities)
     split = _split()
-    judge = Judge(
+    judge = ModelJudge(
         alanine_dynamics(),
         split,
         JudgeSettings((3000.0,), (1.0, 2.0), 12, 4, 2),

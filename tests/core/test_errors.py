@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atmos_openmm.core.errors import first_line
+from atmos_openmm.core.read_errors import first_line
 
 
 def test_the_first_line_of_a_message_or_the_type() -> None:
