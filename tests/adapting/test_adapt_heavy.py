@@ -23,6 +23,7 @@ def test_a_heavy_atom_model_is_adapted_and_judged_with_hydrogens(tmp_path) -> No
         atoms="heavy",
         elements=[6, 7],
         residues=["GLY"],
+        trained_on="nothing",
         max_tokens=2,
         max_atoms=5,
         temperature_range_kelvin=(310.0, 320.0),

@@ -52,6 +52,7 @@ def tiny_model(path, **declared):
     made.set_sampler(SAMPLER)
     values = {
         "residues": ["ACE", "GLY", "NME"],
+        "trained_on": "nothing",
         "max_atoms": 22,
         "lag_range_ps": (0.1, 10.0),
         "temperature_range_kelvin": (300.0, 300.0),
