@@ -190,22 +190,26 @@ def test_only_rotors_that_clash_are_turned():
     """Methyls of a packed chain at random torsions: overlaps go, everything else stays."""
     topology, positions = build_peptide("ACE-ILE-VAL-LEU-THR-ILE-VAL-LEU-MET-NME")
     plan = plan_of(topology)
-    placer = HydrogenPlacer(plan.tensors()).eval()
+    placer, once = (HydrogenPlacer(plan.tensors()).eval() for _ in range(2))
+    # In a later round a group may clash with a neighbour that was turned in an earlier one.
+    once.rounds = 1
     heavy = torch.tensor(np.asarray(positions)[plan.heavy], dtype=torch.float32)[None]
     ideal = placer.ideal(heavy)
     turned = untouched = 0
     for seed in range(6):
         previous = rotors_turned(ideal, plan, seed)
-        placed = placer(heavy, previous)
-        before, after = contact_energies(plan, previous), contact_energies(plan, placed)
+        first, placed = once(heavy, previous), placer(heavy, previous)
+        before = contact_energies(plan, previous, placer.reach_nm)
+        after = contact_energies(plan, placed)
         best = contact_energies(plan, ideal)
         for f, g in enumerate(plan.free):
             atoms = plan.hydrogens[plan.group == g]
             moved = float((placed - previous)[0, atoms].abs().max()) > 1e-5
             turned += moved
             untouched += not moved
-            if moved:
-                assert before[f] > 9.9
+            # The threshold is 10 kJ/mol; single precision makes energies in r^-12 wrong by 1e-5.
+            if float((first - previous)[0, atoms].abs().max()) > 1e-5:
+                assert before[f] > 10.0 - 1e-3
             # No overlap is left, but where the ideal frame has no room either.
             assert after[f] < max(10.0, best[f]) + 5.0
         fixed = np.isin(plan.group, plan.free, invert=True)
@@ -215,13 +219,17 @@ def test_only_rotors_that_clash_are_turned():
     assert turned >= 5 and untouched > turned
 
 
-def contact_energies(plan, frame):
-    """Lennard-Jones energy (kJ/mol) of each free group's hydrogens, pair by pair."""
+def contact_energies(plan, frame, reach_nm=np.inf):
+    """Lennard-Jones energy (kJ/mol) of each free group's hydrogens, pair by pair.
+
+    With a reach, of the atoms that are as near to the group's heavy atom.
+    """
     x = frame[0].double().numpy()
     energies = []
     for f, g in enumerate(plan.free):
         skipped = set(plan.excluded[plan.excluded[:, 0] == f, 1].tolist())
-        others = np.array([a for a in range(len(x)) if a not in skipped])
+        near = np.linalg.norm(x - x[plan.parent[g]], axis=1) < reach_nm
+        others = np.array([a for a in range(len(x)) if a not in skipped and near[a]])
         total = 0.0
         for h in plan.hydrogens[plan.group == g]:
             d = np.linalg.norm(x[others] - x[h], axis=1)
