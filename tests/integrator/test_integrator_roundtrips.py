@@ -12,10 +12,8 @@ import openmm
 import pytest
 from integrator_support import (
     NUM_ATOMS,
-    Identity,
     make_context,
     make_integrator,
-    module_bytes,
     molecule_positions,
     molecule_screen,
     molecule_system,
@@ -24,6 +22,7 @@ from integrator_support import (
 from openmm import unit
 
 from atmos_openmm.integrator import AtmosIntegrator
+from atmos_openmm.jump.identity import Identity, module_bytes
 
 INTERVAL = 10
 BEFORE = 205
