@@ -69,11 +69,15 @@ def torsion_angles(x: ArrayLike, torsions: ArrayLike) -> FloatArray:
     torsions = np.asarray(torsions, dtype=np.int64).reshape(-1, 4)
     if x.ndim < 2 or x.shape[-1] != 3:
         raise ValueError(f"positions have shape {x.shape}, expected [..., atoms, 3]")
-    p = [x[..., torsions[:, k], :] for k in range(4)]
-    b1, b2, b3 = p[1] - p[0], p[2] - p[1], p[3] - p[2]
-    n1, n2 = np.cross(b1, b2), np.cross(b2, b3)
-    sine = np.sum(b1 * n2, axis=-1) * np.linalg.norm(b2, axis=-1)
-    return np.asarray(np.arctan2(sine, np.sum(n1 * n2, axis=-1)))
+    i, j, k, m = (x[..., torsions[:, n], :] for n in range(4))
+    axis = k - j
+    axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
+    # What of the outer bonds is at right angles to the axis.
+    before, after = i - j, m - k
+    before = before - (before * axis).sum(-1, keepdims=True) * axis
+    after = after - (after * axis).sum(-1, keepdims=True) * axis
+    sine = (np.cross(axis, before) * after).sum(-1)
+    return np.asarray(np.arctan2(sine, (before * after).sum(-1)))
 
 
 def ring_crossings(x: FloatArray, ring: tuple[int, ...], bonds: IntArray) -> BoolArray:
