@@ -36,6 +36,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     return _linked(markdown, Path("docs", page.file.src_uri).parent, files)
 
 
+def on_page_content(html: str, **kwargs: object) -> str:
+    """Leave the default of an option empty where it has none: mkdocs-click prints click's mark."""
+    return html.replace("<code>Sentinel.UNSET</code>", "")
+
+
 def _linked(text: str, folder: Path, files: Files) -> str:
     """`text`, which stands in `folder` of the repository, with links as the site has them."""
     depth = len(folder.parts[1:])
