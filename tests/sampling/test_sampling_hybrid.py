@@ -13,6 +13,7 @@ import numpy as np
 import openmm
 import pytest
 import sampling_cases as cases
+from openmm import app, unit
 
 import atmos_openmm
 from atmos_openmm import AtmosPropagator
@@ -54,6 +55,13 @@ def whole(tmp_path_factory):
     with cases.hybrid_sampler(folder, commitSeconds=1e9) as sampler:
         summary = sampler.run(cycles=CYCLES)
     return folder, summary
+
+
+def test_the_topology_holds_the_start_in_its_units(whole):
+    written = app.PDBFile(str(whole[0] / "topology.pdb")).getPositions(asNumpy=True)
+    # PDB files have three decimals of an angstrom.
+    start = np.asarray(cases.dipeptide()[2])
+    np.testing.assert_allclose(written.value_in_unit(unit.nanometer), start, atol=5.1e-5)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole, tmp_path):
