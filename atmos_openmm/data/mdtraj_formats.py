@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
 from ..trajectories.topology import SoluteTopology, structure_of
+from .check import LONGEST_BOND_NM
 from .faults import DataFileError
 from .sample import Sample
 from .sources import detect
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from mdtraj import Trajectory
 
 __all__ = ["data_layout", "export_sample", "import_trajectories", "to_mdtraj", "write_samples"]
-
-LONGEST_BOND_NM = 0.3
 
 
 def data_layout(path: Path) -> str | None:
@@ -119,7 +118,6 @@ def export_sample(
 def write_samples(
     path: str | os.PathLike[str],
     samples: Sequence[Sample],
-    system_xml: str = "",
     stride: int = 1,
 ) -> None:
     """Write samples of one molecule as a trajectory file of the project's layout.
@@ -130,8 +128,6 @@ def write_samples(
         HDF5 file to write.
     samples : sequence of Sample
         Of one molecule; ``dynamics`` or ``exchange``.
-    system_xml : str
-        The serialized System, where there is one.
     stride : int
         Take every `stride`-th frame.
 
@@ -175,7 +171,7 @@ def write_samples(
         "forcefield": first.provenance.details.get("force_field", "not recorded"),
         "stride": stride,
     }
-    write_trajectory_file(path, molecule.name, molecule.topology, system_xml, settings, data)
+    write_trajectory_file(path, molecule.name, molecule.topology, "", settings, data)
 
 
 def import_trajectories(
