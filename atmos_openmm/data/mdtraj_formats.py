@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import bond_lengths
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
 from ..trajectories.topology import SoluteTopology, structure_of
@@ -296,7 +297,7 @@ def _check_bonds(positions: NDArray[np.float32], solute: SoluteTopology, path: P
         return
     found = np.zeros(len(bonds))
     for x in positions:
-        found = np.fmax(found, np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=-1))
+        found = np.fmax(found, bond_lengths(x[None], bonds)[0])
     if found.max() > LONGEST_BOND_NM:
         atoms = list(solute.topology.atoms())
         first, second = (atoms[k] for k in bonds[int(found.argmax())])

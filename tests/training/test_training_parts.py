@@ -283,7 +283,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_old_checkpoint(data, tmp_path) 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (tmp_path / CHECKPOINT).read_bytes() == before
-    assert not (tmp_path / (CHECKPOINT + ".new")).exists()
+    assert not (tmp_path / (CHECKPOINT + ".tmp")).exists()
     again = trainer(data, tmp_path, settings(every=100))
     assert again.step == 1 and again.run(silent)
     assert load_state(tmp_path / CHECKPOINT)["step"] == 6

@@ -40,7 +40,7 @@ def test_two_killed_processes_continue_to_the_bit(runs) -> None:
     assert rows(folder / "killed")[:KILLED] == whole[:KILLED]
     shutil.copytree(folder / "killed", folder / "other")
     # What a kill in the middle of a write leaves behind does no harm.
-    (folder / "killed" / (CHECKPOINT + ".new")).write_bytes(b"half a checkpoint")
+    (folder / "killed" / (CHECKPOINT + ".tmp")).write_bytes(b"half a checkpoint")
     line = script(folder, *command(data, folder / "killed", GIVEN))
     continued = Process(line, folder / "killed")
     assert continued.wait() == 0, continued.output()
@@ -54,7 +54,7 @@ def test_two_killed_processes_continue_to_the_bit(runs) -> None:
             assert torch.equal(value, two[key]), key
         one_state.pop("seconds"), two_state.pop("seconds")
         assert one_state == two_state
-    assert not (folder / "killed" / (CHECKPOINT + ".new")).exists()
+    assert not (folder / "killed" / (CHECKPOINT + ".tmp")).exists()
 
 
 def close(found: list[dict], expected: list[dict]) -> None:

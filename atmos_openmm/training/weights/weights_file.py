@@ -41,7 +41,7 @@ def write_tensors(
     Tensors are copied to the host and written one by one, so that neither weights on a GPU nor
     weights mapped from another file ever are in memory as a whole. The file appears under its name
     when it is complete; whatever goes wrong, an older one stays and nothing else is left behind.
-    What a killed process left (``.new``) is replaced.
+    What a killed process left (``.tmp``) is replaced.
 
     Parameters
     ----------
