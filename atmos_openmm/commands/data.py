@@ -228,26 +228,21 @@ def export(file: Path, out: Path, suffix: str, names: tuple[str, ...], stride: i
 
 
 def _expanded(files: tuple[Path, ...], manifests: bool = True) -> Any:
-    """Files, those in folders, and those of manifests; errors of manifests in their place."""
-    from ..data.faults import DataFileError, Fault
-    from ..data.manifest import listed_files
-    from ..data.sources import DATA_SUFFIXES
+    """Files, those in folders, and those of manifests; errors of these in their place."""
+    from ..data.faults import DataFileError
+    from ..data.manifest import files_in_folder, listed_files
 
     for path in files:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in DATA_SUFFIXES)
-            if not found:
-                message = "the folder holds no data file."
-                yield DataFileError(Fault(str(path), "", "missing", message))
-            yield from found
-        elif manifests and path.suffix.lower() == ".json":
-            try:
+        try:
+            if path.is_dir():
+                yield from files_in_folder(path)
+            elif manifests and path.suffix.lower() == ".json":
                 # Files that are gone are told with the manifest's other faults.
                 yield from (p for p in listed_files(path) if p.exists())
-            except DataFileError as error:
-                yield error
-        else:
-            yield path
+            else:
+                yield path
+        except DataFileError as error:
+            yield error
 
 
 def _manifest_faults(path: Path, quick: bool) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -23,7 +22,9 @@ def command(model: str | None, as_json: bool) -> None:
             raise click.UsageError("--json goes with a MODEL.")
         _installation()
         return
-    capabilities = _load(model)
+    from ..model.bundled import load_named_model
+
+    capabilities = load_named_model(model).capabilities
     if as_json:
         click.echo(capabilities.to_json())
         return
@@ -34,23 +35,6 @@ def _installation() -> None:
     from ..testInstallation import main
 
     click.get_current_context().exit(main())
-
-
-def _load(model: str) -> Any:
-    """The declaration of a model file, by path or bundled name."""
-    from ..model.model_file import load_model
-    from ..propagator import bundled_models
-
-    path = Path(model)
-    if path.suffix != ".atmos":
-        path = Path(__file__).parent.parent / "models" / f"{model}.atmos"
-        if not path.exists():
-            names = ", ".join(bundled_models()) or "none"
-            raise ValueError(
-                f"There is no bundled model {model!r} (bundled: {names}). Give one of these, or "
-                "the path of a model file that ends in .atmos."
-            )
-    return load_model(path).capabilities
 
 
 def _model_text(capabilities: Any) -> str:

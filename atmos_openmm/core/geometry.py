@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def bond_lengths(x: FloatArray, bonds: IntArray) -> FloatArray:
+def bond_lengths(x: NDArray[Any], bonds: IntArray) -> FloatArray:
     """Return bond lengths [F, M] for `bonds` [M, 2]."""
     return np.asarray(np.linalg.norm(x[:, bonds[:, 1]] - x[:, bonds[:, 0]], axis=-1))
 
@@ -34,7 +34,7 @@ def bond_angles(x: FloatArray, angles: IntArray) -> FloatArray:
     return np.asarray(np.arctan2(sine, np.sum(first * second, axis=-1)))
 
 
-def chiral_volumes(x: FloatArray, centers: IntArray) -> FloatArray:
+def chiral_volumes(x: NDArray[Any], centers: IntArray) -> FloatArray:
     """Return normalised triple products [F, C] for `centers` [C, 4] (centre, a, b, d).
 
     (a-c) . ((b-c) x (d-c)) over the product of the three lengths: 0.77 in size for an ideal

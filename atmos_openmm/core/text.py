@@ -1,10 +1,10 @@
-"""Tables as text."""
+"""Tables and lists as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-__all__ = ["aligned"]
+__all__ = ["aligned", "listed"]
 
 
 def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
@@ -16,3 +16,10 @@ def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append((indent + "  ".join(cells)).rstrip())
     return lines
+
+
+def listed(items: Iterable[str], most: int = 8) -> str:
+    """The first of some items, and how many more there are: ``a, b and 3 more``."""
+    everything = list(items)
+    more = f" and {len(everything) - most} more" if len(everything) > most else ""
+    return ", ".join(everything[:most]) + more

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import bond_lengths
 from . import mdcath_checks, misato_checks
 from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
 from .sample import Sample
@@ -256,8 +257,7 @@ def _frame_faults(sample: Sample, features: MoleculeFeatures) -> Iterator[Fault]
         last = frames[-1]
         if not len(bonds):
             continue
-        x = frames[:, features.atom_indices]
-        gaps = np.linalg.norm(x[:, bonds[:, 0]] - x[:, bonds[:, 1]], axis=-1)
+        gaps = bond_lengths(frames[:, features.atom_indices], bonds)
         odd = (gaps > LONGEST_BOND_NM) | (gaps < SHORTEST_BOND_NM)
         for k in np.flatnonzero(odd.any(axis=1) & finite).tolist():
             bond = int(np.argmax(odd[k]))

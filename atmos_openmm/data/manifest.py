@@ -1,7 +1,8 @@
-"""Manifests: which files make a data set, what they hold, and their hashes.
+"""Which files make a data set: folders, and manifests with what files hold and their hashes.
 
-A JSON file beside the data: ``{"format": "atmos-openmm-manifest", "version": 1, "files": [...]}``,
-for each file its path relative to the manifest, size, SHA-256, layout, samples and faults.
+A manifest is a JSON file beside the data: ``{"format": "atmos-openmm-manifest", "version": 1,
+"files": [...]}``, for each file its path relative to the manifest, size, SHA-256, layout, samples
+and faults.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from ..core.files import sha256_of_file, write_atomically
 from .faults import DataFileError, Fault, FaultLog
 
 __all__ = [
+    "DATA_SUFFIXES",
     "FORMAT",
     "VERSION",
     "expand",
+    "files_in_folder",
     "listed_files",
     "read_manifest",
     "verify_manifest",
@@ -27,6 +30,8 @@ __all__ = [
 
 FORMAT = "atmos-openmm-manifest"
 VERSION = 1
+DATA_SUFFIXES = (".h5", ".hdf5", ".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gz")
+"""Ends of names of the files that a folder stands for."""
 
 
 def write_manifest(manifest: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -108,24 +113,54 @@ def listed_files(path: str | os.PathLike[str]) -> list[Path]:
     return [file for file, _ in _listed(path)]
 
 
+def files_in_folder(folder: Path) -> list[Path]:
+    """The data files of a folder with all below it, by name.
+
+    Raises
+    ------
+    DataFileError
+        There are none.
+    """
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in DATA_SUFFIXES)
+    if not found:
+        raise DataFileError(Fault(str(folder), "", "missing", "the folder holds no data file."))
+    return found
+
+
 def expand(paths: Iterable[str | os.PathLike[str]], log: FaultLog) -> Iterator[Path]:
-    """Put the files of manifests in their place; files of another size go to the log."""
+    """Put the files of folders and manifests in their place.
+
+    Folders without data files, manifests that cannot be read, and files of manifests that are
+    gone, of another size or without samples go to the log.
+    """
     for path in map(Path, paths):
-        if path.suffix.lower() != ".json":
-            yield path
-            continue
-        try:
-            faulty = {f.path: f for f in verify_manifest(path, hashes=False)}
-            listed = list(_listed(path))
-        except DataFileError as error:
-            log.add(error.fault)
-            continue
-        for file, described in listed:
-            fault = faulty.get(str(file))
-            if fault is not None:
-                log.add(fault)
-            elif not described.get("samples", True):
-                message = f"it had no sample that can be used when {path} was made."
-                log.add(Fault(str(file), "", "missing", message, fatal=False))
-            else:
-                yield file
+        found, faults = _files_behind(path)
+        log.extend(faults)
+        yield from found
+
+
+def _files_behind(path: Path) -> tuple[list[Path], list[Fault]]:
+    """The files that a path stands for, and what is wrong with others."""
+    try:
+        if path.is_dir():
+            return files_in_folder(path), []
+        if path.suffix.lower() == ".json":
+            return _usable(path)
+    except DataFileError as error:
+        return [], [error.fault]
+    return [path], []
+
+
+def _usable(manifest: Path) -> tuple[list[Path], list[Fault]]:
+    """The files of a manifest that have its size and, as it says, samples; why not the others."""
+    changed = {f.path: f for f in verify_manifest(manifest, hashes=False)}
+    found, faults = [], []
+    for file, described in _listed(manifest):
+        if str(file) in changed:
+            faults.append(changed[str(file)])
+        elif not described.get("samples", True):
+            message = f"it had no sample that can be used when {manifest} was made."
+            faults.append(Fault(str(file), "", "missing", message, fatal=False))
+        else:
+            found.append(file)
+    return found, faults

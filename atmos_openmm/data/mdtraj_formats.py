@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import bond_lengths
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
 from ..trajectories.topology import SoluteTopology, structure_of
+from .check import LONGEST_BOND_NM
 from .faults import DataFileError
 from .sample import Sample
 from .sources import detect
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from mdtraj import Trajectory
 
 __all__ = ["data_layout", "export_sample", "import_trajectories", "to_mdtraj", "write_samples"]
-
-LONGEST_BOND_NM = 0.3
 
 
 def data_layout(path: Path) -> str | None:
@@ -119,7 +119,6 @@ def export_sample(
 def write_samples(
     path: str | os.PathLike[str],
     samples: Sequence[Sample],
-    system_xml: str = "",
     stride: int = 1,
 ) -> None:
     """Write samples of one molecule as a trajectory file of the project's layout.
@@ -130,8 +129,6 @@ def write_samples(
         HDF5 file to write.
     samples : sequence of Sample
         Of one molecule; ``dynamics`` or ``exchange``.
-    system_xml : str
-        The serialized System, where there is one.
     stride : int
         Take every `stride`-th frame.
 
@@ -175,7 +172,7 @@ def write_samples(
         "forcefield": first.provenance.details.get("force_field", "not recorded"),
         "stride": stride,
     }
-    write_trajectory_file(path, molecule.name, molecule.topology, system_xml, settings, data)
+    write_trajectory_file(path, molecule.name, molecule.topology, "", settings, data)
 
 
 def import_trajectories(
@@ -300,7 +297,7 @@ def _check_bonds(positions: NDArray[np.float32], solute: SoluteTopology, path: P
         return
     found = np.zeros(len(bonds))
     for x in positions:
-        found = np.fmax(found, np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=-1))
+        found = np.fmax(found, bond_lengths(x[None], bonds)[0])
     if found.max() > LONGEST_BOND_NM:
         atoms = list(solute.topology.atoms())
         first, second = (atoms[k] for k in bonds[int(found.argmax())])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import bond_lengths
 from .amber_residues import AmberResidue, OrderError, split_residues
 from .ligand_perception import PerceptionError, perceive, with_template
 
@@ -185,8 +186,8 @@ def _check_bonds(topology: Any, positions_nm: NDArray[np.float64]) -> None:
     bonds = [(b[0], b[1]) for b in topology.bonds()]
     if not bonds:
         return
-    ends = positions_nm[np.array([(a.index, b.index) for a, b in bonds])]
-    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    ends = np.array([(a.index, b.index) for a, b in bonds])
+    lengths = bond_lengths(positions_nm[None], ends)[0]
     long = np.flatnonzero(lengths > LONGEST_BOND_NM).tolist()
     if long:
         a, b = bonds[long[0]]

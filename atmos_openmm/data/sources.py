@@ -15,7 +15,7 @@ from .faults import HDF5_ERRORS, DataFileError, Fault, FaultLog, Policy, first_l
 from .manifest import expand
 from .sample import Sample
 
-__all__ = ["DATASETS", "DATA_SUFFIXES", "SampleSet", "detect", "inspect_file", "open_samples"]
+__all__ = ["DATASETS", "SampleSet", "detect", "inspect_file", "open_samples"]
 
 _READERS: dict[str, Callable[..., list[Entry]]] = {
     "mdcath": mdcath.inspect,
@@ -24,8 +24,6 @@ _READERS: dict[str, Callable[..., list[Entry]]] = {
     "atmos-openmm": trajectories.inspect,
 }
 DATASETS = tuple(_READERS)
-DATA_SUFFIXES = (".h5", ".hdf5", ".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gz")
-"""Ends of names of the files that a folder stands for."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def open_samples(
     Parameters
     ----------
     paths : iterable of paths
-        Files, or manifests (``.json``), which stand for the files they list.
+        Files, folders, and manifests (``.json``), which stand for the files they list.
     on_error : str
         ``stop`` at the first file or entry that cannot be used, or ``skip`` those, each with a
         warning that names it.

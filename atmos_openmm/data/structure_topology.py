@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .assemblies import Assembly
-from .completion import Chain, Residue
+from .completion import LONGEST_PEPTIDE_BOND_NM, Chain, Residue
 from .components import Components
 
 __all__ = ["Built", "assemble", "build_topology"]
 
 LONGEST_BOND_NM = 0.3
-LONGEST_PEPTIDE_BOND_NM = 0.2
 
 
 @dataclass(frozen=True)

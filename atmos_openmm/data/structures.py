@@ -81,7 +81,7 @@ def inspect(
         made = source.completed()
     except DataFileError as error:
         return [Entry(None, (error.fault,))]
-    frames = StructureFrames(source, len(made.positions_nm))
+    frames = StructureFrames(source, len(made.resolved))
     frames.resolved()  # kept from here on
     sample = Sample(
         name=f"{source.name}-{made.assembly}" if made.assembly else source.name,
@@ -94,7 +94,7 @@ def inspect(
             "structure",
             path,
             made.assembly,
-            {"notes": list(made.notes), "resolved": float(made.resolved.mean())},
+            {"notes": list(made.molecule.notes), "resolved": float(made.resolved.mean())},
         ),
     )
     faults = tuple(
@@ -106,14 +106,11 @@ def inspect(
 
 @dataclass(frozen=True)
 class Completed:
-    """A structure without gaps; see `StructureMolecule`."""
+    """A structure without gaps, its atoms that were seen, its assembly, and what was left out."""
 
-    topology: Any
-    positions_nm: NDArray[np.float64]
+    molecule: Molecule
     resolved: NDArray[np.bool_]
-    molecules: dict[str, Any]
     assembly: str
-    notes: tuple[str, ...]
     remarks: tuple[str, ...]
 
 
@@ -143,10 +140,7 @@ class StructureMolecule:
 
     def load(self) -> Molecule:
         """Topology, chemistry and positions, see `sample.MoleculeSource`."""
-        from ..systems.inputs import Molecule
-
-        made = self.completed()
-        return Molecule(made.topology, made.positions_nm, made.molecules, self.name, made.notes)
+        return self.completed().molecule
 
 
 @dataclass(frozen=True)
@@ -175,7 +169,7 @@ class StructureFrames(FrameSource):
 
         def make() -> tuple[NDArray[Any], ...]:
             made = self.source.completed()
-            return made.positions_nm.astype(np.float32), made.resolved
+            return made.molecule.positions_nm.astype(np.float32), made.resolved
 
         return _FRAMES.get((self.source, *file_stamp(self.source.path)), make)
 
@@ -199,6 +193,8 @@ def _completed(source: StructureMolecule, stamp: tuple[int, ...]) -> Completed:
 
 
 def _complete(source: StructureMolecule) -> Completed:
+    from ..systems.inputs import Molecule
+
     text = read_text(source.path)
     file = read_structure(text, source.path)
     if file.block is None:
@@ -224,20 +220,20 @@ def _complete(source: StructureMolecule) -> Completed:
     base = build_topology(file, chains, components, given)
     if assembly is not None and not assembly.identity:
         base = assemble(base, [c.name for c in chains], assembly, MOST_ATOMS)
-    molecules = {**{name: components[name][0] for name in components}, **given}
+    molecules = {name: mol for name, (mol, _) in components.items()} | given
     added = int(np.count_nonzero(~base.resolved))
     notes = list(file.notes)
     if added:
         notes.append(f"{added} of {len(base.resolved)} atoms were not seen and are placed by rule.")
-    return Completed(
+    molecule = Molecule(
         base.topology,
         base.positions_nm,
-        base.resolved,
         {n: m for n, m in molecules.items() if n in base.ligands},
-        assembly.name if assembly is not None else "",
+        source.name,
         tuple(notes),
-        tuple(remarks),
     )
+    name = assembly.name if assembly is not None else ""
+    return Completed(molecule, base.resolved, name, tuple(remarks))
 
 
 def _known_residues(

@@ -53,13 +53,13 @@ def _entry(path: str, file: TrajectoryFile, trajectory: Trajectory) -> Entry:
     if trajectory.kind == "dynamics":
         if len(trajectory) < 2:
             return failed("shape", "dynamics of a single frame; a lag needs at least 2.")
-        steps = np.diff(trajectory.time_ps)
-        if even_spacing(trajectory.time_ps) is None:
+        spacing = even_spacing(trajectory.time_ps)
+        if spacing is None:
+            steps = np.diff(trajectory.time_ps)
             return failed(
                 "inconsistent",
                 f"its time stamps are not evenly spaced ({steps.min():g} to {steps.max():g} ps).",
             )
-        spacing = float(steps.mean())
     if not trajectory.temperature_kelvin > 0.0:
         return failed("inconsistent", f"its temperature is {trajectory.temperature_kelvin:g} K.")
     entry = f"/trajectories/{trajectory.name}"

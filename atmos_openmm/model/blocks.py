@@ -13,6 +13,7 @@ from torch import Tensor
 BLOCK_PAIRS = 1024  # 0.5 MB for 128 channels
 BLOCK_ATOM_PAIRS = 8192  # 0.5 MB for 16 channels
 CUDA_BLOCKS = 64  # times as large on a GPU: 34 MB
+# TorchScript knows globals as defaults of parameters alone.
 
 
 def blocks_of(

@@ -4,6 +4,7 @@ Atom names and residue types are not among them, so a residue type never seen in
 made of known surroundings.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,21 +36,15 @@ def graph_distances(num_atoms: int, bonds: Tensor) -> Tensor:
     ``MAX_GRAPH_DISTANCE`` stands for that many bonds or more in one molecule,
     ``MAX_GRAPH_DISTANCE + 1`` for atoms of different molecules.
     """
-    adjacency = torch.zeros(num_atoms, num_atoms)
-    if bonds.numel():
-        adjacency[bonds[:, 0], bonds[:, 1]] = 1.0
-        adjacency[bonds[:, 1], bonds[:, 0]] = 1.0
-    distance = torch.full((num_atoms, num_atoms), MAX_GRAPH_DISTANCE + 1, dtype=torch.int64)
-    reached = torch.eye(num_atoms)
-    distance[reached > 0] = 0
-    steps = 0
-    while True:
-        grown = ((reached + reached @ adjacency) > 0).float()
-        if bool((grown == reached).all()):
-            return distance
-        steps += 1
-        distance[(grown > 0) & (reached == 0)] = min(steps, MAX_GRAPH_DISTANCE)
-        reached = grown
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components, dijkstra
+
+    ends = (bonds[:, 0].numpy(), bonds[:, 1].numpy())
+    graph = coo_array((np.ones(len(bonds)), ends), shape=(num_atoms, num_atoms))
+    steps = dijkstra(graph, directed=False, unweighted=True, limit=MAX_GRAPH_DISTANCE)
+    label = connected_components(graph, directed=False)[1]
+    far = np.where(label[:, None] == label, MAX_GRAPH_DISTANCE, MAX_GRAPH_DISTANCE + 1)
+    return torch.from_numpy(np.where(np.isfinite(steps), steps, far).astype(np.int64))
 
 
 def one_hot(values: Tensor, classes: int) -> Tensor:
@@ -143,30 +138,13 @@ def _residue_offsets(features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _ring_membership(num_atoms: int, bonds: Tensor) -> Tensor:
-    """Return 1 for atoms with a bond that is on a cycle, by removal of tree branches."""
-    alive = torch.ones(len(bonds), dtype=torch.bool)
-    while True:
-        degree = torch.bincount(bonds[alive].flatten(), minlength=num_atoms)
-        leaf = (degree[bonds] == 1).any(1) & alive
-        if not bool(leaf.any()):
-            break
-        alive &= ~leaf
-    # A chain between two rings survives the pruning: it is on no cycle when removing it
-    # separates its ends.
-    ring = torch.zeros(num_atoms)
-    for index in torch.nonzero(alive).flatten().tolist():
-        i, j = bonds[index].tolist()
-        rest = alive.clone()
-        rest[index] = False
-        reached, frontier = {i}, [i]
-        edges = bonds[rest].tolist()
-        while frontier:
-            node = frontier.pop()
-            for a, b in edges:
-                for one, other in ((a, b), (b, a)):
-                    if one == node and other not in reached:
-                        reached.add(other)
-                        frontier.append(other)
-        if j in reached:
-            ring[i] = ring[j] = 1.0
-    return ring
+    """Return 1 for atoms with a bond that is on a cycle [A]."""
+    from rdkit import Chem
+
+    mol = Chem.RWMol()
+    for _ in range(num_atoms):
+        mol.AddAtom(Chem.Atom(0))
+    for i, j in bonds.tolist():
+        mol.AddBond(i, j, Chem.BondType.SINGLE)
+    Chem.FastFindRings(mol)
+    return torch.tensor([float(atom.IsInRing()) for atom in mol.GetAtoms()])

@@ -47,14 +47,12 @@ class RelativePositionEncoding(nn.Module):
     the same as multiplying one-hot vectors by it.
     """
 
-    r_max: Final[int]
-    s_max: Final[int]
+    r_max: Final[int] = 32
+    s_max: Final[int] = 2
 
-    def __init__(self, c_z: int, r_max: int = 32, s_max: int = 2) -> None:
+    def __init__(self, c_z: int) -> None:
         super().__init__()
-        self.r_max = r_max
-        self.s_max = s_max
-        self.linear_no_bias = linear_no_bias(4 * r_max + 2 * s_max + 7, c_z)
+        self.linear_no_bias = linear_no_bias(4 * self.r_max + 2 * self.s_max + 7, c_z)
 
     def forward(self, features: ModelFeatures) -> Tensor:
         chain = features.asym_id

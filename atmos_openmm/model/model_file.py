@@ -13,7 +13,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +168,7 @@ def save_model(path: Path, model: torch.nn.Module, capabilities: Capabilities) -
         The declaration with the hash filled in.
     """
     scripted = torch.jit.script(model.eval())
-    values = asdict(capabilities) | {"weights_sha256": weights_sha256(scripted)}
-    declared = Capabilities(**values)
+    declared = replace(capabilities, weights_sha256=weights_sha256(scripted))
     path = Path(path)
     written = path.with_name(path.name + ".script")
     try:

@@ -181,10 +181,10 @@ class LinearGate(nn.Module):
     ``forward(h [..., c], x [..., c]) -> [..., c]``.
     """
 
-    def __init__(self, c: int, gate_bias: float) -> None:
+    def __init__(self, c: int) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(c)
-        self.linear_g = linear_gate(c, c, gate_bias)
+        self.linear_g = linear_gate(c, c, 1.0)
         self.linear_u = linear_no_bias(c, c)
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:

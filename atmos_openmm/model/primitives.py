@@ -143,12 +143,12 @@ class ConditionedTransitionBlock(nn.Module):
     ``forward(a [..., c_a], condition) -> [..., c_a]``, the update without the residual.
     """
 
-    def __init__(self, c_a: int, c_s: int, n: int = 2) -> None:
+    def __init__(self, c_a: int, c_s: int) -> None:
         super().__init__()
         self.adaln = AdaptiveLayerNorm(c_a, c_s)
-        self.linear_nobias_a1 = linear_no_bias(c_a, n * c_a)
-        self.linear_nobias_a2 = linear_no_bias(c_a, n * c_a)
-        self.linear_nobias_b = linear_no_bias(n * c_a, c_a)
+        self.linear_nobias_a1 = linear_no_bias(c_a, 2 * c_a)
+        self.linear_nobias_a2 = linear_no_bias(c_a, 2 * c_a)
+        self.linear_nobias_b = linear_no_bias(2 * c_a, c_a)
         self.linear_s = linear_gate(c_s, c_a, -2.0)
 
     @torch.jit.export

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.text import listed
 from .atmos import AtmosModel
 from .config import ModelConfig, full
 
@@ -204,11 +205,10 @@ def _refuse_others(shapes: Shapes, widths: ModelConfig) -> None:
     """Name the checkpoints that a list of a few thousand names would not explain."""
     modules = Counter(name.split(".")[0] for name in shapes)
     if not modules.keys() & PREFIXES.keys():
-        names = [repr(name) for name in modules]
-        found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if names[8:] else "")
         raise CheckpointMismatch(
-            f"No module of Protenix is in the checkpoint; its top-level modules are {found}: it is "
-            f"of another program. To go on from Protenix, {TAKE_INSTEAD}."
+            "No module of Protenix is in the checkpoint; its top-level modules are "
+            f"{listed(map(repr, modules))}: it is of another program. To go on from Protenix, "
+            f"{TAKE_INSTEAD}."
         )
     pair = shapes.get("linear_no_bias_zinit1.weight", ())
     if pair and pair[0] == V2_C_Z != widths.c_z:

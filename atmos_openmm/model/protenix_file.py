@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core.text import listed
+
 DDP_PREFIX = "module."
 EXPECTED = (
     "expected a checkpoint of a Protenix v0.5.0 or v1.0.0 base model as torch.save writes it, "
@@ -121,7 +123,7 @@ def _weights(path: Path, content: object) -> dict[str, Tensor]:
     """Take the state dict out of what the file held."""
     if not isinstance(content, dict) or "model" not in content:
         found = (
-            f"a dictionary with {_some(content)}"
+            f"a dictionary with {listed(map(repr, content))}"
             if isinstance(content, dict)
             else f"a {type(content).__name__}"
         )
@@ -161,8 +163,3 @@ def _description(value: object) -> str:
         place = "" if value.device.type == "cpu" else f" on {value.device.type}"
         return f"{value.layout}, {value.dtype}{place}".replace("torch.", "")
     return type(value).__name__
-
-
-def _some(content: dict, most: int = 8) -> str:
-    names = [repr(name) for name in content]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")

@@ -59,8 +59,8 @@ class StateUpdate(nn.Module):
         super().__init__()
         self.linear_s = linear_no_bias(config.c_s, config.c_s)
         self.linear_z = linear_no_bias(config.c_z, config.c_z)
-        self.gate_s = LinearGate(config.c_s, 1.0)
-        self.gate_z = LinearGate(config.c_z, 1.0)
+        self.gate_s = LinearGate(config.c_s)
+        self.gate_z = LinearGate(config.c_z)
 
     def forward(
         self, h_s: Tensor, h_z: Tensor, frame_s: Tensor, frame_z: Tensor
@@ -87,8 +87,8 @@ class StateTransition(nn.Module):
         self.linear_zi = linear_no_bias(config.c_s, config.c_z)
         self.linear_zj = linear_no_bias(config.c_s, config.c_z)
         self.pairformer = pairformer_stack(config, config.transition_blocks)
-        self.gate_s = LinearGate(config.c_s, 1.0)
-        self.gate_z = LinearGate(config.c_z, 1.0)
+        self.gate_s = LinearGate(config.c_s)
+        self.gate_z = LinearGate(config.c_z)
 
     def forward(
         self,

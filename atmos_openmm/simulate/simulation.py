@@ -120,7 +120,7 @@ def simulate(
         if committed < len(plan.chunks):
             replicas = Replicas(settings, single, packed, threads)
             begin = partial(start, replicas, topology, positions_nm)
-            _run_chunks(replicas, plan, store, begin, reporter, name)
+            _run_chunks(replicas, plan, store, committed, begin, reporter, name)
         write_run(out, store, plan, settings, deciding, topology, single, command_line)
         reporter.finished(out)
     finally:
@@ -132,12 +132,12 @@ def _run_chunks(
     replicas: Replicas,
     plan: RunPlan,
     store: ChunkStore,
+    committed: int,
     begin: Start,
     reporter: SimulationProgress,
     name: str,
 ) -> None:
     """Run and commit what is left of a plan."""
-    committed = store.committed()
     state = ReplicaState.of(store.load(committed - 1)) if committed else None
     for number in range(committed, len(plan.chunks)):
         frames, state = _stable_chunk(replicas, plan, number, state, begin, name)

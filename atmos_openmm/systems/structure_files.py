@@ -10,7 +10,6 @@ import gzip
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..core.text import listed
 from ..core.units import positions_in_nm
 from .errors import FeatureError
 from .mmcif import AtomSite, read_block
@@ -25,6 +25,8 @@ from .residues import ALIASES, ANIONIC_NAMES, SOLVENT, find_template
 
 PDB_SUFFIXES = (".pdb", ".ent")
 CIF_SUFFIXES = (".cif", ".mmcif", ".pdbx")
+SHOWN = 10
+"""Atoms or residues that a message names."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,14 @@ def read_structure(text: str, path: str | Path) -> StructureFile:
     bad = [atoms[k] for k in np.flatnonzero(~np.isfinite(file.positions_nm).all(axis=1))]
     if bad:
         raise FeatureError(
-            f"{path} has coordinates that are not finite: {_some(map(_describe, bad))}. Take "
-            "another frame, or remove and rebuild these atoms."
+            f"{path} has coordinates that are not finite: {listed(map(_describe, bad), SHOWN)}. "
+            "Take another frame, or remove and rebuild these atoms."
         )
     bare = [a for a in atoms if a.element is None and a.residue.name.strip().upper() not in SOLVENT]
     if bare:
         notes.append(
             "Atoms without a known element are taken for virtual sites: "
-            f"{_some(map(_describe, bare))}."
+            f"{listed(map(_describe, bare), SHOWN)}."
         )
     return replace(file, notes=tuple(notes))
 
@@ -179,12 +181,6 @@ def _read_cif(text: str, notes: list[str]) -> tuple[StructureFile, list[_Record]
 
 def _describe(atom: Any) -> str:
     return f"{atom.name} of {atom.residue.name} {atom.residue.id} (atom {atom.index})"
-
-
-def _some(items: Iterable[str], count: int = 10) -> str:
-    listed = list(items)
-    more = f" and {len(listed) - count} more" if len(listed) > count else ""
-    return ", ".join(listed[:count]) + more
 
 
 def _first_pdb_model(lines: list[str], notes: list[str]) -> tuple[list[str], list[_Record]]:
@@ -297,7 +293,7 @@ def _other_locations(records: list[_Record], notes: list[str]) -> set[int]:
         label = f"{resname} {residue[1].strip()}{residue[2].strip()} of chain {residue[0]}"
         chosen[best].append(label)
     for letter, labels in sorted(chosen.items()):
-        notes.append(f"Alternate location {letter} is taken for {_some(labels)}.")
+        notes.append(f"Alternate location {letter} is taken for {listed(labels, SHOWN)}.")
     return dropped
 
 
@@ -312,7 +308,7 @@ def _note_protonation(records: list[_Record], notes: list[str]) -> None:
     named = [f"{name} {residue[1].strip()}" for residue, name in bare.items() if name]
     if named:
         notes.append(
-            f"{_some(named)} without hydrogens are read as standard residues; to keep the "
+            f"{listed(named, SHOWN)} without hydrogens are read as standard residues; to keep the "
             "protonation that their names say, add hydrogens in that state first."
         )
 
@@ -351,6 +347,7 @@ def _check_names(path: str | Path, records: list[_Record]) -> None:
         seen.add(record.name)
     if twice:
         raise FeatureError(
-            f"{path} has two atoms of the same name in a residue: {_some(twice)}. Give them names "
-            "of their own; or take a ligand out of the file and give it as SDF, with coordinates."
+            f"{path} has two atoms of the same name in a residue: {listed(twice, SHOWN)}. "
+            "Give them names of their own; or take a ligand out of the file and give it as SDF, "
+            "with coordinates."
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.faults import Policy
 from .ema import MovingAverage
 from .feed.draws import Drawer
 from .feed.left_out import LeftOut
@@ -45,18 +46,17 @@ class HeldOut:
     """
 
     def __init__(
-        self, held_out: TrainingSet, settings: TrainingSettings, stage: int, on_error: str = "stop"
+        self,
+        held_out: TrainingSet,
+        settings: TrainingSettings,
+        stage: int,
+        on_error: Policy,
     ) -> None:
         self._settings = settings
         self._number = stage
         self._left_out = LeftOut()
-        self._drawer = Drawer(
-            held_out,
-            settings,
-            stage,
-            seed=settings.seed + 1,
-            on_error=on_error,  # type: ignore[arg-type]
-        )
+        seed = settings.seed + 1
+        self._drawer = Drawer(held_out, settings, stage, seed=seed, on_error=on_error)
 
     def losses(self, ema: MovingAverage, fabric: Fabric, ranks: Ranks) -> dict[str, float]:
         """Return the terms' means over all held-out draws; every rank must call this.

@@ -300,9 +300,7 @@ class Trainer:
         OSError
             There is no room, or the folder cannot be written; an older checkpoint stays.
         """
-        self._seen = Seen.of_all(
-            Seen.from_dict(values) for values in self.ranks.gather(self._seen.to_dict())
-        )
+        self._seen = Seen.of_all(self.ranks.gather(self._seen))
         with self.ranks.together():
             if self.ranks.is_first:
                 state = self._state()

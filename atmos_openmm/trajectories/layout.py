@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,9 +231,9 @@ class TrajectoryFile:
                 )
             self.trajectories.append(trajectory)
 
-    @property
+    @cached_property
     def topology(self) -> Topology:
-        """The molecule as an OpenMM Topology with all bonds."""
+        """The molecule as an OpenMM Topology with all bonds; the same one at each access."""
         return topology_from_pdb_text(_text(self._file["topology_pdb"]))
 
     @property

@@ -67,6 +67,21 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_file())
 
 
+def test_the_spacing_is_free_of_the_rounding_of_float32(tmp_path: Path) -> None:
+    time = (1e5 + 0.2 * np.arange(6)).astype(np.float32)
+    moving, _ = open_samples([write_own(tmp_path / "own.h5", time=time)])
+    assert moving.spacing_ps == 0.2
+
+
+def test_a_folder_stands_for_the_files_below_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "notes.txt").write_text("no data")
+    files = sorted(f for f in folder.iterdir() if f.suffix in (".h5", ".hdf5", ".pdb"))
+    assert [s.name for s in open_samples([folder])] == [s.name for s in open_samples(files)]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataFileError, match="the folder holds no data file"):
+        open_samples([tmp_path / "empty"])
+
+
 def test_all_layouts_are_samples_of_one_description(folder: Path):
     found = open_samples(files(folder))
     assert [detect(p) for p in files(folder)] == ["structure", "misato", "mdcath", "atmos-openmm"]

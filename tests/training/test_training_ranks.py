@@ -13,9 +13,10 @@ from training_cases import rows, settings, silent, trainer, write_data
 from training_runs import Process, command, module
 
 from atmos_openmm.data.faults import DataFileError, FaultLog
+from atmos_openmm.data.manifest import expand
 from atmos_openmm.training import loop
 from atmos_openmm.training import ranks as ranks_module
-from atmos_openmm.training.feed.open_data import data_files, open_data
+from atmos_openmm.training.feed.open_data import open_data
 from atmos_openmm.training.ranks import Ranks, make_fabric
 from atmos_openmm.training.weights.checkpoint import CHECKPOINT, load_state
 
@@ -168,7 +169,7 @@ def test_folders_and_manifests_are_opened_by_all_ranks_in_one_order(tmp_path) ->
     (tmp_path / "data" / "notes.txt").write_text("no data")
     (inside / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\nno more")
     log = FaultLog("stop")
-    files = data_files([tmp_path / "data"], log)
+    files = list(expand([tmp_path / "data"], log))
     assert files == [one, two, inside / "broken.h5"]
     alone = Ranks(make_fabric("cpu", 1, 1))
     with pytest.raises(DataFileError, match="broken.h5.*truncated or damaged"):

@@ -82,6 +82,7 @@ def test_round_trip(written: Path, molecule: tuple[app.Topology, str]):
         np.testing.assert_array_equal(first.positions(np.array([0, 5])), x[[0, 5]])
         assert file.exchange["accepted"].tolist() == [4]
         assert mm.XmlSerializer.serialize(file.system) == xml
+        assert file.topology is file.topology  # parsed once
         assert [(a.name, a.residue.name) for a in file.topology.atoms()] == [
             (a.name, a.residue.name) for a in topology.atoms()
         ]

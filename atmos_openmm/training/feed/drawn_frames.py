@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.geometry import bond_lengths, chiral_volumes
 from ...data.check import LONGEST_BOND_NM, SHORTEST_BOND_NM
 from ...data.faults import DataFileError, Fault
 from .picking import Picks
@@ -57,7 +58,7 @@ def check_frames(
     if bad.any():
         raise _error(picks, int(np.argmax(bad)), "nonfinite", "its coordinates are not finite.")
     bonds = features.bonds[resolved[features.bonds].all(axis=1)]
-    length = np.linalg.norm(x[:, bonds[:, 0]] - x[:, bonds[:, 1]], axis=-1)
+    length = bond_lengths(x, bonds)
     odd = (length > LONGEST_BOND_NM) | (length < SHORTEST_BOND_NM)
     if odd.any():
         f, b = (int(k[0]) for k in np.nonzero(odd))
@@ -82,10 +83,7 @@ def _check_hands(
     signs = np.concatenate([features.chiral_signs, features.label_signs])
     told = (features.ref_element[centres[:, 0]] == CARBON) & resolved[centres].all(axis=1)
     centres, signs = centres[told], signs[told]
-    arms = x[:, centres[:, 1:]] - x[:, centres[:, :1]]  # [F, C, 3, 3]
-    arms = arms / np.linalg.norm(arms, axis=-1, keepdims=True)
-    product = np.einsum("fci,fci->fc", arms[:, :, 0], np.cross(arms[:, :, 1], arms[:, :, 2]))
-    mirrored = product * signs < MIRRORED
+    mirrored = chiral_volumes(x, centres) * signs < MIRRORED
     if mirrored.any():
         f, c = (int(k[0]) for k in np.nonzero(mirrored))
         raise _error(

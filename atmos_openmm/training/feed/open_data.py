@@ -5,35 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ...data.faults import DataFileWarning, Fault, FaultLog, Policy
 from ...data.manifest import expand
-from ...data.sources import DATA_SUFFIXES, SampleSet, inspect_file
+from ...data.sources import SampleSet, inspect_file
 from ..ranks import Ranks
 
-__all__ = ["data_files", "open_data"]
-
-
-def data_files(paths: Iterable[str | os.PathLike[str]], log: FaultLog) -> list[Path]:
-    """Put the files of folders (with all below them, by name) and of manifests in their place.
-
-    Raises
-    ------
-    DataFileError
-        A folder without data files, or a file of a manifest that is not there, under ``stop``.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found += expand([path], log)
-            continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in DATA_SUFFIXES)
-        if not inside:
-            log.add(Fault(str(path), "", "missing", "the folder holds no data file."))
-        found += inside
-    return found
+__all__ = ["open_data"]
 
 
 def open_data(
@@ -76,7 +55,7 @@ def open_data(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataFileWarning)  # the caller tells them
         with ranks.together():
-            files = data_files(paths, log)
+            files = list(expand(paths, log))
             for number in range(ranks.rank, len(files), ranks.size):
                 inside, here = [], FaultLog(on_error)
                 for entry in inspect_file(files[number], options):

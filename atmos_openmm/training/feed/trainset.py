@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from ...core.text import listed
 from ...data.sample import Sample
 from ..training_settings import StageSettings, ValidationSettings
 
@@ -285,11 +286,9 @@ def _check_patterns(patterns: Sequence[str], molecules: Sequence[TrainingMolecul
     """Nothing is trained on that was meant to be held out and is spelt differently."""
     for pattern in patterns:
         if not any(_matches(m.name, pattern) for m in molecules):
-            names = sorted({m.name for m in molecules})
-            more = f" and {len(names) - 8} others" if len(names) > 8 else ""
             raise ValueError(
                 f"validation.molecules names {pattern!r}, which no molecule is called; there are "
-                f"{', '.join(names[:8])}{more}."
+                f"{listed(sorted({m.name for m in molecules}))}."
             )
 
 
