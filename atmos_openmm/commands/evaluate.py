@@ -180,6 +180,7 @@ def command(
         raise click.UsageError("Give molecular dynamics to compare with: --reference FILE.")
     if system_xml is not None and forcefield:
         raise click.UsageError("Give either --system or --forcefield.")
+    from ..core.files import check_writable
     from ..evaluation.evaluate import evaluate
     from ..evaluation.panel import Settings
     from ..evaluation.panels import find_panel
@@ -208,6 +209,7 @@ def command(
         system=_system(reference, system_xml, forcefield),
         platform=platform,
     )
+    check_writable(out)  # before the work, not after it
     evaluation = evaluate(
         reference.ensemble,
         [row.ensemble for row in rows],
@@ -340,6 +342,8 @@ def _print_collected(files: Sequence[Path], panels: Sequence[str]) -> None:
     from ..evaluation.collect import collect, read_evaluation
     from ..evaluation.formats import number
 
+    if not files:
+        raise click.UsageError("Give the evaluation.json files to collect numbers from.")
     documents = [read_evaluation(path) for path in files]
     names = panels or sorted({p["name"] for d in documents for p in d["panels"]})
     for name in names:

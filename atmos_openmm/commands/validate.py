@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..core.files import naming
 from ..core.progress import CountedProgress
 from ..systems.forcefield import DEFAULT_FORCEFIELD
 
@@ -130,8 +133,10 @@ def command(
         raise click.UsageError("Give either --system or --forcefield.")
     start, stop = _frame_range(frames)
     out = Path(f"{trajectory.stem}.validation.csv") if out is None else out
-    if out.resolve() in (trajectory.resolve(), reference and reference.resolve()):
-        raise click.UsageError(f"--out {out} would overwrite the input.")
+    inputs = [p for p in (trajectory, topology, system_xml, reference, native) if p is not None]
+    _check_output("--out", out, inputs)
+    if json_path is not None:
+        _check_output("--json", json_path, [*inputs, out])
     if not trajectory.exists():
         raise FileNotFoundError(f"There is no trajectory {trajectory}.")
     molecule, system = _molecule_and_system(trajectory, topology, system_xml, forcefield)
@@ -163,8 +168,20 @@ def command(
     click.echo(report.table())
     click.echo(f"\nAll frames: {out}")
     if json_path is not None:
-        json_path.write_text(json.dumps(report.summary(), indent=1) + "\n")
+        with naming(json_path):
+            json_path.write_text(json.dumps(report.summary(), indent=1) + "\n")
     return 1 if strict and report.verdicts["invalid"] else 0
+
+
+def _check_output(option: str, path: Path, others: Sequence[Path]) -> None:
+    """See before the work that a file can be written, and that no other one is lost to it."""
+    if path.resolve() in [other.resolve() for other in others]:
+        raise click.UsageError(f"{option} {path} would overwrite the input or the other output.")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.UsageError(
+            f"{option} {path} cannot be written: it is a folder, or its folder is missing or "
+            "cannot be written to."
+        )
 
 
 def _frame_range(text: str | None) -> tuple[int, int | None]:
@@ -220,8 +237,8 @@ def _read_structure(path: Path) -> tuple[Any, Any]:
 def _read_system(path: Path) -> Any:
     import openmm
 
-    if not path.exists():
-        raise FileNotFoundError(f"There is no System {path}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path} with a System.")
     try:
         system = openmm.XmlSerializer.deserialize(path.read_text())
     except (openmm.OpenMMException, ValueError) as error:

@@ -107,6 +107,10 @@ class Settings:
     platform: str = "CPU"
     rollout_windows: int = 8
 
+    def __post_init__(self) -> None:
+        if not 0 < self.lag_ps < np.inf:
+            raise ValueError(f"the lag is {self.lag_ps:g} ps; expected a time above 0")
+
 
 class Panel(ABC):
     """Metrics fitted on a reference.

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+
+from ..core.read_errors import READ_ERRORS, first_line
 
 __all__ = ["EnergyComparison", "EnergyReference", "compare_energies", "read_reference"]
 
@@ -222,10 +225,9 @@ def read_reference(
         path = Path(source)
         if not path.exists():
             raise FileNotFoundError(f"there is no reference {path}")
-        if path.suffix == ".npz" or path.suffix == ".npy":
-            return EnergyReference(_read_numpy(path), str(path))
-        if path.suffix == ".csv":
-            return EnergyReference(_read_csv(path), str(path))
+        readers = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv}
+        if path.suffix in readers:
+            return EnergyReference(readers[path.suffix](path), str(path))
     else:
         values = np.asarray(source) if not hasattr(source, "xyz") else np.empty((0, 0, 0))
         if values.ndim == 1:
@@ -275,24 +277,34 @@ def _own_frames(
 
 
 def _read_numpy(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    with np.load(path, allow_pickle=False) as archive:
-        names = list(archive.files)
-        known = [c for c in ("energies_kj_per_mol", *_COLUMNS, "energies") if c in names]
-        flat = [name for name in names if archive[name].ndim == 1]
-        if not known and len(flat) == 1:
-            known = flat
-        if not known:
-            raise ValueError(
-                f"{path} holds the arrays {names}; one called energies_kj_per_mol was expected"
-            )
-        return np.asarray(archive[known[0]], dtype=np.float64)
+    try:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            arrays = {"": found} if isinstance(found, np.ndarray) else dict(found)
+    except (*READ_ERRORS, BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({first_line(error)}): it is truncated, damaged or no file of "
+            "NumPy arrays"
+        ) from error
+    if "" in arrays:
+        return np.asarray(arrays[""], dtype=np.float64)
+    known = [c for c in ("energies_kj_per_mol", *_COLUMNS, "energies") if c in arrays]
+    flat = [name for name, values in arrays.items() if values.ndim == 1]
+    if not known and len(flat) == 1:
+        known = flat
+    if not known:
+        raise ValueError(
+            f"{path} holds the arrays {list(arrays)}; one called energies_kj_per_mol was expected"
+        )
+    return np.asarray(arrays[known[0]], dtype=np.float64)
 
 
 def _read_csv(path: Path) -> np.ndarray:
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from error
     if not rows:
         raise ValueError(f"{path} is empty")
     heading = [name.strip().lstrip("#").strip().strip('"') for name in rows[0]]

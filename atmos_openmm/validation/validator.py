@@ -126,7 +126,9 @@ class EnergyValidator:
         self.strainSigmas = float(strainSigmas)
         native = None
         if nativePositions is not None:
-            native = check_positions(nativePositions, system.getNumParticles())
+            native = check_positions(
+                nativePositions, system.getNumParticles(), "the native structure's positions"
+            )
         self._judge = FrameJudge(
             topology,
             copy.deepcopy(system),
