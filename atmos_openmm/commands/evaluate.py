@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..core.progress import ProgressLine
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
@@ -209,6 +212,7 @@ def command(
         system=_system(reference, system_xml, forcefield),
         platform=platform,
     )
+    progress = ProgressLine(terminal_interval_s=0.0, log_interval_s=math.inf)
     check_writable(out)  # before the work, not after it
     evaluation = evaluate(
         reference.ensemble,
@@ -219,9 +223,9 @@ def command(
         frames=frames,
         molecule=references[0].stem,
         resamples=resamples,
-        progress=_progress,
+        progress=progress,
     )
-    _progress("")
+    progress.finish()
     notes = [note for loaded in (reference, *oracles, *rows) for note in loaded.notes]
     notes += [without_time] if without_time else []
     _print_evaluation(evaluation, notes, without_system=settings.system is None)
@@ -351,8 +355,3 @@ def _print_collected(files: Sequence[Path], panels: Sequence[str]) -> None:
             click.echo(f"\n{name}: {row}, {numbers.pop('targets')} molecules")
             for key, (value, error) in numbers.items():
                 click.echo(f"    {key}: {number(value)} ± {number(error)}")
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", nl=False, err=True)

@@ -90,14 +90,9 @@ class EnergyComparison:
 
     Attributes
     ----------
-    num_frames : int
-        frames compared, with those without a finite energy.
-    num_finite : int
-        frames with a finite energy; only they enter the distances.
-    mean_kj_per_mol, median_kj_per_mol : float
-        of the finite energies.
     wasserstein_kj_per_mol : float
-        Wasserstein-1 distance: the mean shift that turns one distribution into the other.
+        Wasserstein-1 distance of the finite energies: the mean shift that turns one distribution
+        into the other.
     wasserstein_kt : float
         the same, divided by kT.
     jensen_shannon_bits : float
@@ -106,10 +101,6 @@ class EnergyComparison:
         frames at or below the reference's mean and the window's width, of all frames.
     """
 
-    num_frames: int
-    num_finite: int
-    mean_kj_per_mol: float
-    median_kj_per_mol: float
     wasserstein_kj_per_mol: float
     wasserstein_kt: float
     jensen_shannon_bits: float
@@ -170,14 +161,10 @@ def compare_energies(
     inside = int(np.sum(finite <= reference.window_limit(width)))
     if len(finite) == 0:
         nan = float("nan")
-        return EnergyComparison(len(energies), 0, nan, nan, nan, nan, nan, 0.0)
+        return EnergyComparison(nan, nan, nan, 0.0)
     distance = float(wasserstein_distance(finite, reference.energies_kj_per_mol))
     edges = histogram_edges(reference.energies_kj_per_mol)
     return EnergyComparison(
-        num_frames=len(energies),
-        num_finite=len(finite),
-        mean_kj_per_mol=float(np.mean(finite)),
-        median_kj_per_mol=float(np.median(finite)),
         wasserstein_kj_per_mol=distance,
         wasserstein_kt=distance / kt,
         jensen_shannon_bits=jensen_shannon_bits(finite, reference.energies_kj_per_mol, edges),

@@ -6,6 +6,7 @@ import heapq
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -227,8 +228,8 @@ class ValidationReport:
                 "sd_kj_per_mol": self.reference.sd_kj_per_mol,
                 "window_limit_kj_per_mol": self.reference.window_limit(self.energy_window),
             }
-            result["distance"] = _distance(comparison)
-            result["control"] = None if control is None else _distance(control)
+            result["distance"] = asdict(comparison)
+            result["control"] = None if control is None else asdict(control)
         return result
 
     def table(self) -> str:
@@ -250,13 +251,4 @@ def _spread(values: np.ndarray) -> dict[str, float | None]:
         "median": float(np.median(finite)),
         "least": float(finite.min()),
         "largest": float(finite.max()),
-    }
-
-
-def _distance(comparison: EnergyComparison) -> dict[str, float]:
-    return {
-        "wasserstein_kj_per_mol": comparison.wasserstein_kj_per_mol,
-        "wasserstein_kt": comparison.wasserstein_kt,
-        "jensen_shannon_bits": comparison.jensen_shannon_bits,
-        "fraction_in_window": comparison.fraction_in_window,
     }
