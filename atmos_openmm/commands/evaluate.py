@@ -307,12 +307,12 @@ def _native(path: Path | None, reference: Loaded) -> Any:
 
 
 def _system(reference: Loaded, system_xml: Path | None, forcefield: tuple[str, ...]) -> Any:
-    from .validate import _create_system, _read_system
+    from ._system import create_system, read_system
 
     if system_xml is not None:
-        return _read_system(system_xml)
+        return read_system(system_xml)
     if forcefield:
-        return _create_system(reference.ensemble.topology, forcefield)
+        return create_system(reference.ensemble.topology, forcefield)
     return reference.system
 
 

@@ -13,6 +13,7 @@ import click
 from ..core.files import naming
 from ..core.progress import CountedProgress
 from ..systems.forcefield import DEFAULT_FORCEFIELD
+from ._system import create_system, read_system
 
 
 @click.command("validate")
@@ -220,10 +221,10 @@ def _molecule_and_system(
         molecule, _ = _read_structure(topology)
         inside = None
     if system_xml is not None:
-        return molecule, _read_system(system_xml)
+        return molecule, read_system(system_xml)
     if inside is not None:
         return molecule, inside
-    return molecule, _create_system(molecule, forcefield or DEFAULT_FORCEFIELD)
+    return molecule, create_system(molecule, forcefield or DEFAULT_FORCEFIELD)
 
 
 def _read_structure(path: Path) -> tuple[Any, Any]:
@@ -232,38 +233,3 @@ def _read_structure(path: Path) -> tuple[Any, Any]:
 
     file = read_structure_file(path)
     return file.topology, file.positions_nm
-
-
-def _read_system(path: Path) -> Any:
-    import openmm
-
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path} with a System.")
-    try:
-        system = openmm.XmlSerializer.deserialize(path.read_text())
-    except (openmm.OpenMMException, ValueError) as error:
-        raise ValueError(f"{path} is no OpenMM XML file: {error}") from error
-    if not isinstance(system, openmm.System):
-        raise ValueError(f"{path} holds a {type(system).__name__}; a System was expected")
-    return system
-
-
-def _create_system(topology: Any, names: tuple[str, ...]) -> Any:
-    """A System with bonds to hydrogen constrained, as most simulations have it.
-
-    A box is no hindrance to an implicit solvent here: frames of single molecules often carry one.
-    """
-    from ..systems.forcefield import ForceFieldError, create_system, has_implicit_solvent
-
-    try:
-        return create_system(
-            topology,
-            names,
-            nonbonded="NoCutoff" if has_implicit_solvent(names) else None,
-            cutoff_nm=1.0,
-            hydrogen_mass_dalton=None,
-        )
-    except ForceFieldError as error:
-        raise ValueError(
-            f"{error} Choose another with --forcefield, or give the System with --system."
-        ) from error
