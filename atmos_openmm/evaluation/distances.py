@@ -38,10 +38,10 @@ OFFSET = 3
 Floats = NDArray[np.float64]
 
 
-def far_distances(positions_nm: NDArray[Any], offset: int = OFFSET) -> NDArray[np.float32]:
-    """Distances between points at least `offset` apart in the sequence, [F, P] of [F, N, 3]."""
+def far_distances(positions_nm: NDArray[Any]) -> NDArray[np.float32]:
+    """Distances between points at least `OFFSET` apart in the sequence, [F, P] of [F, N, 3]."""
     x = np.asarray(positions_nm, np.float32)
-    i, j = np.triu_indices(x.shape[1], k=offset)
+    i, j = np.triu_indices(x.shape[1], k=OFFSET)
     return np.stack([np.linalg.norm(frame[i] - frame[j], axis=-1) for frame in x])
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["energy_difference", "potential_energies"]
 
 CONSTRAINT_TOLERANCE = 1e-6
+WINDOW_SDS = 6.0
 
 
 def potential_energies(
@@ -66,9 +67,7 @@ def potential_energies(
     return np.where(np.isfinite(energies), energies, np.inf)
 
 
-def energy_difference(
-    energies: NDArray[Any], reference: NDArray[Any], window: float = 6.0
-) -> dict[str, float]:
+def energy_difference(energies: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
     """How far energies [F] are from a reference's [G], kJ/mol; infinite ones are infinitely far.
 
     Returns
@@ -79,7 +78,7 @@ def energy_difference(
         (the name has nothing to do with the energies that it is applied to); ``energy_shift``, the
         difference of the means in standard deviations of the reference; ``energy_spread``, the
         ratio of the standard deviations; ``energy_in_window``, the percentage of energies at most
-        `window` standard deviations above the reference's mean.
+        six standard deviations above the reference's mean.
     """
     from scipy.stats import energy_distance, wasserstein_distance
 
@@ -94,4 +93,4 @@ def energy_difference(
             "energy_shift": float((np.mean(energies) - mean) / sd),
             "energy_spread": float(np.std(energies, ddof=1) / sd),
         }
-    return found | {"energy_in_window": 100 * float(np.mean(energies <= mean + window * sd))}
+    return found | {"energy_in_window": 100 * float(np.mean(energies <= mean + WINDOW_SDS * sd))}

@@ -109,26 +109,22 @@ class Settings:
     lag_ps : float
         Of TICA and Markov models; 100 ps as MDGen has it. At least one frame, at most a fifth of
         the longest trajectory; the panel says what it took.
-    clusters, macrostates : int
-        Of Markov models, at most; 100 and 10 as MDGen has them. PCCA+ takes seconds for 10.
+    macrostates : int
+        Of Markov models, at most; 10 as MDGen has them, for which PCCA+ takes seconds.
     ligand : str or None
         Residue name of the ligand.
     system : openmm.System or None
         For energies.
     platform : str
         OpenMM platform for energies.
-    rollout_windows : int
-        Windows along a rollout.
     """
 
     native_nm: NDArray[Any]
     lag_ps: float = 100.0
-    clusters: int = 100
     macrostates: int = 10
     ligand: str | None = None
     system: Any = None
     platform: str = "CPU"
-    rollout_windows: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.lag_ps < np.inf:

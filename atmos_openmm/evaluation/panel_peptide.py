@@ -93,7 +93,7 @@ class PeptidePanel(Panel):
         self._dimension = max(2, self.tica.dimension)
         self._points = self._project(reference)
         self.states: StateModel = fit_states(
-            reference.split(self._points), self.lag, settings.clusters, settings.macrostates
+            reference.split(self._points), self.lag, macrostates=settings.macrostates
         )
         self._reference_states = self._assigned(reference)
         self.notes.append(

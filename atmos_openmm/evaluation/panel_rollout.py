@@ -20,6 +20,7 @@ __all__ = ["RolloutPanel"]
 _BOTH = frozenset({"frozen", "noise", "drifting"})
 _DRIFT = frozenset({"drifting"})
 _NOISE = frozenset({"noise", "drifting"})
+WINDOWS = 8
 SMALLEST_WINDOW = 4
 
 
@@ -62,7 +63,7 @@ class RolloutPanel(Panel):
     def windows(self, ensemble: Ensemble) -> list[Ensemble]:
         """Windows by the clock: the n-th holds the n-th part of every trajectory."""
         longest = max(stop - start for start, stop in ensemble.segments)
-        count = max(1, min(self.settings.rollout_windows, longest // SMALLEST_WINDOW))
+        count = max(1, min(WINDOWS, longest // SMALLEST_WINDOW))
         clocks = ensemble.clock
         first = min(int(clocks[start]) for start, _ in ensemble.segments)
         last = max(int(clocks[stop - 1]) for _, stop in ensemble.segments) + 1

@@ -178,7 +178,6 @@ def read_reference(
     energy: Callable[[np.ndarray, np.ndarray | None], float],
     *,
     temperature_K: float,
-    max_frames: int = MAX_REFERENCE_FRAMES,
 ) -> EnergyReference:
     """Get reference energies from wherever they are.
 
@@ -193,8 +192,6 @@ def read_reference(
         gives the energy (kJ/mol) of positions (nm) and box vectors (nm) or None.
     temperature_K : float
         the temperature of the reference, within 1 K.
-    max_frames : int
-        at most so many frames, evenly spread, are evaluated.
 
     Returns
     -------
@@ -219,34 +216,32 @@ def read_reference(
         values = np.asarray(source) if not hasattr(source, "xyz") else np.empty((0, 0, 0))
         if values.ndim == 1:
             return EnergyReference(values, "the array")
-    frames, name = _reference_frames(source, topology, temperature_K, max_frames)
+    frames, name = _reference_frames(source, topology, temperature_K)
     return EnergyReference(np.array([energy(x, box) for x, box in frames]), name)
 
 
 def _reference_frames(
-    source: Any, topology: Any, temperature_K: float, max_frames: int
+    source: Any, topology: Any, temperature_K: float
 ) -> tuple[Iterator[tuple[np.ndarray, np.ndarray | None]], str]:
     from ..trajectories.layout import is_own_layout
     from ..trajectories.reader import open_frames
 
     if isinstance(source, (str, Path)) and is_own_layout(Path(source)):
         open_frames(source, topology)  # compares the atoms
-        return _own_frames(Path(source), temperature_K, max_frames), str(source)
+        return _own_frames(Path(source), temperature_K), str(source)
     opened = open_frames(source, topology)
     count = opened.num_frames
     if count is None:
         # Count by reading once: cheap beside the energies.
         count = sum(1 for _ in open_frames(source, topology).frames())
-    stride = max(1, -(-count // max_frames))
+    stride = max(1, -(-count // MAX_REFERENCE_FRAMES))
     return (
         ((frame.positions_nm, frame.box_nm) for frame in opened.frames(stride=stride)),
         opened.name,
     )
 
 
-def _own_frames(
-    path: Path, temperature_K: float, max_frames: int
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _own_frames(path: Path, temperature_K: float) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     from ..trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
@@ -257,7 +252,7 @@ def _own_frames(
                 f"{path} has no trajectory at {temperature_K:g} K; it has {found} K. Give one of "
                 "these as the temperature, or another reference"
             )
-        stride = max(1, -(-sum(len(t) for t in chosen) // max_frames))
+        stride = max(1, -(-sum(len(t) for t in chosen) // MAX_REFERENCE_FRAMES))
         for trajectory in chosen:
             for index in range(0, len(trajectory), stride):
                 yield np.asarray(trajectory.positions(index), dtype=np.float64), None

@@ -22,6 +22,17 @@ __all__ = ["ValidationReport"]
 #: So many of the worst frames are kept and shown.
 NUM_WORST = 10
 
+#: Of `GeometryFindings`, what frames are counted with.
+_FINDINGS = (
+    "clashes",
+    "bond outliers",
+    "angle outliers",
+    "broken bonds",
+    "wrong chirality",
+    "flipped torsions",
+    "threaded rings",
+)
+
 
 class ValidationReport:
     """Verdicts on the frames of one trajectory, and their summary.
@@ -84,18 +95,8 @@ class ValidationReport:
         self._num_in_window += verdict.energies.in_window
         if verdict.verdict == VALID:
             self._force_sums += np.array(list(verdict.energies.by_force_kj_per_mol.values()))
-        geometry = verdict.geometry
-        counts = {
-            "clashes": geometry.clashes > 0,
-            "bond outliers": geometry.bond_outliers > 0,
-            "angle outliers": geometry.angle_outliers > 0,
-            "broken bonds": bool(geometry.broken_bonds),
-            "wrong chirality": bool(geometry.wrong_chirality),
-            "flipped torsions": bool(geometry.flipped_torsions),
-            "threaded rings": bool(geometry.threaded_rings),
-        }
-        for name, value in counts.items():
-            self._counts[name] += value
+        for name in _FINDINGS:
+            self._counts[name] += bool(getattr(verdict.geometry, name.replace(" ", "_")))
         energy = verdict.energies.constrained_kj_per_mol
         rank = (VALID, RELAXED, INVALID).index(verdict.verdict)
         key = (rank, energy if np.isfinite(energy) else np.inf, -verdict.frame)

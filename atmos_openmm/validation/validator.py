@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -279,8 +280,7 @@ class EnergyValidator:
             relaxed=self.relaxationIterations > 0,
             keep_frames=keepFrames,
         )
-        writer = None if csv is None else report.openCsv(csv)
-        try:
+        with nullcontext() if csv is None else report.openCsv(csv) as writer:
             for done, frame in enumerate(source.frames(start, stop, stride), start=1):
                 verdict = self._verdict(frame)
                 report.add(verdict)
@@ -288,9 +288,6 @@ class EnergyValidator:
                     writer.write(verdict)
                 if progress is not None:
                     progress(done, total)
-        finally:
-            if writer is not None:
-                writer.close()
         report.remarks += source.remarks
         if report.num_frames == 0:
             raise ValueError(
