@@ -69,7 +69,7 @@ def adapt(
     dynamics: MolecularDynamics,
     base: LoadedModel,
     folder: Path,
-    settings: AdaptSettings | None = None,
+    settings: AdaptSettings,
     *,
     report: Callable[[str], None] = print,
     progress: Callable[[str], None] = lambda line: None,
@@ -103,7 +103,7 @@ def adapt(
     ValueError
         Too few frames; a model that cannot be trained; a folder with another adaptation.
     """
-    task = AdaptationTask.of(dynamics, base, settings or AdaptSettings())
+    task = AdaptationTask.of(dynamics, base, settings)
     for note in task.notes:
         report(note)
     with AdaptationFolder(folder, task.kept()) as place:

@@ -43,6 +43,7 @@ VALIDATION_LABEL = "(validation)"
 VALIDATIONS = 12
 PATIENCE = 4
 FEWEST_STEPS = 40
+TIMED_STEPS = 3
 CHECKPOINT_SECONDS = 30.0
 
 
@@ -171,7 +172,7 @@ def adapting_settings(
 
 
 def seconds_per_step(
-    network: AtmosModel, samples: Sequence[Sample], settings: TrainingSettings, steps: int = 3
+    network: AtmosModel, samples: Sequence[Sample], settings: TrainingSettings
 ) -> float:
     """Time of a training step here and now; nothing of it is kept.
 
@@ -180,7 +181,7 @@ def seconds_per_step(
     drawer = Drawer(split_samples(samples, settings.validation)[0], settings)
     stage, times = settings.stages[0], []
     network.train()
-    for number in range(steps + 1):
+    for number in range(TIMED_STEPS + 1):
         begun = time.monotonic()
         batch = drawer.draw(number, 0).batch
         generator = draw_generator(settings.seed, 0, number)
@@ -188,7 +189,7 @@ def seconds_per_step(
         times.append(time.monotonic() - begun)
     network.zero_grad(set_to_none=True)
     network.eval()
-    return sum(times[1:]) / steps
+    return sum(times[1:]) / TIMED_STEPS
 
 
 def fine_tune(

@@ -118,7 +118,7 @@ def held_out_loss(
     batches: Sequence[Batch],
     stage: StageSettings,
     seed: int,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None],
 ) -> Measurement:
     """The terms of the loss of each batch, with noise that is a function of seed and batch.
 
@@ -136,7 +136,6 @@ def held_out_loss(
         for name, value in zip(TERMS, terms.tolist(), strict=True):
             if name in REPORTED:
                 found[REPORTED[name]].append(value)
-        if progress is not None:
-            progress(number + 1)
+        progress(number + 1)
     present = {k: v for k, v in found.items() if any(v)}
     return Measurement(present)

@@ -71,8 +71,8 @@ def judge_proposals(
     lag_ps: float,
     temperature_kelvin: float,
     seed: int,
-    energies: HeldOutEnergies | None = None,
-    progress: Callable[[int], None] | None = None,
+    energies: HeldOutEnergies | None,
+    progress: Callable[[int], None],
 ) -> Measurement:
     """Propose a frame from each start, and judge it as a jump would be.
 
@@ -83,9 +83,9 @@ def judge_proposals(
         All atoms of the Topology; in the order of time.
     seed : int
         The noise of proposal k is a function of the seed and k alone.
-    energies : HeldOutEnergies, optional
+    energies : HeldOutEnergies or None
         Without it proposals are judged by geometry alone.
-    progress : function, optional
+    progress : function
         Called with the number of proposals made.
     """
     from ..sampling.rollout_proposer import Proposer
@@ -101,8 +101,7 @@ def judge_proposals(
             reasons.append(attempt.reason)
             place = attempt.positions_nm
             frames[first + walker, atoms] = np.nan if place is None else place
-        if progress is not None:
-            progress(len(reasons))
+        progress(len(reasons))
     return _judged(propagator, frames, reasons, lag_ps, energies)
 
 
@@ -110,9 +109,9 @@ def judge_frames(
     propagator: AtmosPropagator,
     frames_nm: Floats,
     lags_ps: Sequence[float],
-    energies: HeldOutEnergies | None = None,
+    energies: HeldOutEnergies | None,
 ) -> Measurement:
-    """ModelJudge frames of molecular dynamics [F, P, 3] as if they were proposals: the oracle."""
+    """Judge frames of molecular dynamics [F, P, 3] as if they were proposals: the oracle."""
     from ..systems.screening import screen
 
     spec, atoms = propagator.getScreen(), np.asarray(propagator.atomIndices)

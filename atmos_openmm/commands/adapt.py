@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ..core.progress import ProgressLine
 
 FILE = click.Path(path_type=Path)
 
@@ -168,16 +170,17 @@ def command(
             ligands=ligands,
             forcefield=forcefield,
         )
-    line = _Line()
+    line = ProgressLine(terminal_interval_s=0.2, log_interval_s=math.inf)
     adaptation = adapt(
         dynamics,
         loaded,
         output,
         settings,
         report=line.keep,
-        progress=line.show,
+        progress=line,
         running=lambda trainer: stopping_on_signals(trainer, "this step"),
     )
+    line.finish()
     if adaptation is None:
         return 130
     command_line = "atmos-openmm " + shlex.join(sys.argv[1:])
@@ -193,23 +196,3 @@ def command(
     click.echo(f"\n{adaptation.sentence}")
     click.echo(f"Model: {adaptation.model}\nReport: {page}")
     return 0
-
-
-class _Line:
-    """Lines on stderr: those that stay, and on a terminal one that is rewritten."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._last = 0.0
-
-    def keep(self, text: str) -> None:
-        """A line that stays."""
-        click.echo(("\r\033[K" if self._terminal else "") + text, err=True)
-
-    def show(self, text: str) -> None:
-        """A line that the next one replaces; not shown where it would pile up."""
-        now = time.monotonic()
-        if not self._terminal or now - self._last < 0.2:
-            return
-        self._last = now
-        click.echo(f"\r\033[K{text}", nl=False, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..core.progress import ProgressLine
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
@@ -180,6 +183,7 @@ def command(
         raise click.UsageError("Give molecular dynamics to compare with: --reference FILE.")
     if system_xml is not None and forcefield:
         raise click.UsageError("Give either --system or --forcefield.")
+    from ..core.files import check_writable
     from ..evaluation.evaluate import evaluate
     from ..evaluation.panel import Settings
     from ..evaluation.panels import find_panel
@@ -208,6 +212,8 @@ def command(
         system=_system(reference, system_xml, forcefield),
         platform=platform,
     )
+    progress = ProgressLine(terminal_interval_s=0.0, log_interval_s=math.inf)
+    check_writable(out)  # before the work, not after it
     evaluation = evaluate(
         reference.ensemble,
         [row.ensemble for row in rows],
@@ -217,9 +223,9 @@ def command(
         frames=frames,
         molecule=references[0].stem,
         resamples=resamples,
-        progress=_progress,
+        progress=progress,
     )
-    _progress("")
+    progress.finish()
     notes = [note for loaded in (reference, *oracles, *rows) for note in loaded.notes]
     notes += [without_time] if without_time else []
     _print_evaluation(evaluation, notes, without_system=settings.system is None)
@@ -301,12 +307,12 @@ def _native(path: Path | None, reference: Loaded) -> Any:
 
 
 def _system(reference: Loaded, system_xml: Path | None, forcefield: tuple[str, ...]) -> Any:
-    from .validate import _create_system, _read_system
+    from ._system import create_system, read_system
 
     if system_xml is not None:
-        return _read_system(system_xml)
+        return read_system(system_xml)
     if forcefield:
-        return _create_system(reference.ensemble.topology, forcefield)
+        return create_system(reference.ensemble.topology, forcefield)
     return reference.system
 
 
@@ -340,6 +346,8 @@ def _print_collected(files: Sequence[Path], panels: Sequence[str]) -> None:
     from ..evaluation.collect import collect, read_evaluation
     from ..evaluation.formats import number
 
+    if not files:
+        raise click.UsageError("Give the evaluation.json files to collect numbers from.")
     documents = [read_evaluation(path) for path in files]
     names = panels or sorted({p["name"] for d in documents for p in d["panels"]})
     for name in names:
@@ -347,8 +355,3 @@ def _print_collected(files: Sequence[Path], panels: Sequence[str]) -> None:
             click.echo(f"\n{name}: {row}, {numbers.pop('targets')} molecules")
             for key, (value, error) in numbers.items():
                 click.echo(f"    {key}: {number(value)} ± {number(error)}")
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", nl=False, err=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..core.files import naming
 from ..core.progress import CountedProgress
 from ..systems.forcefield import DEFAULT_FORCEFIELD
+from ._system import create_system, read_system
 
 
 @click.command("validate")
@@ -130,8 +134,10 @@ def command(
         raise click.UsageError("Give either --system or --forcefield.")
     start, stop = _frame_range(frames)
     out = Path(f"{trajectory.stem}.validation.csv") if out is None else out
-    if out.resolve() in (trajectory.resolve(), reference and reference.resolve()):
-        raise click.UsageError(f"--out {out} would overwrite the input.")
+    inputs = [p for p in (trajectory, topology, system_xml, reference, native) if p is not None]
+    _check_output("--out", out, inputs)
+    if json_path is not None:
+        _check_output("--json", json_path, [*inputs, out])
     if not trajectory.exists():
         raise FileNotFoundError(f"There is no trajectory {trajectory}.")
     molecule, system = _molecule_and_system(trajectory, topology, system_xml, forcefield)
@@ -163,8 +169,20 @@ def command(
     click.echo(report.table())
     click.echo(f"\nAll frames: {out}")
     if json_path is not None:
-        json_path.write_text(json.dumps(report.summary(), indent=1) + "\n")
+        with naming(json_path):
+            json_path.write_text(json.dumps(report.summary(), indent=1) + "\n")
     return 1 if strict and report.verdicts["invalid"] else 0
+
+
+def _check_output(option: str, path: Path, others: Sequence[Path]) -> None:
+    """See before the work that a file can be written, and that no other one is lost to it."""
+    if path.resolve() in [other.resolve() for other in others]:
+        raise click.UsageError(f"{option} {path} would overwrite the input or the other output.")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.UsageError(
+            f"{option} {path} cannot be written: it is a folder, or its folder is missing or "
+            "cannot be written to."
+        )
 
 
 def _frame_range(text: str | None) -> tuple[int, int | None]:
@@ -203,10 +221,10 @@ def _molecule_and_system(
         molecule, _ = _read_structure(topology)
         inside = None
     if system_xml is not None:
-        return molecule, _read_system(system_xml)
+        return molecule, read_system(system_xml)
     if inside is not None:
         return molecule, inside
-    return molecule, _create_system(molecule, forcefield or DEFAULT_FORCEFIELD)
+    return molecule, create_system(molecule, forcefield or DEFAULT_FORCEFIELD)
 
 
 def _read_structure(path: Path) -> tuple[Any, Any]:
@@ -215,38 +233,3 @@ def _read_structure(path: Path) -> tuple[Any, Any]:
 
     file = read_structure_file(path)
     return file.topology, file.positions_nm
-
-
-def _read_system(path: Path) -> Any:
-    import openmm
-
-    if not path.exists():
-        raise FileNotFoundError(f"There is no System {path}.")
-    try:
-        system = openmm.XmlSerializer.deserialize(path.read_text())
-    except (openmm.OpenMMException, ValueError) as error:
-        raise ValueError(f"{path} is no OpenMM XML file: {error}") from error
-    if not isinstance(system, openmm.System):
-        raise ValueError(f"{path} holds a {type(system).__name__}; a System was expected")
-    return system
-
-
-def _create_system(topology: Any, names: tuple[str, ...]) -> Any:
-    """A System with bonds to hydrogen constrained, as most simulations have it.
-
-    A box is no hindrance to an implicit solvent here: frames of single molecules often carry one.
-    """
-    from ..systems.forcefield import ForceFieldError, create_system, has_implicit_solvent
-
-    try:
-        return create_system(
-            topology,
-            names,
-            nonbonded="NoCutoff" if has_implicit_solvent(names) else None,
-            cutoff_nm=1.0,
-            hydrogen_mass_dalton=None,
-        )
-    except ForceFieldError as error:
-        raise ValueError(
-            f"{error} Choose another with --forcefield, or give the System with --system."
-        ) from error

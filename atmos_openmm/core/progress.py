@@ -94,6 +94,12 @@ class ProgressLine:
         sys.stderr.write(text)
         sys.stderr.flush()
 
+    def keep(self, text: str) -> None:
+        """Write a line that stays."""
+        sys.stderr.write(("\r\033[K" if self._terminal else "") + text + "\n")
+        sys.stderr.flush()
+        self._shown = False
+
     def finish(self) -> None:
         """Leave the line."""
         if self._terminal and self._shown:

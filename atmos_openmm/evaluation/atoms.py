@@ -275,9 +275,9 @@ def common_atoms(tables: Sequence[AtomTable]) -> list[Indices]:
             )
             here = slice(where, where + 3)
             raise ValueError(
-                f"two trajectories hold different proteins: {len(first)} and {len(names)} residues "
-                f"with alpha carbons, which differ from residue {where + 1} on ({first[here]} and "
-                f"{names[here]}); all have to be of one molecule"
+                f"trajectories or structures hold different proteins: {len(first)} and "
+                f"{len(names)} residues with alpha carbons, which differ from residue {where + 1} "
+                f"on ({first[here]} and {names[here]}); all have to be of one molecule"
             )
     shared = [key for key in keyed[0] if all(key in other for other in keyed[1:])]
     if not shared:

@@ -18,11 +18,12 @@ __all__ = ["BLOCKS", "RESAMPLES", "block_bootstrap", "resampled"]
 
 BLOCKS = 10
 RESAMPLES = 20
+SEED = 137
 
 
-def resampled(ensemble: Ensemble, random: np.random.Generator, blocks: int = BLOCKS) -> Ensemble:
+def resampled(ensemble: Ensemble, random: np.random.Generator) -> Ensemble:
     """An ensemble of as many blocks, drawn with replacement; a drawn block is a segment."""
-    pieces = ensemble.pieces(blocks)
+    pieces = ensemble.pieces(BLOCKS)
     drawn = np.sort(random.integers(0, len(pieces), len(pieces)))
     return ensemble.with_segments([segment for k in drawn for segment in pieces[k]])
 
@@ -31,8 +32,6 @@ def block_bootstrap(
     compute: Callable[[Ensemble], Mapping[str, float]],
     ensemble: Ensemble,
     resamples: int = RESAMPLES,
-    blocks: int = BLOCKS,
-    seed: int = 137,
 ) -> dict[str, float]:
     """Standard error of each value that `compute` gives.
 
@@ -43,18 +42,14 @@ def block_bootstrap(
     ensemble : Ensemble
     resamples : int
         Draws; 0 gives NaN for every value.
-    blocks : int
-        Contiguous blocks, at most as many as frames.
-    seed : int
-        Of the draws.
 
     Returns
     -------
     dict of str to float
         Standard deviations over the draws; NaN where fewer than half of them gave a number.
     """
-    random = np.random.default_rng(seed)
-    draws = [compute(resampled(ensemble, random, blocks)) for _ in range(resamples)]
+    random = np.random.default_rng(SEED)
+    draws = [compute(resampled(ensemble, random)) for _ in range(resamples)]
     names = draws[0] if draws else compute(ensemble)
     errors = {}
     for name in names:

@@ -33,8 +33,8 @@ def read_evaluation(path: str | Path) -> dict[str, Any]:
         If it is another kind of file.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no evaluation {path}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; give evaluation.json of each molecule.")
     try:
         document = json.loads(path.read_text())
     except ValueError as error:

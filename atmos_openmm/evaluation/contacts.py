@@ -17,8 +17,8 @@ TRANSIENT_ABOVE = 0.1
 Bools = NDArray[np.bool_]
 
 
-def contacts(positions_nm: NDArray[Any], cutoff_nm: float = CONTACT_NM) -> Bools:
-    """Which pairs of points are nearer than the cutoff, in each frame.
+def contacts(positions_nm: NDArray[Any]) -> Bools:
+    """Which pairs of points are nearer than `CONTACT_NM`, in each frame.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def contacts(positions_nm: NDArray[Any], cutoff_nm: float = CONTACT_NM) -> Bools
     """
     from scipy.spatial.distance import pdist
 
-    return np.array([pdist(frame) < cutoff_nm for frame in np.asarray(positions_nm, np.float64)])
+    return np.array([pdist(frame) < CONTACT_NM for frame in np.asarray(positions_nm, np.float64)])
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ __all__ = [
     "OFFSET",
     "bin_numbers",
     "far_distances",
-    "gyration_radius",
     "histogram_distance",
     "histograms",
     "mean_distance",
@@ -39,18 +38,11 @@ OFFSET = 3
 Floats = NDArray[np.float64]
 
 
-def far_distances(positions_nm: NDArray[Any], offset: int = OFFSET) -> NDArray[np.float32]:
-    """Distances between points at least `offset` apart in the sequence, [F, P] of [F, N, 3]."""
+def far_distances(positions_nm: NDArray[Any]) -> NDArray[np.float32]:
+    """Distances between points at least `OFFSET` apart in the sequence, [F, P] of [F, N, 3]."""
     x = np.asarray(positions_nm, np.float32)
-    i, j = np.triu_indices(x.shape[1], k=offset)
+    i, j = np.triu_indices(x.shape[1], k=OFFSET)
     return np.stack([np.linalg.norm(frame[i] - frame[j], axis=-1) for frame in x])
-
-
-def gyration_radius(positions_nm: NDArray[Any]) -> Floats:
-    """Root mean square distance of points [F, N, 3] from their centroid, [F]."""
-    x = np.asarray(positions_nm, np.float64)
-    x = x - x.mean(axis=1, keepdims=True)
-    return np.sqrt((x**2).sum(axis=-1).mean(axis=-1))
 
 
 def pairwise_distance(first: NDArray[Any], second: NDArray[Any]) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import openmm
 
-__all__ = ["EnergyDifference", "energy_difference", "potential_energies"]
+__all__ = ["energy_difference", "potential_energies"]
 
 CONSTRAINT_TOLERANCE = 1e-6
+WINDOW_SDS = 6.0
 
 
 def potential_energies(
@@ -67,47 +67,30 @@ def potential_energies(
     return np.where(np.isfinite(energies), energies, np.inf)
 
 
-@dataclass(frozen=True)
-class EnergyDifference:
-    """How far energies are from a reference's.
+def energy_difference(energies: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
+    """How far energies [F] are from a reference's [G], kJ/mol; infinite ones are infinitely far.
 
-    Attributes
-    ----------
-    wasserstein : float
-        Wasserstein-1 distance, kJ/mol.
-    energy_distance : float
-        Szekely's energy distance of the two distributions as SciPy has it,
-        sqrt(2 E|X - Y| - E|X - X'| - E|Y - Y'|), (kJ/mol)^1/2. (The name has nothing to do with the
-        energies that it is applied to.)
-    shift : float
-        Difference of the means in standard deviations of the reference.
-    spread : float
-        Ratio of the standard deviations.
-    in_window : float
-        Share of the energies at most six standard deviations above the reference's mean.
+    Returns
+    -------
+    dict of str to float
+        ``energy_w1``, the Wasserstein-1 distance (kJ/mol); ``energy_distance``, Szekely's of the
+        two distributions as SciPy has it, sqrt(2 E|X - Y| - E|X - X'| - E|Y - Y'|), (kJ/mol)^1/2
+        (the name has nothing to do with the energies that it is applied to); ``energy_shift``, the
+        difference of the means in standard deviations of the reference; ``energy_spread``, the
+        ratio of the standard deviations; ``energy_in_window``, the percentage of energies at most
+        six standard deviations above the reference's mean.
     """
-
-    wasserstein: float
-    energy_distance: float
-    shift: float
-    spread: float
-    in_window: float
-
-
-def energy_difference(
-    energies: NDArray[Any], reference: NDArray[Any], window: float = 6.0
-) -> EnergyDifference:
-    """Compare energies [F] with a reference's [G], kJ/mol; infinite ones are infinitely far."""
     from scipy.stats import energy_distance, wasserstein_distance
 
     mean, sd = float(np.mean(reference)), float(np.std(reference, ddof=1))
-    inside = float(np.mean(energies <= mean + window * sd))
-    if not np.isfinite(energies).all():
-        return EnergyDifference(np.inf, np.inf, np.inf, np.inf, inside)
-    return EnergyDifference(
-        float(wasserstein_distance(energies, reference)),
-        float(energy_distance(energies, reference)),
-        float((np.mean(energies) - mean) / sd),
-        float(np.std(energies, ddof=1) / sd),
-        inside,
+    found = dict.fromkeys(
+        ("energy_w1", "energy_distance", "energy_shift", "energy_spread"), float("inf")
     )
+    if np.isfinite(energies).all():
+        found = {
+            "energy_w1": float(wasserstein_distance(energies, reference)),
+            "energy_distance": float(energy_distance(energies, reference)),
+            "energy_shift": float((np.mean(energies) - mean) / sd),
+            "energy_spread": float(np.std(energies, ddof=1) / sd),
+        }
+    return found | {"energy_in_window": 100 * float(np.mean(energies <= mean + WINDOW_SDS * sd))}

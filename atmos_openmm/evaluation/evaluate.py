@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .atoms import common_atoms
 from .bootstrap import BLOCKS, RESAMPLES, block_bootstrap
 from .ensemble import Ensemble
-from .panel import Metric, NotApplicable, Panel, Settings, unavailable
+from .panel import Metric, NotApplicable, Panel, Settings
 from .panels import find_panel
 
 __all__ = ["Evaluation", "PanelResult", "PanelRow", "evaluate", "split_reference"]
@@ -296,7 +296,7 @@ def _row(fitted: Panel, ensemble: Ensemble, role: str, resamples: int) -> PanelR
         if role != GENERATOR:
             raise
         fitted.notes.append(f"{ensemble.name}: {error}.")
-        nothing = unavailable(type(fitted))
+        nothing = fitted.unavailable()
         return PanelRow(ensemble.name, role, *described, nothing, nothing)
     missing = [m.name for m in fitted.metrics if np.isnan(values[m.key])]
     if missing and role != REFERENCE:

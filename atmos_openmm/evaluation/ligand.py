@@ -134,9 +134,7 @@ def ligand_geometry(
     )
 
 
-def contact_map(
-    positions_nm: NDArray[Any], atoms: AtomTable, ligand: Indices, cutoff_nm: float = CONTACT_NM
-) -> NDArray[np.bool_]:
+def contact_map(positions_nm: NDArray[Any], atoms: AtomTable, ligand: Indices) -> NDArray[np.bool_]:
     """Which protein residue touches which ligand atom, [F, N, L], heavy atoms alone."""
     from scipy.spatial import cKDTree
 
@@ -147,7 +145,7 @@ def contact_map(
     x = np.asarray(positions_nm, np.float64)
     result = np.zeros((len(x), len(atoms.protein_residues), len(ligand)), bool)
     for frame, touched in zip(x, result, strict=True):
-        near = cKDTree(frame[ligand]).query_ball_tree(cKDTree(frame[protein]), cutoff_nm)
+        near = cKDTree(frame[ligand]).query_ball_tree(cKDTree(frame[protein]), CONTACT_NM)
         for atom, found in enumerate(near):
             touched[row[found], atom] = True
     return result
@@ -172,15 +170,13 @@ def pair_distances(positions_nm: NDArray[Any]) -> Floats:
     return np.array([pdist(frame) for frame in np.asarray(positions_nm, np.float64)])
 
 
-def coverage(
-    first: NDArray[Any], second: NDArray[Any], radius_nm: float = COVERAGE_NM
-) -> tuple[float, float, float]:
+def coverage(first: NDArray[Any], second: NDArray[Any]) -> tuple[float, float, float]:
     """Precision, recall and F1 of ligand frames as they lie, [F, L, 3] against [G, L, 3].
 
-    Precision: share of the first's frames with a frame of the second nearer than the radius (root
-    mean square distance of the atoms); recall: the same the other way round.
+    Precision: share of the first's frames with a frame of the second nearer than `COVERAGE_NM`
+    (root mean square distance of the atoms); recall: the same the other way round.
     """
-    near = pairwise_distance(first, second) < radius_nm
+    near = pairwise_distance(first, second) < COVERAGE_NM
     precision, recall = float(near.any(axis=1).mean()), float(near.any(axis=0).mean())
     both = precision + recall
     return precision, recall, 2 * precision * recall / both if both else 0.0

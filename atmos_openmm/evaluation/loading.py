@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.settings import read_settings
 from ..data.mdtraj_formats import data_layout
 from ..data.sources import inspect_file
 from ..trajectories.clock import Stretch, read_clock
@@ -101,6 +102,8 @@ def read_ensemble(
     """
     if not paths:
         raise ValueError(f"{name}: no file was given")
+    if spacing_ps is not None and not 0 < spacing_ps < np.inf:
+        raise ValueError(f"{name}: the time between frames is {spacing_ps:g} ps; expected above 0")
     place = None if topology is None else Path(topology)
     found = [_read(Path(path), place, spacing_ps, temperature) for path in paths]
     first = found[0]
@@ -263,6 +266,7 @@ def _read_samples(
 
 def _read_folder(path: Path, spacing_ps: float | None) -> _Pieces:
     """A hybrid run or a rollout; a walker is a replica."""
+    read_settings(path)  # tells a folder of anything else
     file = read_structure(path)
     solute = SoluteTopology.of(file.topology)
     found, words = read_folder(path, file.topology, solute, spacing_ps=spacing_ps)

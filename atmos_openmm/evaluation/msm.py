@@ -31,6 +31,8 @@ States = NDArray[np.int64]
 CLUSTERS = 100
 MACROSTATES = 10
 SEED = 137
+#: Of the stationary vector, where the iteration of the transition matrix ends.
+TOLERANCE = 1e-12
 #: Fewer frames than this a cluster leave most of its transitions unseen.
 FRAMES_PER_CLUSTER = 10
 
@@ -68,7 +70,7 @@ class MarkovModel:
         return result
 
 
-def estimate_markov_model(counts: NDArray[Any], tolerance: float = 1e-12) -> MarkovModel:
+def estimate_markov_model(counts: NDArray[Any]) -> MarkovModel:
     """Reversible transition matrix of the largest likelihood for a count matrix [S, S].
 
     It is that of the connected states with the most transitions between them.
@@ -90,7 +92,7 @@ def estimate_markov_model(counts: NDArray[Any], tolerance: float = 1e-12) -> Mar
             "leave every state for good"
         )
     transition, stationary = estimation.transition_matrix(
-        inside, reversible=True, maxerr=tolerance, return_statdist=True, warn_not_converged=False
+        inside, reversible=True, maxerr=TOLERANCE, return_statdist=True, warn_not_converged=False
     )
     return MarkovModel(active.astype(np.int64), transition, stationary, len(counts))
 
@@ -150,7 +152,7 @@ class StateModel:
         return self.macrostate[cKDTree(self.centres).query(points)[1]]
 
 
-def k_means(points: Floats, clusters: int, seed: int = SEED) -> tuple[Floats, States]:
+def k_means(points: Floats, clusters: int) -> tuple[Floats, States]:
     """Lloyd's k-means from centres drawn by k-means++ (Arthur, Vassilvitskii 2007).
 
     Returns
@@ -166,7 +168,7 @@ def k_means(points: Floats, clusters: int, seed: int = SEED) -> tuple[Floats, St
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         centres, labels = kmeans2(
-            points, clusters, iter=100, minit="++", seed=np.random.default_rng(seed)
+            points, clusters, iter=100, minit="++", seed=np.random.default_rng(SEED)
         )
     occupied, labels = np.unique(labels, return_inverse=True)
     return centres[occupied], labels.astype(np.int64)
@@ -177,7 +179,6 @@ def fit_states(
     lag: int,
     clusters: int = CLUSTERS,
     macrostates: int = MACROSTATES,
-    seed: int = SEED,
 ) -> StateModel:
     """k-means, Markov model, PCCA+, and the Markov model of the macrostates.
 
@@ -190,8 +191,6 @@ def fit_states(
     clusters, macrostates : int
         At most so many: there is a cluster for ten frames at most, and fewer macrostates than
         connected clusters.
-    seed : int
-        Of k-means.
 
     Raises
     ------
@@ -202,7 +201,7 @@ def fit_states(
 
     points = np.concatenate([np.asarray(x, np.float64) for x in trajectories])
     clusters = max(2, min(clusters, len(points) // FRAMES_PER_CLUSTER))
-    centres, labels = k_means(points, clusters, seed)
+    centres, labels = k_means(points, clusters)
     ends = np.cumsum([len(x) for x in trajectories])[:-1]
     discrete = np.split(labels, ends)
     micro = markov_model(discrete, lag, len(centres))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 
 from .ensemble import Ensemble
 
-__all__ = ["ANGSTROM", "NotApplicable", "Metric", "Panel", "Settings", "require_alpha_carbons"]
+__all__ = [
+    "ANGSTROM",
+    "NOISE",
+    "STATIC",
+    "Metric",
+    "NotApplicable",
+    "Panel",
+    "Settings",
+    "applicable",
+]
 
 #: Tables are in angstrom, as those of the field; arrays in nm.
 ANGSTROM = 10.0
@@ -21,11 +31,24 @@ ANGSTROM = 10.0
 #: Of panels, so that what is kept of frames for one reference is not taken for another's.
 _NUMBERS = itertools.count()
 
+#: What metrics catch, see `Metric`: what single frames show, and what their distribution shows.
+NOISE = frozenset({"noise"})
+STATIC = frozenset({"frozen", "noise"})
+
 Goal = Literal["low", "high", "reference"]
 
 
 class NotApplicable(ValueError):
     """A panel that these molecules or files do not allow; the message says why."""
+
+
+@contextlib.contextmanager
+def applicable() -> Iterator[None]:
+    """Turn a ValueError of the block, of what a molecule lacks, into `NotApplicable`."""
+    try:
+        yield
+    except ValueError as error:
+        raise NotApplicable(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -86,26 +109,26 @@ class Settings:
     lag_ps : float
         Of TICA and Markov models; 100 ps as MDGen has it. At least one frame, at most a fifth of
         the longest trajectory; the panel says what it took.
-    clusters, macrostates : int
-        Of Markov models, at most; 100 and 10 as MDGen has them. PCCA+ takes seconds for 10.
+    macrostates : int
+        Of Markov models, at most; 10 as MDGen has them, for which PCCA+ takes seconds.
     ligand : str or None
         Residue name of the ligand.
     system : openmm.System or None
         For energies.
     platform : str
         OpenMM platform for energies.
-    rollout_windows : int
-        Windows along a rollout.
     """
 
     native_nm: NDArray[Any]
     lag_ps: float = 100.0
-    clusters: int = 100
     macrostates: int = 10
     ligand: str | None = None
     system: Any = None
     platform: str = "CPU"
-    rollout_windows: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lag_ps < np.inf:
+            raise ValueError(f"the lag is {self.lag_ps:g} ps; expected a time above 0")
 
 
 class Panel(ABC):
@@ -139,11 +162,30 @@ class Panel(ABC):
     #: Whether frames are taken evenly spread where there are too many; else the first ones.
     spread_frames: ClassVar[bool] = False
 
+    #: Residues with alpha carbons that it needs.
+    fewest_alpha_carbons: ClassVar[int] = 0
+
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
+        found = len(reference.atoms.alpha_carbons)
+        if found < self.fewest_alpha_carbons:
+            raise NotApplicable(
+                f"the panel needs a protein of {self.fewest_alpha_carbons} residues or more; found "
+                f"{found} alpha carbons"
+            )
         self.reference = reference
         self.settings = settings
         self.notes: list[str] = []
         self._number = next(_NUMBERS)
+
+    def note_once(self, note: str) -> None:
+        """Take down a note on an ensemble, which resampling may ask for again."""
+        if note not in self.notes:
+            self.notes.append(note)
+
+    @classmethod
+    def unavailable(cls) -> dict[str, float]:
+        """NaN for every metric."""
+        return {metric.key: float("nan") for metric in cls.metrics}
 
     def per_frame(
         self, ensemble: Ensemble, key: str, compute: Callable[[NDArray[Any]], NDArray[Any]]
@@ -168,23 +210,3 @@ class Panel(ABC):
     def axes(self) -> dict[str, NDArray[Any]]:
         """Arrays that all rows share, such as bin edges and residue numbers."""
         return {}
-
-
-def require_alpha_carbons(reference: Ensemble, fewest: int = 3) -> None:
-    """See that there are enough residues with alpha carbons for what a panel measures.
-
-    Raises
-    ------
-    NotApplicable
-        If there are fewer.
-    """
-    found = len(reference.atoms.alpha_carbons)
-    if found < fewest:
-        raise NotApplicable(
-            f"the panel needs a protein of {fewest} residues or more; found {found} alpha carbons"
-        )
-
-
-def unavailable(panel: type[Panel]) -> dict[str, float]:
-    """NaN for every metric of a panel."""
-    return {metric.key: float("nan") for metric in panel.metrics}

@@ -16,14 +16,13 @@ from .contacts import contact_sets, contacts, jaccard
 from .distances import pairwise_distance
 from .ensemble import Ensemble
 from .exposure import EXPOSED_NM2, mutual_information, side_chain_surface
-from .panel import ANGSTROM, Metric, Panel, Settings, require_alpha_carbons
+from .panel import ANGSTROM, STATIC, Metric, Panel, Settings
 from .pca import fit_components, similarity
-from .rmsf import fluctuations, pearson
+from .rmsf import fluctuations, pearson, spearman
 from .wasserstein import atom_gaussians, cloud_w2, root_mean_w2
 
 __all__ = ["AtlasPanel"]
 
-_BOTH = frozenset({"frozen", "noise"})
 _SEED = 137
 #: Frames of the reference for Gaussians and surfaces.
 _DRAWN = 1000
@@ -35,37 +34,37 @@ class AtlasPanel(Panel):
     name = "atlas"
     title = "ATLAS panel"
     source = "AlphaFlow, scripts/analyze_ensembles.py"
+    fewest_alpha_carbons = 3
     published_frames = 250
     spread_frames = True
     metrics = (
         Metric("pairwise_rmsd", "Pairwise RMSD", "A", "reference",
-               "mean CA RMSD between all pairs of frames, each with itself included", _BOTH),
-        Metric("rmsf", "RMSF", "A", "reference", "median over heavy atoms", _BOTH),
+               "mean CA RMSD between all pairs of frames, each with itself included", STATIC),
+        Metric("rmsf", "RMSF", "A", "reference", "median over heavy atoms", STATIC),
         Metric("rmsf_r", "Per-target RMSF r", "", "high",
-               "Pearson r of the heavy atoms' RMSF with the reference's", _BOTH),
-        Metric("rmwd", "RMWD", "A", "low", "root mean over heavy atoms of W2^2", _BOTH),
-        Metric("rmwd_translation", "RMWD translation", "A", "low", "part of the means", _BOTH),
-        Metric("rmwd_variance", "RMWD variance", "A", "low", "part of the covariances", _BOTH),
+               "Pearson r of the heavy atoms' RMSF with the reference's", STATIC),
+        Metric("rmwd", "RMWD", "A", "low", "root mean over heavy atoms of W2^2", STATIC),
+        Metric("rmwd_translation", "RMWD translation", "A", "low", "part of the means", STATIC),
+        Metric("rmwd_variance", "RMWD variance", "A", "low", "part of the covariances", STATIC),
         Metric("pca_w2", "MD PCA W2", "A", "low",
-               "W2 in the plane of the reference's first two CA components, over sqrt(CA)", _BOTH),
+               "W2 in the plane of the reference's first two CA components, over sqrt(CA)", STATIC),
         Metric("joint_pca_w2", "Joint PCA W2", "A", "low",
-               "the same with components of both ensembles together", _BOTH),
+               "the same with components of both ensembles together", STATIC),
         Metric("pc_similarity", "PC similarity", "", "high",
-               "|cos| of the first CA components; published as the share above 0.5", _BOTH),
+               "|cos| of the first CA components; published as the share above 0.5", STATIC),
         Metric("weak_j", "Weak contacts J", "", "high",
-               "Jaccard of crystal contacts (CA < 8 A) formed in less than 90 % of frames", _BOTH),
+               "Jaccard of crystal contacts (CA < 8 A) formed in less than 90 % of frames", STATIC),
         Metric("transient_j", "Transient contacts J", "", "high",
-               "Jaccard of other contacts formed in more than 10 % of frames", _BOTH),
+               "Jaccard of other contacts formed in more than 10 % of frames", STATIC),
         Metric("exposed_j", "Exposed residue J", "", "high",
                "Jaccard of side chains buried in the crystal (< 2 A^2, probe 2.8 A) and exposed in "
-               "more than 10 % of frames", _BOTH),
+               "more than 10 % of frames", STATIC),
         Metric("exposed_mi_rho", "Exposed MI rho", "", "high",
-               "Spearman rho of the mutual information of exposure, all pairs of residues", _BOTH),
+               "Spearman rho of the mutual information of exposure, all pairs of residues", STATIC),
     )  # fmt: skip
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        require_alpha_carbons(reference)
         atoms = reference.atoms
         self._heavy = atoms.protein_heavy
         self._table = atoms.subset(self._heavy)
@@ -161,8 +160,6 @@ class AtlasPanel(Panel):
         return np.array([self._known_exposed[k] for k in drawn.tolist()])
 
     def _exposure(self, ensemble: Ensemble, drawn: NDArray[Any]) -> dict[str, float]:
-        from scipy.stats import spearmanr
-
         if not self._has_side_chains:
             return {"exposed_j": float("nan"), "exposed_mi_rho": float("nan")}
         reference = self._drawn_exposed(drawn)
@@ -170,15 +167,12 @@ class AtlasPanel(Panel):
         same = whole and ensemble.positions_nm is self.reference.positions_nm
         own = self._drawn_exposed(ensemble.frames) if same else self._exposed(ensemble)
         mine, theirs = mutual_information(own), mutual_information(reference)
-        varies = np.ptp(mine) > 0 and np.ptp(theirs) > 0
         return {
             "exposed_j": jaccard(
                 self._buried & (reference.mean(axis=0) > 0.1),
                 self._buried & (own.mean(axis=0) > 0.1),
             ),
-            "exposed_mi_rho": float(spearmanr(mine.ravel(), theirs.ravel()).statistic)
-            if varies
-            else float("nan"),
+            "exposed_mi_rho": spearman(mine, theirs),
         }
 
     def arrays(self, ensemble: Ensemble) -> dict[str, NDArray[Any]]:

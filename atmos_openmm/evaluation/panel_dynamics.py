@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.geometry import rmsd
 from .decorrelation import autocorrelation, decorrelation_time, torsion_autocorrelation
 from .ensemble import Ensemble
-from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings
+from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings, applicable
 from .panel_peptide import lag_in_frames
 from .tica import fit_tica, most_directions
 from .torsions import find_torsions, sines_and_cosines
@@ -55,10 +55,8 @@ class DynamicsPanel(Panel):
         if reference.spacing_ps is None:
             raise NotApplicable("the reference's frames have no order in time")
         self._spacing = reference.spacing_ps
-        try:
+        with applicable():
             self._torsions = find_torsions(reference.atoms)
-        except ValueError as error:
-            raise NotApplicable(str(error)) from error
         pieces = reference.split(self._angles(reference))
         self._longest = max(len(p) for p in pieces)
         if self._longest < 8:
@@ -116,8 +114,11 @@ class DynamicsPanel(Panel):
         longest = max(len(p) for p in pieces)
         lags = min(round(self._lags / ratio), longest - 1)
         if lags < 2:
-            self._tell_too_coarse(ensemble)
-            return {metric.key: float("nan") for metric in self.metrics}
+            self.note_once(
+                f"{ensemble.name}: frames {ensemble.spacing_ps:g} ps apart do not resolve lags up "
+                f"to {self._lags * self._spacing:g} ps; it has no decorrelation to compare."
+            )
+            return self.unavailable()
         curves = self._torsion_curves(ensemble, lags)
         times = ensemble.spacing_ps * self._capped(curves)
         components = self._tica.transform(sines_and_cosines(np.concatenate(pieces)), 1)
@@ -135,14 +136,6 @@ class DynamicsPanel(Panel):
             if steps.size
             else float("nan"),
         }
-
-    def _tell_too_coarse(self, ensemble: Ensemble) -> None:
-        note = (
-            f"{ensemble.name}: frames {ensemble.spacing_ps:g} ps apart do not resolve lags up to "
-            f"{self._lags * self._spacing:g} ps; it has no decorrelation to compare."
-        )
-        if note not in self.notes:
-            self.notes.append(note)
 
     def _curve_error(self, curves: NDArray[np.float64], spacing_ps: float) -> float:
         """At the reference's lags, the other's mean curve interpolated."""

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from .energy import energy_difference, potential_energies
 from .ensemble import Ensemble
-from .panel import Metric, NotApplicable, Panel, Settings
+from .panel import NOISE, STATIC, Metric, NotApplicable, Panel, Settings
 
 __all__ = ["EnergyPanel"]
-
-_BOTH = frozenset({"frozen", "noise"})
 
 
 class EnergyPanel(Panel):
@@ -25,17 +23,17 @@ class EnergyPanel(Panel):
     needs_all_atoms = True
     metrics = (
         Metric("energy_w1", "Energy W1", "kJ/mol", "low",
-               "Wasserstein-1 distance of the potential energies' distributions", _BOTH),
+               "Wasserstein-1 distance of the potential energies' distributions", STATIC),
         Metric("energy_distance", "Energy distance", "(kJ/mol)^1/2", "low",
-               "sqrt(2 E|X-Y| - E|X-X'| - E|Y-Y'|) of the potential energies", _BOTH),
+               "sqrt(2 E|X-Y| - E|X-X'| - E|Y-Y'|) of the potential energies", STATIC),
         Metric("energy_shift", "Energy shift", "sd", "reference",
                "difference of the means in standard deviations of the reference",
-               frozenset({"noise"})),
+               NOISE),
         Metric("energy_spread", "Energy spread", "", "reference",
-               "ratio of the standard deviations", _BOTH),
+               "ratio of the standard deviations", STATIC),
         Metric("energy_in_window", "In the window", "%", "high",
                "frames at most 6 standard deviations above the reference's mean",
-               frozenset({"noise"})),
+               NOISE),
     )  # fmt: skip
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
@@ -62,15 +60,7 @@ class EnergyPanel(Panel):
         )
 
     def values(self, ensemble: Ensemble) -> dict[str, float]:
-        energies = self._energies(ensemble)
-        found = energy_difference(energies, self._reference)
-        return {
-            "energy_w1": found.wasserstein,
-            "energy_distance": found.energy_distance,
-            "energy_shift": found.shift,
-            "energy_spread": found.spread,
-            "energy_in_window": 100 * found.in_window,
-        }
+        return energy_difference(self._energies(ensemble), self._reference)
 
     def arrays(self, ensemble: Ensemble) -> dict[str, NDArray[Any]]:
         return {"energy_kj_per_mol": self._energies(ensemble)}

@@ -19,13 +19,10 @@ from .ligand import (
     ligand_geometry,
     pair_distances,
 )
-from .panel import ANGSTROM, Metric, NotApplicable, Panel, Settings, require_alpha_carbons
+from .panel import ANGSTROM, NOISE, STATIC, Metric, Panel, Settings, applicable
 from .rmsf import fluctuations, pearson
 
 __all__ = ["LigandPanel"]
-
-_BOTH = frozenset({"frozen", "noise"})
-_NOISE = frozenset({"noise"})
 
 
 class LigandPanel(Panel):
@@ -34,53 +31,51 @@ class LigandPanel(Panel):
     name = "ligand"
     title = "Ligand panel"
     source = "BioMD, arXiv 2509.02642; NeuralMD, NeuralMD/evaluation.py; BoltzKinema's metrics"
+    fewest_alpha_carbons = 3
     published_frames = 100
     metrics = (
-        Metric("ligand_rmsf", "Ligand RMSF", "A", "reference", "median over ligand atoms", _BOTH),
+        Metric("ligand_rmsf", "Ligand RMSF", "A", "reference", "median over ligand atoms", STATIC),
         Metric("ligand_rmsf_r", "Ligand RMSF r", "", "high",
                "Pearson r of the ligand atoms' RMSF with the reference's", frozenset({"frozen"})),
-        Metric("protein_rmsf_r", "Protein RMSF r", "", "high", "Pearson r over CA", _BOTH),
+        Metric("protein_rmsf_r", "Protein RMSF r", "", "high", "Pearson r over CA", STATIC),
         Metric("contact_r", "Contact map r", "", "high",
                f"Pearson r of the shares of frames in which residue and ligand atom touch "
-               f"(heavy atoms < {ANGSTROM * CONTACT_NM:g} A)", _BOTH),
+               f"(heavy atoms < {ANGSTROM * CONTACT_NM:g} A)", STATIC),
         Metric("bond_error", "Bond length error", "A", "low",
-               "mean over bonds of the Wasserstein-1 distance of their lengths", _BOTH),
+               "mean over bonds of the Wasserstein-1 distance of their lengths", STATIC),
         Metric("angle_error", "Bond angle error", "rad", "low",
-               "mean over angles of their Wasserstein-1 distance", _BOTH),
+               "mean over angles of their Wasserstein-1 distance", STATIC),
         Metric("ligand_clash", "Ligand collisions", "%", "low",
                "pairs of ligand atoms more than two bonds apart nearer than the sum of their "
-               "covalent radii", _NOISE),
+               "covalent radii", NOISE),
         Metric("binding_clash", "Binding collisions", "%", "low",
                "pairs of a protein and a ligand atom nearer than the sum of their covalent radii",
-               _NOISE),
+               NOISE),
         Metric("stability", "Stability", "%", "high",
                f"pairs of ligand atoms within {ANGSTROM * STABLE_NM:g} A of their distance in the "
-               "reference's frame of the same time", _NOISE),
+               "reference's frame of the same time", NOISE),
         Metric("matching", "Matching", "A", "low",
                "root mean square difference of the ligand's distance matrices, frames of the same "
-               "time", _NOISE),
+               "time", NOISE),
         Metric("path_precision", "Path precision", "%", "high",
                f"frames with a reference frame nearer than {ANGSTROM * COVERAGE_NM:g} A (ligand "
-               "RMSD as superposed)", _NOISE),
+               "RMSD as superposed)", NOISE),
         Metric("path_recall", "Path recall", "%", "high",
-               "reference frames with a frame that near", _BOTH),
-        Metric("path_f1", "Path F1", "", "high", "harmonic mean of the two, 0 to 1", _BOTH),
+               "reference frames with a frame that near", STATIC),
+        Metric("path_f1", "Path F1", "", "high", "harmonic mean of the two, 0 to 1", STATIC),
         Metric("unbound", "Unbound", "%", "reference",
                "frames in which no protein atom touches the ligand", frozenset({"frozen"})),
         Metric("centre_w1", "Displacement W1", "A", "low",
                "Wasserstein-1 distance of the distributions of the ligand centroid's distance from "
-               "its native place", _BOTH),
+               "its native place", STATIC),
     )  # fmt: skip
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
         atoms = reference.atoms
-        require_alpha_carbons(reference)
-        try:
+        with applicable():
             self._ligand = atoms.ligand(settings.ligand)
             self._geometry = ligand_geometry(atoms, self._ligand, settings.native_nm)
-        except ValueError as error:
-            raise NotApplicable(str(error)) from error
         self._native = np.asarray(settings.native_nm, np.float64)
         names = sorted({atoms.residue_names[r] for r in atoms.residue[self._ligand]})
         self.notes.append(f"Ligand: {', '.join(names)}, {len(self._ligand)} heavy atoms.")

@@ -11,7 +11,7 @@ from ..core.geometry import superpose
 from .contacts import contact_sets, contacts, jaccard
 from .distances import pairwise_distance
 from .ensemble import Ensemble
-from .panel import ANGSTROM, Metric, Panel, Settings, require_alpha_carbons
+from .panel import ANGSTROM, NOISE, STATIC, Metric, Panel, Settings
 from .pca import fit_components, similarity
 from .rmsf import fluctuations, pearson
 from .validity import RULES, residue_minimum
@@ -19,7 +19,6 @@ from .wasserstein import atom_gaussians, cloud_w2, root_mean_w2
 
 __all__ = ["MdcathPanel"]
 
-ALL_STATIC = frozenset({"frozen", "noise"})
 #: Of the draw that makes two clouds of points equally large, as in AlphaFlow's script.
 SEED = 137
 
@@ -30,38 +29,38 @@ class MdcathPanel(Panel):
     name = "mdcath"
     title = "mdCATH panel"
     source = "TEMPO, arXiv 2511.05510"
+    fewest_alpha_carbons = 3
     published_frames = 400
     metrics = (
         Metric("pairwise_rmsd", "Pairwise RMSD", "A", "reference",
-               "mean CA RMSD between all pairs of frames, as superposed on the native", ALL_STATIC),
+               "mean CA RMSD between all pairs of frames, as superposed on the native", STATIC),
         Metric("rmsf", "RMSF", "A", "reference",
-               "median over residues of the backbone's fluctuation", ALL_STATIC),
+               "median over residues of the backbone's fluctuation", STATIC),
         Metric("rmsf_r", "RMSF r", "", "high",
-               "Pearson r of the RMSF profile with the reference's", ALL_STATIC),
+               "Pearson r of the RMSF profile with the reference's", STATIC),
         Metric("rmwd", "RMWD", "A", "low",
-               "root mean over atoms of the squared W2 of their Gaussians", ALL_STATIC),
+               "root mean over atoms of the squared W2 of their Gaussians", STATIC),
         Metric("pca_w2", "MD PCA W2", "A", "low",
                "W2 in the plane of the reference's first two CA components, over sqrt(CA)",
-               ALL_STATIC),
+               STATIC),
         Metric("pc_similarity", "PC similarity", "", "high",
                "|cos| of the first CA components of the two; published as the share above 0.5",
-               ALL_STATIC),
+               STATIC),
         Metric("weak_j", "Weak contacts J", "", "high",
                "Jaccard of native contacts (CA < 8 A) formed in less than 90 % of frames",
-               ALL_STATIC),
+               STATIC),
         Metric("transient_j", "Transient contacts J", "", "high",
-               "Jaccard of non-native contacts formed in more than 10 % of frames", ALL_STATIC),
+               "Jaccard of non-native contacts formed in more than 10 % of frames", STATIC),
         Metric("rmsd_error", "RMSD error", "A", "low",
                "mean |RMSD(t) - RMSD of the reference(t)| to the native, backbone, frame by frame",
-               frozenset({"noise"})),
+               NOISE),
         Metric("clash", "Clash ratio", "%", "low",
-               f"frames that break: {RULES['backbone_clash'].text}", frozenset({"noise"})),
+               f"frames that break: {RULES['backbone_clash'].text}", NOISE),
     )  # fmt: skip
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
         atoms = reference.atoms
-        require_alpha_carbons(reference)
         self._alpha = np.searchsorted(atoms.backbone, atoms.alpha_carbons)
         self._residue = np.searchsorted(
             np.sort(atoms.protein_residues), atoms.residue[atoms.backbone]

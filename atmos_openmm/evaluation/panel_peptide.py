@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from .divergence import jensen_shannon_distance
 from .ensemble import Ensemble
 from .msm import StateModel, fit_states, flux_matrix, markov_model
-from .panel import Metric, NotApplicable, Panel, Settings
+from .panel import STATIC, Metric, NotApplicable, Panel, Settings, applicable
 from .paths import bridge_probabilities, cut_paths, sample_bridges
+from .rmsf import spearman
 from .tica import fit_tica, most_directions
 from .torsions import find_torsions, pair_distances, sines_and_cosines, torsion_distances
 
 __all__ = ["PeptidePanel"]
 
-_BOTH = frozenset({"frozen", "noise"})
 _ORDERED = frozenset({"frozen", "noise", "shuffled"})
 
 TICA_BINS = 100
@@ -41,18 +41,18 @@ class PeptidePanel(Panel):
     source = "MDGen, mdgen/analysis.py and scripts/analyze_peptide_sim.py"
     metrics = (
         Metric("jsd_backbone", "JSD backbone torsions", "", "low",
-               "mean over phi and psi, 100 bins", _BOTH),
+               "mean over phi and psi, 100 bins", STATIC),
         Metric("jsd_sidechain", "JSD side-chain torsions", "", "low", "mean over chi, 100 bins",
-               _BOTH),
-        Metric("jsd_torsions", "JSD all torsions", "", "low", "mean over all torsions", _BOTH),
+               STATIC),
+        Metric("jsd_torsions", "JSD all torsions", "", "low", "mean over all torsions", STATIC),
         Metric("jsd_phi_psi", "JSD (phi, psi)", "", "low", "mean over residues, 50 x 50 bins",
-               _BOTH),
+               STATIC),
         Metric("jsd_tica0", "JSD TICA-0", "", "low",
-               "first component, 100 bins on the joint range", _BOTH),
+               "first component, 100 bins on the joint range", STATIC),
         Metric("jsd_tica01", "JSD TICA-0,1", "", "low",
-               "first two components, 50 x 50 bins on the joint range", _BOTH),
+               "first two components, 50 x 50 bins on the joint range", STATIC),
         Metric("jsd_states", "JSD state shares", "", "low",
-               "shares of frames in the reference's metastable states", _BOTH),
+               "shares of frames in the reference's metastable states", STATIC),
         Metric("jsd_msm", "JSD MSM", "", "low",
                "stationary vectors of the two Markov models of metastable states",
                frozenset({"frozen"})),
@@ -75,19 +75,15 @@ class PeptidePanel(Panel):
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        try:
+        with applicable():
             self._torsions = find_torsions(reference.atoms)
-        except ValueError as error:
-            raise NotApplicable(str(error)) from error
         angles = reference.split(self._angles(reference))
         longest = max(len(a) for a in angles)
         self.lag, note = lag_in_frames(settings.lag_ps, reference.spacing_ps, longest)
         self.notes.append(f"TICA and Markov models: {note}.")
-        try:
-            most = most_directions(reference.num_frames)
+        most = most_directions(reference.num_frames)
+        with applicable():
             self.tica = fit_tica([sines_and_cosines(a) for a in angles], self.lag, most=most)
-        except ValueError as error:
-            raise NotApplicable(str(error)) from error
         if 2 * len(self._torsions.atoms) > most:
             self.notes.append(
                 f"{2 * len(self._torsions.atoms)} sines and cosines are more than "
@@ -97,7 +93,7 @@ class PeptidePanel(Panel):
         self._dimension = max(2, self.tica.dimension)
         self._points = self._project(reference)
         self.states: StateModel = fit_states(
-            reference.split(self._points), self.lag, settings.clusters, settings.macrostates
+            reference.split(self._points), self.lag, macrostates=settings.macrostates
         )
         self._reference_states = self._assigned(reference)
         self.notes.append(
@@ -143,13 +139,11 @@ class PeptidePanel(Panel):
         lag = self._own_lag(ensemble)
         pieces = ensemble.split(states)
         if lag is None and ensemble.spacing_ps is not None:
-            note = (
+            self.note_once(
                 f"{ensemble.name}: its frames are {ensemble.spacing_ps:g} ps apart, which does not "
                 f"divide the lag of {self.lag * (self.reference.spacing_ps or 0):g} ps; it has no "
                 "Markov model at that lag. Choose another lag."
             )
-            if note not in self.notes:
-                self.notes.append(note)
         if lag is None or max(len(p) for p in pieces) <= lag:
             return found | dict.fromkeys(_OF_MODELS + _OF_PATHS, float("nan"))
         try:
@@ -160,7 +154,7 @@ class PeptidePanel(Panel):
         found["jsd_msm"] = jensen_shannon_distance(model.full_stationary(), macro.full_stationary())
         off = ~np.eye(number, dtype=bool)
         mine, theirs = flux_matrix(model)[off], flux_matrix(macro)[off]
-        found["flux_rho"] = _spearman(mine, theirs)
+        found["flux_rho"] = spearman(mine, theirs)
         rows = np.abs(model.full_transition() - macro.full_transition()).sum(axis=1) / 2
         rows[np.setdiff1d(np.arange(number), model.active)] = 1  # it says nothing of these
         found["transition_error"] = float(rows @ macro.full_stationary())
@@ -207,14 +201,6 @@ class PeptidePanel(Panel):
 
 def _mean(values: NDArray[Any]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
-
-
-def _spearman(first: NDArray[Any], second: NDArray[Any]) -> float:
-    from scipy.stats import spearmanr
-
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")
-    return float(spearmanr(first, second).statistic)
 
 
 def joint_distance(first: NDArray[Any], second: NDArray[Any], bins: int) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..core.geometry import superpose
 from .ensemble import Ensemble, Segment
-from .panel import ANGSTROM, Metric, Panel, Settings, require_alpha_carbons
+from .panel import ANGSTROM, STATIC, Metric, Panel, Settings
 from .panel_mdcath import plane_w2
 from .panel_validity import ValidityPanel
 from .pca import fit_components
@@ -18,9 +18,9 @@ from .rmsf import fluctuations, pearson
 __all__ = ["RolloutPanel"]
 
 _BOTH = frozenset({"frozen", "noise", "drifting"})
-_STATIC = frozenset({"frozen", "noise"})
 _DRIFT = frozenset({"drifting"})
 _NOISE = frozenset({"noise", "drifting"})
+WINDOWS = 8
 SMALLEST_WINDOW = 4
 
 
@@ -30,13 +30,14 @@ class RolloutPanel(Panel):
     name = "rollout"
     title = "Along the rollout"
     source = "rollout-length curves as in STAR-MD, ICLR 2026"
+    fewest_alpha_carbons = 3
     metrics = (
         Metric("last_valid", "CA valid at the end", "%", "high",
                "frames of the last window without CA clash (3.0 A) or break (4.2 A)", _NOISE),
         Metric("last_physical", "Passes BioEmu's filter at the end", "%", "high",
                "frames of the last window", _NOISE),
         Metric("last_w2", "MD PCA W2 at the end", "A", "low",
-               "of the last window against the whole reference", _STATIC),
+               "of the last window against the whole reference", STATIC),
         Metric("last_rmsf_r", "RMSF r at the end", "", "high",
                "of the last window's CA against the reference's", _BOTH),
         Metric("rmsd_drift", "RMSD drift", "A", "reference",
@@ -46,7 +47,6 @@ class RolloutPanel(Panel):
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        require_alpha_carbons(reference)
         self._validity = ValidityPanel(reference, settings)
         self._native = np.asarray(settings.native_nm, np.float64)[reference.atoms.alpha_carbons]
         alpha = self._alpha(reference)
@@ -63,7 +63,7 @@ class RolloutPanel(Panel):
     def windows(self, ensemble: Ensemble) -> list[Ensemble]:
         """Windows by the clock: the n-th holds the n-th part of every trajectory."""
         longest = max(stop - start for start, stop in ensemble.segments)
-        count = max(1, min(self.settings.rollout_windows, longest // SMALLEST_WINDOW))
+        count = max(1, min(WINDOWS, longest // SMALLEST_WINDOW))
         clocks = ensemble.clock
         first = min(int(clocks[start]) for start, _ in ensemble.segments)
         last = max(int(clocks[stop - 1]) for _, stop in ensemble.segments) + 1

@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.geometry import gyration_radius
 from .distances import (
     bin_numbers,
     far_distances,
-    gyration_radius,
     histogram_distance,
     histograms,
     mean_distance,
     value_range,
 )
 from .ensemble import Ensemble
-from .panel import Metric, Panel, Settings, require_alpha_carbons
+from .panel import STATIC, Metric, Panel, Settings
 from .tica import Tica, fit_tica
 
 __all__ = ["Str2StrPanel"]
 
-_BOTH = frozenset({"frozen", "noise"})
 TICA_LAG_FRAMES = 20
 
 
@@ -35,17 +34,17 @@ class Str2StrPanel(Panel):
     name = "str2str"
     title = "Str2Str panel"
     source = "Str2Str, src/metrics/metrics.py"
+    fewest_alpha_carbons = 5
     metrics = (
         Metric("js_pwd", "JS-PwD", "", "low",
-               "mean over CA pairs three or more apart, 50 bins on the reference's range", _BOTH),
+               "mean over CA pairs three or more apart, 50 bins on the reference's range", STATIC),
         Metric("js_tic", "JS-TIC", "", "low",
-               "mean over the first two TICA components of these distances, lag 20 frames", _BOTH),
-        Metric("js_rg", "JS-Rg", "", "low", "radius of gyration of the CA, 50 bins", _BOTH),
+               "mean over the first two TICA components of these distances, lag 20 frames", STATIC),
+        Metric("js_rg", "JS-Rg", "", "low", "radius of gyration of the CA, 50 bins", STATIC),
     )  # fmt: skip
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        require_alpha_carbons(reference, 5)
         distances = self._far(reference)
         self._range = value_range(distances)
         self._histograms = histograms(self._bins(reference))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ensemble import Ensemble
-from .panel import Metric, Panel, Settings, require_alpha_carbons
+from .panel import NOISE, Metric, Panel, Settings
 from .validity import (
     RULES,
     alpha_gaps,
@@ -18,12 +18,10 @@ from .validity import (
 
 __all__ = ["ValidityPanel"]
 
-_NOISE = frozenset({"noise"})
-
 
 def _rate(key: str, name: str) -> Metric:
     rule = RULES[key]
-    return Metric(key, name, "%", "high", f"{rule.source}: {rule.text}", _NOISE)
+    return Metric(key, name, "%", "high", f"{rule.source}: {rule.text}", NOISE)
 
 
 class ValidityPanel(Panel):
@@ -32,28 +30,28 @@ class ValidityPanel(Panel):
     name = "validity"
     title = "Validity"
     source = "Str2Str, ConfDiff, BioEmu, TEMPO"
+    fewest_alpha_carbons = 2
     metrics = (
         _rate("ca_clash", "No CA clash"),
         _rate("ca_break_reference", "No CA break (reference)"),
         _rate("ca_break", "No CA break"),
         Metric("ca_valid", "CA valid", "%", "high",
-               f"ConfDiff: {RULES['ca_clash'].text}, and {RULES['ca_break'].text}", _NOISE),
+               f"ConfDiff: {RULES['ca_clash'].text}, and {RULES['ca_break'].text}", NOISE),
         _rate("peptide_bond", "Peptide bonds"),
         _rate("atom_clash", "No atom clash"),
         _rate("loose_ca_break", "No CA break (4.5 A)"),
         _rate("loose_peptide_bond", "No C-N break"),
         Metric("physical", "Passes BioEmu's filter", "%", "high",
                f"{RULES['atom_clash'].text}, {RULES['loose_ca_break'].text}, "
-               f"{RULES['loose_peptide_bond'].text}", _NOISE),
+               f"{RULES['loose_peptide_bond'].text}", NOISE),
         _rate("backbone_clash", "No backbone clash"),
         Metric("handedness", "Handedness", "%", "high",
                "frames with every alpha carbon of the native's hand (triple product of unit "
-               "vectors to N, C, CB of the native's sign)", _NOISE),
+               "vectors to N, C, CB of the native's sign)", NOISE),
     )  # fmt: skip
 
     def __init__(self, reference: Ensemble, settings: Settings) -> None:
         super().__init__(reference, settings)
-        require_alpha_carbons(reference, 2)
         gaps = self._gaps(reference)
         # A hair above the largest, as published: the reference itself has no break.
         self._longest = float(gaps.max()) + 1e-7 if gaps.size else np.inf

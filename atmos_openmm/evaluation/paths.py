@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 __all__ = ["bridge_probabilities", "cut_paths", "sample_bridges"]
 
+SEED = 137
+
 Floats = NDArray[np.float64]
 States = NDArray[np.int64]
 
@@ -36,7 +38,7 @@ def bridge_probabilities(paths: NDArray[Any], transition: NDArray[Any]) -> Float
 
 
 def sample_bridges(
-    start: int, end: int, length: int, transition: NDArray[Any], count: int, seed: int = 137
+    start: int, end: int, length: int, transition: NDArray[Any], count: int
 ) -> States:
     """Paths [count, length] of a Markov chain from `start` that end in `end`.
 
@@ -49,7 +51,7 @@ def sample_bridges(
     powers = _powers(transition, length - 1)
     if powers[length - 1][start, end] <= 0:
         raise ValueError(f"no path of {length} frames leads from state {start} to state {end}")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     paths = np.full((count, length), start)
     for t in range(1, length):
         left = length - 1 - t

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 __all__ = ["PrincipalComponents", "fit_components", "similarity"]
 
+COMPONENTS = 2
+
 Floats = NDArray[np.float64]
 
 
@@ -20,9 +22,9 @@ class PrincipalComponents:
     Attributes
     ----------
     mean : float64 array [D]
-    components : float64 array [K, D]
+    components : float64 array [2, D]
         Orthonormal rows, the largest variance first. The sign of a row means nothing.
-    variances : float64 array [K]
+    variances : float64 array [2]
         Divided by F - 1.
     """
 
@@ -30,14 +32,14 @@ class PrincipalComponents:
     components: Floats
     variances: Floats
 
-    def project(self, positions: NDArray[Any], count: int = 2) -> Floats:
-        """Coordinates [F, count] of frames [F, A, 3] along the first components."""
+    def project(self, positions: NDArray[Any]) -> Floats:
+        """Coordinates [F, 2] of frames [F, A, 3] along the components."""
         flat = np.asarray(positions, dtype=np.float64).reshape(len(positions), -1)
-        return (flat - self.mean) @ self.components[:count].T
+        return (flat - self.mean) @ self.components.T
 
 
-def fit_components(positions: NDArray[Any], count: int = 2) -> PrincipalComponents:
-    """Principal components of superposed frames [F, A, 3] (F >= 2)."""
+def fit_components(positions: NDArray[Any]) -> PrincipalComponents:
+    """The first two principal components of superposed frames [F, A, 3] (F >= 2)."""
     x = np.asarray(positions, dtype=np.float64).reshape(len(positions), -1)
     if len(x) < 2:
         raise ValueError(f"principal components need at least two frames, found {len(x)}")
@@ -46,13 +48,13 @@ def fit_components(positions: NDArray[Any], count: int = 2) -> PrincipalComponen
     # The smaller of the two products has the same eigenvalues as the covariance, and is cheap.
     if len(x) < x.shape[1]:
         values, vectors = np.linalg.eigh(centred @ centred.T)
-        order = np.argsort(values)[::-1][:count]
+        order = np.argsort(values)[::-1][:COMPONENTS]
         rows = (centred.T @ vectors[:, order]).T
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         rows = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
     else:
         values, vectors = np.linalg.eigh(centred.T @ centred)
-        order = np.argsort(values)[::-1][:count]
+        order = np.argsort(values)[::-1][:COMPONENTS]
         rows = vectors[:, order].T
     return PrincipalComponents(mean, rows, np.maximum(values[order], 0) / (len(x) - 1))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fluctuations", "pearson"]
+__all__ = ["fluctuations", "pearson", "spearman"]
 
 #: Of the largest coordinate; ten units in the last place of single precision.
 ROUNDING = 1e-6
@@ -50,3 +50,12 @@ def pearson(first: NDArray[Any], second: NDArray[Any]) -> float:
     if len(a) < 2 or np.ptp(a) <= limits[0] or np.ptp(b) <= limits[1]:
         return float("nan")
     return float(a @ b / scale)
+
+
+def spearman(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Spearman's rho of two arrays; NaN for fewer than three values or where one does not vary."""
+    from scipy.stats import spearmanr
+
+    if first.size < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(spearmanr(first.ravel(), second.ravel()).statistic)

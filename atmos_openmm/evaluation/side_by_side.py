@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..sampling.hybrid import HybridSampler
 
 TURN_SECONDS = 3.0
+FRICTION_PER_PS = 1.0
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,7 @@ def run_in_turns(
     )
 
 
-def plain_md_context(
-    sampler: HybridSampler, *, friction_per_ps: float = 1.0, seed: int
-) -> openmm.Context:
+def plain_md_context(sampler: HybridSampler, *, seed: int) -> openmm.Context:
     """A Context for the plain MD that `run_in_turns` compares with.
 
     The same System, platform, temperature and step size as the sampler's first walker, and its
@@ -176,7 +175,7 @@ def plain_md_context(
     walker = sampler.walkers[0]
     platform = walker.context.getPlatform()
     integrator = openmm.LangevinMiddleIntegrator(
-        walker.integrator.getTemperature(), friction_per_ps, walker.integrator.getStepSize()
+        walker.integrator.getTemperature(), FRICTION_PER_PS, walker.integrator.getStepSize()
     )
     integrator.setRandomNumberSeed(seed)
     properties = {}

@@ -70,7 +70,6 @@ class Tica:
 def fit_tica(
     features: Sequence[NDArray[Any]],
     lag: int,
-    epsilon: float = EPSILON,
     most: int | None = None,
 ) -> Tica:
     """Fit on trajectories [F_i, D] of features.
@@ -81,8 +80,6 @@ def fit_tica(
         No pair of frames spans two of them.
     lag : int
         Frames.
-    epsilon : float
-        Eigenvalues of C0 below it are left out.
     most : int, optional
         At most so many directions, those of the largest variance: with nearly as many features as
         frames some combination of them seems slow by chance.
@@ -108,7 +105,7 @@ def fit_tica(
         # More features than frames: work in the space that the frames span, which loses nothing.
         both = np.concatenate([early, late])
         values, left = np.linalg.eigh(both @ both.T)
-        kept = values > epsilon * len(both)
+        kept = values > EPSILON * len(both)
         if kept.any():
             basis = both.T @ (left[:, kept] / np.sqrt(values[kept]))
             early, late = early @ basis, late @ basis
@@ -116,7 +113,7 @@ def fit_tica(
     lagged = early.T @ late
     lagged = (lagged + lagged.T) / (2 * len(early))
     values, vectors = np.linalg.eigh(instantaneous)
-    kept = values > epsilon
+    kept = values > EPSILON
     if most is not None and np.count_nonzero(kept) > most:
         kept &= values >= values[-most]
     if not kept.any():

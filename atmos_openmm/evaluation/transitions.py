@@ -94,21 +94,19 @@ class TransitionCount:
         return int(self.counts.sum())
 
 
-def count_transitions(
-    trajectories: Iterable[NDArray[Any]], cores: Sequence[Core] = PHI_CORES
-) -> TransitionCount:
-    """Count transitions in trajectories [F] of one torsion in radians; none across two of them."""
-    counts = np.zeros((len(cores), len(cores)), dtype=np.int64)
-    frames = np.zeros(len(cores), dtype=np.float64)
+def count_transitions(trajectories: Iterable[NDArray[Any]]) -> TransitionCount:
+    """Count transitions between `PHI_CORES` in trajectories [F] of phi (rad), none across two."""
+    counts = np.zeros((len(PHI_CORES), len(PHI_CORES)), dtype=np.int64)
+    frames = np.zeros(len(PHI_CORES), dtype=np.float64)
     for angles in trajectories:
-        states = assign_cores(angles, cores)
+        states = assign_cores(angles)
         states = states[states != UNASSIGNED]
-        frames += np.bincount(states, minlength=len(cores))
+        frames += np.bincount(states, minlength=len(PHI_CORES))
         changed = states[1:] != states[:-1]
         np.add.at(counts, (states[:-1][changed], states[1:][changed]), 1)
     total = frames.sum()
     return TransitionCount(
-        counts, frames / total if total else frames, tuple(core.name for core in cores)
+        counts, frames / total if total else frames, tuple(core.name for core in PHI_CORES)
     )
 
 

@@ -96,12 +96,10 @@ def cell(value: tuple[float, float]) -> str:
 
 def torsion_histograms(angles: Mapping[str, NDArray[Any]], names: Sequence[str]) -> Figure:
     """Distributions of torsions [F, T] in radians, a panel each, one line an ensemble."""
-    with style.plot_style() as figures:
-        shown = min(len(names), MOST_TORSIONS)
-        columns = min(shown, 4)
-        rows = -(-shown // columns)
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 1.75 * rows + 0.5))
-        axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    shown = min(len(names), MOST_TORSIONS)
+    columns = min(shown, 4)
+    rows = -(-shown // columns)
+    with style.page_figure(1.75 * rows + 0.5, rows, columns, sharex=True) as (figure, axes):
         edges = np.linspace(-180, 180, BINS + 1)
         for k, ax in enumerate(axes):
             if k >= shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,138 @@ __all__ = ["write_evaluation"]
 #: Rows that are drawn: more lines cannot be told apart.
 MOST_ROWS = 6
 
-Drawing = tuple[str, str, str, Callable[[], "Figure"]]
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of an array that rows of some panel have.
+
+    Attributes
+    ----------
+    key : str
+        Of the array.
+    alternative, caption : str
+    draw : callable
+        Of the rows' curves, their arrays, the rows themselves, and the arrays they share.
+    file : str
+        In the file's name, where it is not the key.
+    most : int
+        Rows that are drawn.
+    applies : callable
+        Whether rows and the arrays they share can be drawn.
+    """
+
+    key: str
+    alternative: str
+    caption: str
+    draw: Callable[[list[plots.Curve], list[Any], list[PanelRow], Mapping[str, Any]], Figure]
+    file: str = ""
+    most: int = MOST_ROWS
+    applies: Callable[[list[PanelRow], Mapping[str, Any]], bool] = lambda rows, axes: True
+
+
+def _profile(key: str, labels: str, ylabel: str, caption: str) -> Plot:
+    return Plot(
+        key,
+        f"{ylabel} of each row along {labels.replace('_', ' ')}.",
+        caption,
+        lambda curves, values, _, axes: plots.profile_curves(
+            curves, values, axes[labels].tolist(), ylabel
+        ),
+        applies=lambda _, axes: labels in axes,
+    )
+
+
+def _map(key: str, names: tuple[str, str], caption: str) -> Plot:
+    return Plot(
+        key,
+        f"Maps of {names[0]} and {names[1]}, one a row.",
+        caption,
+        lambda curves, points, *_: plots.point_maps(curves, points, names),
+        most=plots.MOST_MAPS,
+    )
+
+
+def _histogram(key: str, xlabel: str, caption: str) -> Plot:
+    return Plot(
+        key,
+        f"Distributions of the {xlabel}.",
+        caption,
+        lambda curves, values, *_: plots.value_histograms(curves, values, xlabel),
+        applies=lambda rows, _: bool(np.ptp(rows[0].arrays[key]) > 0),
+    )
+
+
+_ALONG_ROLLOUT = {
+    "rollout_valid": "CA valid (%)",
+    "rollout_w2": "MD PCA W2 (Å)",
+    "rollout_rmsf_r": "RMSF r",
+    "rollout_rmsd": "RMSD to the native (Å)",
+}
+
+#: What is drawn of a panel, in this order, where its rows have the array.
+PLOTS = (
+    _profile("rmsf_angstrom", "residues", "RMSF (Å)", "Backbone fluctuations of each residue."),
+    _profile("ligand_rmsf_angstrom", "ligand_atoms", "RMSF (Å)",
+             "Fluctuations of the ligand's atoms."),
+    _profile("torsion_jsd", "torsions", "JSD", "Jensen-Shannon distance of each torsion."),
+    _map("tica", ("TICA-0", "TICA-1"), "The reference's slowest two components."),
+    _map("tica_distances", ("TICA-0", "TICA-1"), "The slowest components of CA distances."),
+    _map("pca_angstrom", ("PC 1 (Å)", "PC 2 (Å)"), "The reference's first principal components."),
+    Plot(
+        "contact_share",
+        "Contact maps, the reference above the diagonal.",
+        "Share of frames in which alpha carbons are nearer than 8 Å; above the diagonal the "
+        "reference, below it the row.",
+        lambda curves, shares, _, axes: plots.contact_maps(
+            curves, shares, axes["residues"].tolist()
+        ),
+        file="contacts",
+        most=plots.MOST_MAPS + 1,
+    ),
+    Plot(
+        "ligand_contact_share",
+        "Maps of contacts between residues and ligand atoms.",
+        "Share of frames in which heavy atoms are nearer than 4.5 Å.",
+        lambda curves, shares, _, axes: plots.ligand_maps(
+            curves, shares, axes["ligand_residues"].tolist(), axes["ligand_atoms"].tolist()
+        ),
+        file="ligand_contacts",
+        most=plots.MOST_MAPS,
+    ),
+    Plot(
+        "autocorrelation_backbone",
+        "Autocorrelation of backbone torsions against time.",
+        "Mean over phi and psi of the normalised autocorrelation.",
+        lambda curves, values, rows, _: plots.time_curves(
+            curves,
+            [lags[1:] for lags in _arrays(rows, "lag_ps")],
+            [[value[1:] for value in values]],
+            ("Autocorrelation of backbone torsions",),
+            "time (ps)",
+            logarithmic=True,
+        ),
+        file="decorrelation",
+    ),
+    Plot(
+        "rollout_frame",
+        "Metrics of windows along the rollout.",
+        "Each point is a window of frames; a generator that degrades leaves the reference's range "
+        "on the right.",
+        lambda curves, frames, rows, _: plots.time_curves(
+            curves,
+            frames,
+            [_arrays(rows, key) for key in _ALONG_ROLLOUT],
+            tuple(_ALONG_ROLLOUT.values()),
+            "frame",
+        ),
+        file="rollout",
+    ),
+    _histogram("energy_kj_per_mol", "potential energy (kJ/mol)",
+               "Energies of the frames as they are."),
+    _histogram("displacement_angstrom",
+               "distance of the ligand's centroid from its native place (Å)",
+               "How far the ligand goes."),
+)  # fmt: skip
 
 
 def write_evaluation(evaluation: Evaluation, folder: str | Path, command: str = "") -> Path:
@@ -89,10 +220,17 @@ def _facts(evaluation: Evaluation) -> list[Fact]:
 
 def _section(result: PanelResult, folder: Path) -> Section:
     parts: list[Text | Picture | Table] = [_table(result), _meanings(result)]
-    for name, alternative, caption, draw in _drawings(result):
-        png = style.png_bytes(draw())
-        write_atomically(folder / f"{result.name}_{name}.png", png)
-        parts.append(Picture(png, alternative, caption))
+    for plot in PLOTS:
+        every = [row for row in result.rows if plot.key in row.arrays]
+        rows = every[: plot.most]
+        if not rows or not plot.applies(rows, result.axes):
+            continue
+        figure = plot.draw(_styles(result, rows), _arrays(rows, plot.key), rows, result.axes)
+        png = style.png_bytes(figure)
+        write_atomically(folder / f"{result.name}_{plot.file or plot.key}.png", png)
+        left = ", ".join(row.name for row in every[plot.most :])
+        caption = plot.caption + (f" Not drawn: {left}." if left else "")
+        parts.append(Picture(png, plot.alternative, caption))
     if result.notes:
         parts.append(Text(result.notes))
     return Section(f"{result.panel.title}", parts)
@@ -122,156 +260,6 @@ def _meanings(result: PanelResult) -> Table:
     """What each metric is, in a table of its own: long text beside numbers makes tall rows."""
     rows = tuple((metric.name, metric.meaning) for metric in result.panel.metrics)
     return Table(("Metric", "What it is"), rows)
-
-
-def _drawings(result: PanelResult) -> list[Drawing]:
-    """What there is to draw of a panel: file name, alternative text, caption, function."""
-    found: list[Drawing] = []
-    axes = result.axes
-    rows = [row for row in result.rows if row.arrays][:MOST_ROWS]
-    if not rows:
-        return found
-    for key, labels, ylabel, caption in (
-        ("rmsf_angstrom", "residues", "RMSF (Å)", "Backbone fluctuations of each residue."),
-        ("ligand_rmsf_angstrom", "ligand_atoms", "RMSF (Å)", "Fluctuations of the ligand's atoms."),
-        ("torsion_jsd", "torsions", "JSD", "Jensen-Shannon distance of each torsion."),
-    ):
-        chosen = _having(rows, key)
-        if chosen and labels in axes:
-            found.append(
-                (key, f"{ylabel} of each row along {labels.replace('_', ' ')}.", caption,
-                 partial(plots.profile_curves, _styles(result, chosen), _arrays(chosen, key),
-                         axes[labels].tolist(), ylabel))
-            )  # fmt: skip
-    for key, names, caption in (
-        ("tica", ("TICA-0", "TICA-1"), "The reference's slowest two components."),
-        ("tica_distances", ("TICA-0", "TICA-1"), "The slowest components of CA distances."),
-        ("pca_angstrom", ("PC 1 (Å)", "PC 2 (Å)"), "The reference's first principal components."),
-    ):
-        every = _having(rows, key)
-        chosen = every[: plots.MOST_MAPS]
-        if chosen:
-            found.append(
-                (
-                    key,
-                    f"Maps of {names[0]} and {names[1]}, one a row.",
-                    caption + _not_drawn(every, chosen),
-                    partial(plots.point_maps, _styles(result, chosen), _arrays(chosen, key), names),
-                )
-            )
-    every = _having(rows, "contact_share")
-    chosen = every[: plots.MOST_MAPS + 1]
-    if chosen:
-        found.append(
-            (
-                "contacts",
-                "Contact maps, the reference above the diagonal.",
-                "Share of frames in which alpha carbons are nearer than 8 Å; above the diagonal "
-                "the reference, below it the row." + _not_drawn(every, chosen),
-                partial(
-                    plots.contact_maps,
-                    _styles(result, chosen),
-                    _arrays(chosen, "contact_share"),
-                    axes["residues"].tolist(),
-                ),
-            )
-        )
-    found += _more_drawings(result, rows)
-    return found
-
-
-def _more_drawings(result: PanelResult, rows: Sequence[PanelRow]) -> list[Drawing]:
-    found: list[Drawing] = []
-    axes: Mapping[str, Any] = result.axes
-    every = _having(rows, "ligand_contact_share")
-    touching = every[: plots.MOST_MAPS]
-    if touching:
-        found.append(
-            (
-                "ligand_contacts",
-                "Maps of contacts between residues and ligand atoms.",
-                "Share of frames in which heavy atoms are nearer than 4.5 Å."
-                + _not_drawn(every, touching),
-                partial(
-                    plots.ligand_maps,
-                    _styles(result, touching),
-                    _arrays(touching, "ligand_contact_share"),
-                    axes["ligand_residues"].tolist(),
-                    axes["ligand_atoms"].tolist(),
-                ),
-            )
-        )
-    timed = _having(rows, "autocorrelation_backbone")
-    if timed:
-        found.append(
-            (
-                "decorrelation",
-                "Autocorrelation of backbone torsions against time.",
-                "Mean over phi and psi of the normalised autocorrelation.",
-                partial(
-                    plots.time_curves,
-                    _styles(result, timed),
-                    [row.arrays["lag_ps"][1:] for row in timed],
-                    [[row.arrays["autocorrelation_backbone"][1:] for row in timed]],
-                    ("Autocorrelation of backbone torsions",),
-                    "time (ps)",
-                    logarithmic=True,
-                ),
-            )
-        )
-    long = _having(rows, "rollout_frame")
-    if long:
-        drawn = {
-            "rollout_valid": "CA valid (%)",
-            "rollout_w2": "MD PCA W2 (Å)",
-            "rollout_rmsf_r": "RMSF r",
-            "rollout_rmsd": "RMSD to the native (Å)",
-        }
-        found.append(
-            ("rollout", "Metrics of windows along the rollout.",
-             "Each point is a window of frames; a generator that degrades leaves the reference's "
-             "range on the right.",
-             partial(plots.time_curves, _styles(result, long), _arrays(long, "rollout_frame"),
-                     [_arrays(long, key) for key in drawn], tuple(drawn.values()), "frame"))
-        )  # fmt: skip
-    return found + _histograms(result, rows)
-
-
-def _histograms(result: PanelResult, rows: Sequence[PanelRow]) -> list[Drawing]:
-    found: list[Drawing] = []
-    for key, xlabel, caption in (
-        ("energy_kj_per_mol", "potential energy (kJ/mol)", "Energies of the frames as they are."),
-        (
-            "displacement_angstrom",
-            "distance of the ligand's centroid from its native place (Å)",
-            "How far the ligand goes.",
-        ),
-    ):
-        chosen = _having(rows, key)
-        if chosen and np.ptp(chosen[0].arrays[key]) > 0:
-            found.append(
-                (
-                    key,
-                    f"Distributions of the {xlabel}.",
-                    caption,
-                    partial(
-                        plots.value_histograms,
-                        _styles(result, chosen),
-                        _arrays(chosen, key),
-                        xlabel,
-                    ),
-                )
-            )
-    return found
-
-
-def _having(rows: Sequence[PanelRow], key: str) -> list[PanelRow]:
-    return [row for row in rows if key in row.arrays]
-
-
-def _not_drawn(every: Sequence[PanelRow], drawn: Sequence[PanelRow]) -> str:
-    left = [row.name for row in every[len(drawn) :]]
-    return f" Not drawn: {', '.join(left)}." if left else ""
 
 
 def _arrays(rows: Sequence[PanelRow], key: str) -> list[Any]:

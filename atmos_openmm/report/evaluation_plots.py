@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,17 +56,21 @@ def row_styles(roles: Sequence[tuple[str, str]]) -> list[Curve]:
     return curves
 
 
+def _some_labels(
+    set_ticks: Callable[..., Any], labels: Sequence[str], most: int, **how: Any
+) -> None:
+    """Write at most so many of the labels, evenly spread, under their places."""
+    step = max(1, -(-len(labels) // most))
+    set_ticks(range(0, len(labels), step), list(labels)[::step], **how)
+
+
 def profile_curves(
     curves: Sequence[Curve], values: Sequence[NDArray[Any]], labels: Sequence[str], ylabel: str
 ) -> Figure:
     """A value a residue or atom, [N] each, one line a row."""
-    with style.plot_style() as figures:
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 2.8))
-        ax = figure.subplots()
-        places = np.arange(len(labels))
+    with style.page_figure(2.8) as (figure, (ax,)):
         for curve, profile in zip(curves, values, strict=True):
             ax.plot(
-                places,
                 profile,
                 color=curve.color,
                 linestyle=curve.dashes,
@@ -74,8 +78,7 @@ def profile_curves(
                 zorder=curve.layer,
                 clip_on=False,
             )
-        step = max(1, int(np.ceil(len(labels) / 14)))
-        ax.set_xticks(places[::step], list(labels)[::step], rotation=35, ha="right")
+        _some_labels(ax.set_xticks, labels, 14, rotation=35, ha="right")
         ax.set(ylabel=ylabel, xlim=(-0.5, len(labels) - 0.5), ylim=(0, None))
         ax.grid(True, axis="y")
         style.legend_above(figure, ax)
@@ -86,38 +89,25 @@ def point_maps(
     curves: Sequence[Curve], points: Sequence[NDArray[Any]], names: tuple[str, str]
 ) -> Figure:
     """Maps of points [F, 2] on one range and one colour scale: the share of frames a bin."""
-    with style.plot_style() as figures:
-        from matplotlib.colors import LogNorm
-
-        # The reference's range with a margin: a generator that explodes must not shrink it away.
-        low, high = points[0].min(axis=0), points[0].max(axis=0)
-        margin = 0.25 * np.maximum(high - low, 1e-9)
-        low, high = low - margin, high + margin
-        edges = [np.linspace(low[k], high[k], MAP_BINS + 1) for k in range(2)]
-        shares, outside = [], []
-        for cloud in points:
-            counts = np.histogram2d(cloud[:, 0], cloud[:, 1], edges)[0]
-            shares.append(100 * counts / len(cloud))
-            outside.append(100 * (1 - counts.sum() / len(cloud)))
-        seen = np.concatenate([share[share > 0] for share in shares])
-        norm = LogNorm(seen.min(), max(seen.max(), 1.01 * seen.min()))
-        width = style.WIDTH_INCHES
-        figure = figures.Figure(figsize=(width, 0.85 * width / max(len(curves), 2) + 0.6))
-        axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
-        for ax, curve, share, beyond in zip(axes, curves, shares, outside, strict=True):
-            mesh = ax.pcolormesh(
-                *edges,
-                np.ma.masked_equal(share.T, 0),
-                cmap=style.map_colors(),
-                norm=norm,
-                rasterized=True,
-            )
+    # The reference's range with a margin: a generator that explodes must not shrink it away.
+    low, high = points[0].min(axis=0), points[0].max(axis=0)
+    margin = 0.25 * np.maximum(high - low, 1e-9)
+    edges = [
+        np.linspace(a, b, MAP_BINS + 1) for a, b in zip(low - margin, high + margin, strict=True)
+    ]
+    shares = [
+        100 * np.histogram2d(cloud[:, 0], cloud[:, 1], list(edges))[0] / len(cloud)
+        for cloud in points
+    ]
+    height = 0.85 * style.WIDTH_INCHES / max(len(curves), 2) + 0.6
+    with style.page_figure(height, 1, len(curves), sharex=True, sharey=True) as (figure, axes):
+        style.share_maps(figure, axes, edges, shares, "frames")
+        for ax, curve, share in zip(axes, curves, shares, strict=True):
+            beyond = 100 - share.sum()
             note = f" ({beyond:.0f} % outside)" if beyond >= 0.5 else ""
             ax.set_title(f"{curve.name}{note}", color=curve.color)
             ax.set(xlabel=names[0])
-            ax.grid(True)
         axes[0].set_ylabel(names[1])
-        style.color_bar(figure, mesh, "share of frames a bin (%)")
     return figure
 
 
@@ -132,13 +122,11 @@ def contact_maps(
 ) -> Figure:
     """Shares of frames in which residues touch, [N (N - 1)/2] each: the reference above the
     diagonal of every map, the row below it."""
-    with style.plot_style() as figures:
-        count = len(residues)
-        upper = np.triu_indices(count, k=1)
-        width = style.WIDTH_INCHES
-        panels = max(len(curves) - 1, 1)
-        figure = figures.Figure(figsize=(width, 0.92 * width / max(panels, 2) + 0.5))
-        axes = figure.subplots(1, panels, sharex=True, sharey=True, squeeze=False)[0]
+    count = len(residues)
+    upper = np.triu_indices(count, k=1)
+    panels = max(len(curves) - 1, 1)
+    height = 0.92 * style.WIDTH_INCHES / max(panels, 2) + 0.5
+    with style.page_figure(height, 1, panels, sharex=True, sharey=True) as (figure, axes):
         for k, ax in enumerate(axes, start=1 if len(curves) > 1 else 0):
             image = np.full((count, count), np.nan)
             image[upper] = shares[0]
@@ -146,10 +134,8 @@ def contact_maps(
             drawn = _contact_image(ax, np.nan_to_num(image))
             ax.plot([0, count - 1], [0, count - 1], color=style.NEUTRAL_COLOR, linewidth=0.6)
             ax.set_title(curves[k].name, color=curves[k].color)
-            step = max(1, int(np.ceil(count / 6)))
-            ticks = np.arange(count)[::step]
-            ax.set_xticks(ticks, list(residues)[::step], rotation=35, ha="right")
-            ax.set_yticks(ticks, list(residues)[::step])
+            _some_labels(ax.set_xticks, residues, 6, rotation=35, ha="right")
+            _some_labels(ax.set_yticks, residues, 6)
         style.color_bar(figure, drawn, "share of frames in contact")
     return figure
 
@@ -162,20 +148,15 @@ def ligand_maps(
 ) -> Figure:
     """Shares of frames in which residue and ligand atom touch, [N, L] each; only residues that
     touch in some row."""
-    with style.plot_style() as figures:
-        touched = np.flatnonzero(np.max([s.max(axis=1) for s in shares], axis=0) > 0.05)
-        if not len(touched):
-            return style.message_figure(
-                figures, "No residue touches the ligand in more than 5 % of the frames."
-            )
-        height = min(max(0.16 * len(touched), 1.6), 8.0) + 0.9
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, height))
-        axes = figure.subplots(1, len(curves), sharex=True, sharey=True, squeeze=False)[0]
+    touched = np.flatnonzero(np.max([s.max(axis=1) for s in shares], axis=0) > 0.05)
+    if not len(touched):
+        return style.message_figure("No residue touches the ligand in more than 5 % of the frames.")
+    height = min(max(0.16 * len(touched), 1.6), 8.0) + 0.9
+    with style.page_figure(height, 1, len(curves), sharex=True, sharey=True) as (figure, axes):
         for ax, curve, share in zip(axes, curves, shares, strict=True):
             drawn = _contact_image(ax, share[touched], aspect="auto")
             ax.set_title(curve.name, color=curve.color)
-            step = max(1, len(atoms) // 6)
-            ax.set_xticks(range(0, len(atoms), step), list(atoms)[::step], rotation=60)
+            _some_labels(ax.set_xticks, atoms, 8, rotation=60)
             ax.set_yticks(range(len(touched)), [residues[int(r)] for r in touched], fontsize=7)
         style.color_bar(figure, drawn, "share of frames in contact")
     return figure
@@ -190,11 +171,8 @@ def time_curves(
     logarithmic: bool = False,
 ) -> Figure:
     """Values against time, one panel a quantity; `values` [quantity][row]."""
-    with style.plot_style() as figures:
-        height = 2.6 if len(names) < 3 else 4.6
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, height))
-        rows = 1 if len(names) < 3 else 2
-        axes = figure.subplots(rows, int(np.ceil(len(names) / rows)), squeeze=False).ravel()
+    rows, height = (1, 2.6) if len(names) < 3 else (2, 4.6)
+    with style.page_figure(height, rows, -(-len(names) // rows)) as (figure, axes):
         for ax, name, quantity in zip(axes, names, values, strict=False):
             for curve, x, y in zip(curves, times, quantity, strict=True):
                 ax.plot(
@@ -221,12 +199,10 @@ def value_histograms(
     curves: Sequence[Curve], values: Sequence[NDArray[Any]], xlabel: str
 ) -> Figure:
     """Distributions of a value, [F] each, on the reference's range widened by its width."""
-    with style.plot_style() as figures:
-        finite = values[0][np.isfinite(values[0])]
-        low, high = finite.min(), finite.max()
-        edges = np.linspace(low - (high - low), high + (high - low), 76)
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 2.8))
-        ax = figure.subplots()
+    finite = values[0][np.isfinite(values[0])]
+    low, high = finite.min(), finite.max()
+    edges = np.linspace(low - (high - low), high + (high - low), 76)
+    with style.page_figure(2.8) as (figure, (ax,)):
         for curve, sample in zip(curves, values, strict=True):
             inside = np.histogram(sample[np.isfinite(sample)], edges)[0]
             beyond = len(sample) - int(inside.sum())

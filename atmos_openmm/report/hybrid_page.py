@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.files import write_atomically
 from ..evaluation.divergence import jensen_shannon_divergence, torsion_histogram
 from ..evaluation.transitions import count_transitions, event_rate, rate_ratio
 from . import plots, style
@@ -254,9 +255,9 @@ def write_comparison(folder: str | os.PathLike[str], comparison: Comparison) -> 
     folder.mkdir(parents=True, exist_ok=True)
     pictures = comparison.pictures()
     for name, (png, _, _) in pictures.items():
-        (folder / name).write_bytes(png)
+        write_atomically(folder / name, png)
     page = folder / "report.html"
-    page.write_text(comparison.page(pictures), encoding="utf-8")
+    write_atomically(page, comparison.page(pictures).encode())
     return page
 
 

@@ -45,40 +45,23 @@ class TorsionSeries:
 
 
 def _degree_axis(axis: Any) -> None:
-    axis.set_major_locator(_ticks())
+    axis.set_ticks([-180, -90, 0, 90, 180])
     axis.set_major_formatter(lambda value, _: f"{value:.0f}°".replace("-", "\N{MINUS SIGN}"))
-
-
-def _ticks() -> Any:
-    from matplotlib.ticker import FixedLocator
-
-    return FixedLocator([-180, -90, 0, 90, 180])
 
 
 def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
     """Maps of (phi, psi), one a run, on one colour scale: the share of the run's frames a bin."""
-    with style.plot_style() as figures:
-        from matplotlib.colors import LogNorm
+    height = 0.42 * style.WIDTH_INCHES + 0.35
+    with style.page_figure(height, columns=len(runs), sharey=True) as (figure, axes):
         from matplotlib.ticker import LogLocator, NullLocator
 
-        edges = np.linspace(-180, 180, RAMACHANDRAN_BINS + 1)
+        edges = [np.linspace(-180, 180, RAMACHANDRAN_BINS + 1)] * 2
         shares = []
         for run in runs:
-            counts = np.histogram2d(np.degrees(run.phi), np.degrees(run.psi), [edges, edges])[0]
+            counts = np.histogram2d(np.degrees(run.phi), np.degrees(run.psi), edges)[0]
             shares.append(100 * counts / max(counts.sum(), 1))
-        seen = np.concatenate([share[share > 0] for share in shares] or [np.zeros(0)])
-        low, high = (seen.min(), seen.max()) if seen.size else (0.01, 1.0)
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.42 * style.WIDTH_INCHES + 0.35))
-        axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
-        for ax, run, share in zip(axes, runs, shares, strict=True):
-            mesh = ax.pcolormesh(
-                edges,
-                edges,
-                np.ma.masked_equal(share.T, 0),
-                cmap=style.map_colors(),
-                norm=LogNorm(low, max(high, low * 1.01)),
-                rasterized=True,
-            )
+        bar = style.share_maps(figure, axes, edges, shares, "the run's frames")
+        for ax, run in zip(axes, runs, strict=True):
             ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
             ax.set(
                 title=f"{run.name}: {len(run.phi):,} frames",
@@ -87,11 +70,9 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
                 ylim=(-180, 180),
                 aspect="equal",
             )
-            ax.grid(True)
             _degree_axis(ax.xaxis)
             _degree_axis(ax.yaxis)
         axes[0].set_ylabel(f"ψ {residue}".strip())
-        bar = style.color_bar(figure, mesh, "share of the run's frames a bin (%)")
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         bar.ax.yaxis.set_minor_locator(NullLocator())
@@ -100,9 +81,8 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
 
 def torsion_series(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
     """phi against wall-clock time, one panel a run; accepted jumps as ticks along the top."""
-    with style.plot_style() as figures:
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 1.55 * len(runs) + 0.45))
-        axes = figure.subplots(len(runs), 1, sharex=True, squeeze=False)[:, 0]
+    height = 1.55 * len(runs) + 0.45
+    with style.page_figure(height, len(runs), sharex=True) as (figure, axes):
         for ax, run in zip(axes, runs, strict=True):
             ax.axhspan(30, 100, color=style.GRID_COLOR, alpha=0.6, linewidth=0)
             ax.plot(
@@ -150,30 +130,28 @@ def proposal_energies(
     -----
     Energies beyond the right edge are counted in the legend, not dropped silently.
     """
-    with style.plot_style() as figures:
-        md, raw, relaxed = (np.asarray(x, float)[np.isfinite(x)] for x in (md, raw, relaxed))
-        everything = np.concatenate([md, raw, relaxed])
-        if everything.size == 0:
-            return style.message_figure(figures, "No energies: nothing was proposed.")
-        core = md if md.size else everything
-        spread = max(core.std(), 1.0)
-        top = max(core.max(), window if window is not None else -np.inf) + 4 * spread
-        # Most of the raw proposals should be seen, but not at the price of the rest.
-        if raw.size:
-            top = max(top, min(float(np.percentile(raw, 90)), top + 12 * spread))
-        bottom = everything.min() - 0.5 * spread
-        edges = np.linspace(bottom, top, 70)
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 3.1))
-        ax = figure.subplots()
-        for name, values, look in (
-            ("MD frames", md, dict(fill=True, color=style.MD_COLOR, alpha=0.35, linewidth=0)),
-            (
-                "proposals, raw",
-                raw,
-                dict(color=style.INK_COLOR, linewidth=1.2, linestyle=(0, (3, 1.5)), zorder=3),
-            ),
-            ("proposals, relaxed", relaxed, dict(color=style.RELAXED_COLOR, linewidth=1.8)),
-        ):
+    md, raw, relaxed = (np.asarray(x, float)[np.isfinite(x)] for x in (md, raw, relaxed))
+    everything = np.concatenate([md, raw, relaxed])
+    if everything.size == 0:
+        return style.message_figure("No energies: nothing was proposed.")
+    core = md if md.size else everything
+    spread = max(core.std(), 1.0)
+    top = max(core.max(), window if window is not None else -np.inf) + 4 * spread
+    # Most of the raw proposals should be seen, but not at the price of the rest.
+    if raw.size:
+        top = max(top, min(float(np.percentile(raw, 90)), top + 12 * spread))
+    bottom = everything.min() - 0.5 * spread
+    edges = np.linspace(bottom, top, 70)
+    looks: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {
+        "MD frames": (md, dict(fill=True, color=style.MD_COLOR, alpha=0.35, linewidth=0)),
+        "proposals, raw": (
+            raw,
+            dict(color=style.INK_COLOR, linewidth=1.2, linestyle=(0, (3, 1.5)), zorder=3),
+        ),
+        "proposals, relaxed": (relaxed, dict(color=style.RELAXED_COLOR, linewidth=1.8)),
+    }
+    with style.page_figure(3.1) as (figure, (ax,)):
+        for name, (values, look) in looks.items():
             if values.size:
                 shares = 100 * np.histogram(values, edges)[0] / len(values)
                 beyond = int(np.count_nonzero(values > top))
@@ -201,30 +179,21 @@ def proposal_energies(
 
 def outcome_bars(counts: Mapping[str, int]) -> Figure:
     """How the proposals ended: one bar a reason, `accepted` first, then by number."""
-    with style.plot_style() as figures:
-        total = sum(counts.values())
-        if total == 0:
-            return style.message_figure(figures, "Nothing was proposed.")
-        rejected = sorted(
-            ((name, n) for name, n in counts.items() if name != "accepted" and n),
-            key=lambda item: -item[1],
-        )
-        rows = [("accepted", counts.get("accepted", 0)), *rejected]
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 0.32 * len(rows) + 0.75))
-        ax = figure.subplots()
+    total = sum(counts.values())
+    if total == 0:
+        return style.message_figure("Nothing was proposed.")
+    rejected = sorted(
+        ((name, n) for name, n in counts.items() if name != "accepted" and n),
+        key=lambda item: -item[1],
+    )
+    rows = [("accepted", counts.get("accepted", 0)), *rejected]
+    with style.page_figure(0.32 * len(rows) + 0.75) as (figure, (ax,)):
         names = [name.replace("_", " and ") if name == "cis_trans" else name for name, _ in rows]
         numbers = [n for _, n in rows]
         colors = [style.ACCEPTED_COLOR] + [style.REJECTED_COLOR] * len(rejected)
-        ax.barh(names, numbers, color=colors, height=0.62)
-        for row, n in enumerate(numbers):
-            ax.annotate(
-                f"{n:,} ({100 * n / total:.1f} %)",
-                (n, row),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8.5,
-            )
+        bars = ax.barh(names, numbers, color=colors, height=0.62)
+        shares = [f"{n:,} ({100 * n / total:.1f} %)" for n in numbers]
+        ax.bar_label(bars, shares, padding=5, fontsize=8.5)
         ax.invert_yaxis()
         ax.set(xlabel=f"proposals (of {total:,})", xlim=(0, 1.18 * max(numbers)))
         ax.tick_params(axis="y", length=0)
@@ -235,13 +204,11 @@ def outcome_bars(counts: Mapping[str, int]) -> Figure:
 
 def relaxation_rmsd(rmsd_nm: NDArray[Any]) -> Figure:
     """How far the relaxation moved the generated frames: RMSD after superposition, nm."""
-    with style.plot_style() as figures:
-        values = np.asarray(rmsd_nm, float)
-        values = values[np.isfinite(values)]
-        if values.size == 0:
-            return style.message_figure(figures, "No frame was relaxed.")
-        figure = figures.Figure(figsize=(style.WIDTH_INCHES, 2.3))
-        ax = figure.subplots()
+    values = np.asarray(rmsd_nm, float)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return style.message_figure("No frame was relaxed.")
+    with style.page_figure(2.3) as (figure, (ax,)):
         edges = np.linspace(0, max(1.05 * values.max(), 1e-4), 41)
         ax.hist(values, edges, color=style.RELAXED_COLOR, alpha=0.85)
         median = float(np.median(values))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,6 +83,16 @@ def plot_style() -> Iterator[Any]:
         yield matplotlib.figure
 
 
+@contextlib.contextmanager
+def page_figure(
+    height_inches: float, rows: int = 1, columns: int = 1, **shared: bool
+) -> Iterator[tuple[Figure, Any]]:
+    """A figure as wide as the page and its axes [rows * columns], to draw on inside the context."""
+    with plot_style() as figures:
+        figure = figures.Figure(figsize=(WIDTH_INCHES, height_inches))
+        yield figure, figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+
+
 def map_colors() -> Any:
     """Viridis from green to dark: its yellow end is lost on white paper."""
     import matplotlib
@@ -97,23 +109,42 @@ def color_bar(figure: Figure, drawn: Any, label: str) -> Any:
     return bar
 
 
+def share_maps(
+    figure: Figure,
+    axes: Sequence[Any],
+    edges: Sequence[NDArray[Any]],
+    shares: Sequence[NDArray[Any]],
+    whole: str,
+) -> Any:
+    """Draw shares [X, Y] in percent of a `whole` on one logarithmic scale; returns the scale."""
+    from matplotlib.colors import LogNorm
+
+    seen = np.concatenate([share[share > 0] for share in shares])
+    low, high = (seen.min(), seen.max()) if seen.size else (0.01, 1.0)
+    norm = LogNorm(low, max(high, 1.01 * low))
+    for ax, share in zip(axes, shares, strict=True):
+        filled = np.ma.masked_equal(share.T, 0)
+        mesh = ax.pcolormesh(*edges, filled, cmap=map_colors(), norm=norm, rasterized=True)
+        ax.grid(True)
+    return color_bar(figure, mesh, f"share of {whole} a bin (%)")
+
+
 def legend_above(figure: Figure, ax: Any) -> None:
     """The legend of some axes above the figure, where it hides nothing."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=4, handlelength=2.2)
 
 
-def message_figure(figures: Any, message: str) -> Figure:
+def message_figure(message: str) -> Figure:
     """A line of text in the place of a plot."""
-    figure: Figure = figures.Figure(figsize=(WIDTH_INCHES, 0.8))
-    figure.text(0.5, 0.5, message, ha="center", va="center", color=MUTED_COLOR)
+    with plot_style() as figures:
+        figure: Figure = figures.Figure(figsize=(WIDTH_INCHES, 0.8))
+        figure.text(0.5, 0.5, message, ha="center", va="center", color=MUTED_COLOR)
     return figure
 
 
 def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG file's bytes."""
-    import io
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()

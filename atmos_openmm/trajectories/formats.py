@@ -67,6 +67,10 @@ def open_file(path: Path, topology: Any) -> FrameReader:
             f"{path}: no reader for files that end in {extension!r}; known are "
             f"{', '.join(sorted(FormatRegistry.loaders))}"
         )
+    if path.is_dir() and extension != ".dtr":
+        raise ValueError(f"{path} is a folder; a trajectory file was expected")
+    if extension in _NEED_PYTABLES:
+        _check_hdf5(path)
     if extension in _NEED_PYTABLES and find_spec("tables") is None:
         raise ImportError(
             f"{path}: mdtraj reads {extension} files with PyTables, which is not installed; "
@@ -82,6 +86,18 @@ def open_file(path: Path, topology: Any) -> FrameReader:
     remarks: list[str] = _dcd_remarks(path, count) if extension == ".dcd" else []
     chunks = _read_file(path, extension, topology, timed, remarks)
     return FrameReader(str(path), count, timed, remarks, chunks)
+
+
+def _check_hdf5(path: Path) -> None:
+    """A damaged file must not be taken for one that only another library reads."""
+    import h5py
+
+    try:
+        h5py.File(path, "r").close()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({first_line(error)}): it is truncated, damaged or no HDF5 file"
+        ) from error
 
 
 def _extension(path: Path) -> str:

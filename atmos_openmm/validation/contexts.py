@@ -12,7 +12,7 @@ from ..core.units import positions_in_nm
 __all__ = ["check_positions", "evaluation_context", "put_frame"]
 
 
-def check_positions(positions: Any, num_particles: int) -> np.ndarray:
+def check_positions(positions: Any, num_particles: int, name: str = "the positions") -> np.ndarray:
     """Convert positions and check their shape.
 
     Parameters
@@ -21,6 +21,8 @@ def check_positions(positions: Any, num_particles: int) -> np.ndarray:
         P x 3 (nm).
     num_particles : int
         the number of particles expected.
+    name : str
+        what they are called in the message.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def check_positions(positions: Any, num_particles: int) -> np.ndarray:
     values = positions_in_nm(positions)
     if values.shape != (num_particles, 3):
         raise ValueError(
-            f"positions have shape {values.shape}; the System has {num_particles} particles, so "
+            f"{name} have shape {values.shape}; the System has {num_particles} particles, so "
             f"({num_particles}, 3) was expected"
         )
     return values

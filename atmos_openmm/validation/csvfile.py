@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..core.files import StorageError
 from .verdict import FrameVerdict
 
 __all__ = ["CsvWriter"]
@@ -38,6 +40,7 @@ class CsvWriter:
     def __init__(self, path: Any, omega_labels: tuple[str, ...]) -> None:
         self.path = Path(path)
         self._omega_labels = omega_labels
+        self._rows = 0
         self._file: TextIO | None = None
         self._writer: csv.DictWriter[str] | None = None
 
@@ -46,21 +49,30 @@ class CsvWriter:
 
         Raises
         ------
-        OSError
-            when the file cannot be written.
+        StorageError
+            when the file cannot be written; the message says how many rows it holds.
         """
         row = verdict.row(self._omega_labels)
-        if self._file is None or self._writer is None:
-            self._file = self.path.open("w", newline="")
-            self._writer = csv.DictWriter(self._file, fieldnames=list(row), lineterminator="\n")
-            self._writer.writeheader()
-        self._writer.writerow({key: _cell(value) for key, value in row.items()})
-        self._file.flush()
+        try:
+            if self._file is None or self._writer is None:
+                self._file = self.path.open("w", newline="")
+                self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+                self._writer.writeheader()
+            self._writer.writerow({key: _cell(value) for key, value in row.items()})
+            self._file.flush()
+        except OSError as error:
+            raise StorageError(
+                error.errno,
+                f"{self.path} cannot be written ({error.strerror}); it holds {self._rows} whole "
+                "rows. Make room there, or choose another file.",
+            ) from error
+        self._rows += 1
 
     def close(self) -> None:
         """Close the file, if there is one."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # every row was flushed, or its failure was told
+                self._file.close()
 
     def __enter__(self) -> CsvWriter:
         return self

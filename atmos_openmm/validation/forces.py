@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import openmm
 from openmm import unit
 
 from ..jump.velocities import particle_masses
 
-__all__ = ["LargestForce", "largest_force", "movable_particles"]
-
-
-@dataclass(frozen=True)
-class LargestForce:
-    """The largest force on one particle.
-
-    Attributes
-    ----------
-    atom : int
-        particle number.
-    magnitude_kj_per_mol_nm : float
-        its length; infinite when a component is NaN or infinite.
-    """
-
-    atom: int
-    magnitude_kj_per_mol_nm: float
+__all__ = ["largest_force", "movable_particles"]
 
 
 def movable_particles(system: openmm.System) -> np.ndarray:
@@ -34,7 +16,7 @@ def movable_particles(system: openmm.System) -> np.ndarray:
     return particle_masses(system) > 0
 
 
-def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:
+def largest_force(context: openmm.Context, movable: np.ndarray) -> tuple[int, float]:
     """Find the largest force in a Context that holds a frame.
 
     Massless particles are passed over: a virtual site hands its force on to the particles that
@@ -49,7 +31,9 @@ def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:
 
     Returns
     -------
-    LargestForce
+    int, float
+        Number of the particle and the length of its force (kJ/mol/nm), infinite where a component
+        is not finite.
     """
     state = context.getState(forces=True)
     forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
@@ -57,4 +41,4 @@ def largest_force(context: openmm.Context, movable: np.ndarray) -> LargestForce:
     magnitude[~np.isfinite(magnitude)] = np.inf
     magnitude = np.where(movable, magnitude, -1.0)
     atom = int(np.argmax(magnitude))
-    return LargestForce(atom, float(magnitude[atom]))
+    return atom, float(magnitude[atom])

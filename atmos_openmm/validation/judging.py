@@ -132,7 +132,7 @@ class FrameJudge:
             return FrameVerdict(frame, time_ps, INVALID, "nonfinite", str(error), nothing)
         split = self._decomposer.decompose(positions_nm, box)
         # The decomposer has left the frame in the Context of the whole System.
-        force = largest_force(self.context, self._movable)
+        atom, force = largest_force(self.context, self._movable)
         geometry = self.geometry.measure(positions_nm, box)
         relaxed, failure = self._relaxed(positions_nm, box)
         energies = EnergyFindings(
@@ -141,8 +141,8 @@ class FrameJudge:
             relaxed.constrained_kj_per_mol,
             relaxed.relaxed_kj_per_mol,
             self._limit(relaxed.relaxed_kj_per_mol),
-            force.magnitude_kj_per_mol_nm,
-            self._labels[force.atom],
+            force,
+            self._labels[atom],
         )
         limit = energies.window_limit_kj_per_mol
         left: list[Defect] | None = None

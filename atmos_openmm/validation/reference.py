@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+
+from ..core.read_errors import READ_ERRORS, first_line
 
 __all__ = ["EnergyComparison", "EnergyReference", "compare_energies", "read_reference"]
 
@@ -87,14 +90,9 @@ class EnergyComparison:
 
     Attributes
     ----------
-    num_frames : int
-        frames compared, with those without a finite energy.
-    num_finite : int
-        frames with a finite energy; only they enter the distances.
-    mean_kj_per_mol, median_kj_per_mol : float
-        of the finite energies.
     wasserstein_kj_per_mol : float
-        Wasserstein-1 distance: the mean shift that turns one distribution into the other.
+        Wasserstein-1 distance of the finite energies: the mean shift that turns one distribution
+        into the other.
     wasserstein_kt : float
         the same, divided by kT.
     jensen_shannon_bits : float
@@ -103,10 +101,6 @@ class EnergyComparison:
         frames at or below the reference's mean and the window's width, of all frames.
     """
 
-    num_frames: int
-    num_finite: int
-    mean_kj_per_mol: float
-    median_kj_per_mol: float
     wasserstein_kj_per_mol: float
     wasserstein_kt: float
     jensen_shannon_bits: float
@@ -167,14 +161,10 @@ def compare_energies(
     inside = int(np.sum(finite <= reference.window_limit(width)))
     if len(finite) == 0:
         nan = float("nan")
-        return EnergyComparison(len(energies), 0, nan, nan, nan, nan, nan, 0.0)
+        return EnergyComparison(nan, nan, nan, 0.0)
     distance = float(wasserstein_distance(finite, reference.energies_kj_per_mol))
     edges = histogram_edges(reference.energies_kj_per_mol)
     return EnergyComparison(
-        num_frames=len(energies),
-        num_finite=len(finite),
-        mean_kj_per_mol=float(np.mean(finite)),
-        median_kj_per_mol=float(np.median(finite)),
         wasserstein_kj_per_mol=distance,
         wasserstein_kt=distance / kt,
         jensen_shannon_bits=jensen_shannon_bits(finite, reference.energies_kj_per_mol, edges),
@@ -188,7 +178,6 @@ def read_reference(
     energy: Callable[[np.ndarray, np.ndarray | None], float],
     *,
     temperature_K: float,
-    max_frames: int = MAX_REFERENCE_FRAMES,
 ) -> EnergyReference:
     """Get reference energies from wherever they are.
 
@@ -203,8 +192,6 @@ def read_reference(
         gives the energy (kJ/mol) of positions (nm) and box vectors (nm) or None.
     temperature_K : float
         the temperature of the reference, within 1 K.
-    max_frames : int
-        at most so many frames, evenly spread, are evaluated.
 
     Returns
     -------
@@ -222,42 +209,39 @@ def read_reference(
         path = Path(source)
         if not path.exists():
             raise FileNotFoundError(f"there is no reference {path}")
-        if path.suffix == ".npz" or path.suffix == ".npy":
-            return EnergyReference(_read_numpy(path), str(path))
-        if path.suffix == ".csv":
-            return EnergyReference(_read_csv(path), str(path))
+        readers = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv}
+        if path.suffix in readers:
+            return EnergyReference(readers[path.suffix](path), str(path))
     else:
         values = np.asarray(source) if not hasattr(source, "xyz") else np.empty((0, 0, 0))
         if values.ndim == 1:
             return EnergyReference(values, "the array")
-    frames, name = _reference_frames(source, topology, temperature_K, max_frames)
+    frames, name = _reference_frames(source, topology, temperature_K)
     return EnergyReference(np.array([energy(x, box) for x, box in frames]), name)
 
 
 def _reference_frames(
-    source: Any, topology: Any, temperature_K: float, max_frames: int
+    source: Any, topology: Any, temperature_K: float
 ) -> tuple[Iterator[tuple[np.ndarray, np.ndarray | None]], str]:
     from ..trajectories.layout import is_own_layout
     from ..trajectories.reader import open_frames
 
     if isinstance(source, (str, Path)) and is_own_layout(Path(source)):
         open_frames(source, topology)  # compares the atoms
-        return _own_frames(Path(source), temperature_K, max_frames), str(source)
+        return _own_frames(Path(source), temperature_K), str(source)
     opened = open_frames(source, topology)
     count = opened.num_frames
     if count is None:
         # Count by reading once: cheap beside the energies.
         count = sum(1 for _ in open_frames(source, topology).frames())
-    stride = max(1, -(-count // max_frames))
+    stride = max(1, -(-count // MAX_REFERENCE_FRAMES))
     return (
         ((frame.positions_nm, frame.box_nm) for frame in opened.frames(stride=stride)),
         opened.name,
     )
 
 
-def _own_frames(
-    path: Path, temperature_K: float, max_frames: int
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _own_frames(path: Path, temperature_K: float) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     from ..trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:
@@ -268,31 +252,41 @@ def _own_frames(
                 f"{path} has no trajectory at {temperature_K:g} K; it has {found} K. Give one of "
                 "these as the temperature, or another reference"
             )
-        stride = max(1, -(-sum(len(t) for t in chosen) // max_frames))
+        stride = max(1, -(-sum(len(t) for t in chosen) // MAX_REFERENCE_FRAMES))
         for trajectory in chosen:
             for index in range(0, len(trajectory), stride):
                 yield np.asarray(trajectory.positions(index), dtype=np.float64), None
 
 
 def _read_numpy(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    with np.load(path, allow_pickle=False) as archive:
-        names = list(archive.files)
-        known = [c for c in ("energies_kj_per_mol", *_COLUMNS, "energies") if c in names]
-        flat = [name for name in names if archive[name].ndim == 1]
-        if not known and len(flat) == 1:
-            known = flat
-        if not known:
-            raise ValueError(
-                f"{path} holds the arrays {names}; one called energies_kj_per_mol was expected"
-            )
-        return np.asarray(archive[known[0]], dtype=np.float64)
+    try:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            arrays = {"": found} if isinstance(found, np.ndarray) else dict(found)
+    except (*READ_ERRORS, BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({first_line(error)}): it is truncated, damaged or no file of "
+            "NumPy arrays"
+        ) from error
+    if "" in arrays:
+        return np.asarray(arrays[""], dtype=np.float64)
+    known = [c for c in ("energies_kj_per_mol", *_COLUMNS, "energies") if c in arrays]
+    flat = [name for name, values in arrays.items() if values.ndim == 1]
+    if not known and len(flat) == 1:
+        known = flat
+    if not known:
+        raise ValueError(
+            f"{path} holds the arrays {list(arrays)}; one called energies_kj_per_mol was expected"
+        )
+    return np.asarray(arrays[known[0]], dtype=np.float64)
 
 
 def _read_csv(path: Path) -> np.ndarray:
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from error
     if not rows:
         raise ValueError(f"{path} is empty")
     heading = [name.strip().lstrip("#").strip().strip('"') for name in rows[0]]

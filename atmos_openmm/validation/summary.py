@@ -6,6 +6,7 @@ import heapq
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,17 @@ __all__ = ["ValidationReport"]
 
 #: So many of the worst frames are kept and shown.
 NUM_WORST = 10
+
+#: Of `GeometryFindings`, what frames are counted with.
+_FINDINGS = (
+    "clashes",
+    "bond outliers",
+    "angle outliers",
+    "broken bonds",
+    "wrong chirality",
+    "flipped torsions",
+    "threaded rings",
+)
 
 
 class ValidationReport:
@@ -83,18 +95,8 @@ class ValidationReport:
         self._num_in_window += verdict.energies.in_window
         if verdict.verdict == VALID:
             self._force_sums += np.array(list(verdict.energies.by_force_kj_per_mol.values()))
-        geometry = verdict.geometry
-        counts = {
-            "clashes": geometry.clashes > 0,
-            "bond outliers": geometry.bond_outliers > 0,
-            "angle outliers": geometry.angle_outliers > 0,
-            "broken bonds": bool(geometry.broken_bonds),
-            "wrong chirality": bool(geometry.wrong_chirality),
-            "flipped torsions": bool(geometry.flipped_torsions),
-            "threaded rings": bool(geometry.threaded_rings),
-        }
-        for name, value in counts.items():
-            self._counts[name] += value
+        for name in _FINDINGS:
+            self._counts[name] += bool(getattr(verdict.geometry, name.replace(" ", "_")))
         energy = verdict.energies.constrained_kj_per_mol
         rank = (VALID, RELAXED, INVALID).index(verdict.verdict)
         key = (rank, energy if np.isfinite(energy) else np.inf, -verdict.frame)
@@ -227,8 +229,8 @@ class ValidationReport:
                 "sd_kj_per_mol": self.reference.sd_kj_per_mol,
                 "window_limit_kj_per_mol": self.reference.window_limit(self.energy_window),
             }
-            result["distance"] = _distance(comparison)
-            result["control"] = None if control is None else _distance(control)
+            result["distance"] = asdict(comparison)
+            result["control"] = None if control is None else asdict(control)
         return result
 
     def table(self) -> str:
@@ -250,13 +252,4 @@ def _spread(values: np.ndarray) -> dict[str, float | None]:
         "median": float(np.median(finite)),
         "least": float(finite.min()),
         "largest": float(finite.max()),
-    }
-
-
-def _distance(comparison: EnergyComparison) -> dict[str, float]:
-    return {
-        "wasserstein_kj_per_mol": comparison.wasserstein_kj_per_mol,
-        "wasserstein_kt": comparison.wasserstein_kt,
-        "jensen_shannon_bits": comparison.jensen_shannon_bits,
-        "fraction_in_window": comparison.fraction_in_window,
     }

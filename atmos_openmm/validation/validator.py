@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,9 @@ class EnergyValidator:
         self.strainSigmas = float(strainSigmas)
         native = None
         if nativePositions is not None:
-            native = check_positions(nativePositions, system.getNumParticles())
+            native = check_positions(
+                nativePositions, system.getNumParticles(), "the native structure's positions"
+            )
         self._judge = FrameJudge(
             topology,
             copy.deepcopy(system),
@@ -277,8 +280,7 @@ class EnergyValidator:
             relaxed=self.relaxationIterations > 0,
             keep_frames=keepFrames,
         )
-        writer = None if csv is None else report.openCsv(csv)
-        try:
+        with nullcontext() if csv is None else report.openCsv(csv) as writer:
             for done, frame in enumerate(source.frames(start, stop, stride), start=1):
                 verdict = self._verdict(frame)
                 report.add(verdict)
@@ -286,9 +288,6 @@ class EnergyValidator:
                     writer.write(verdict)
                 if progress is not None:
                     progress(done, total)
-        finally:
-            if writer is not None:
-                writer.close()
         report.remarks += source.remarks
         if report.num_frames == 0:
             raise ValueError(

@@ -157,6 +157,17 @@ def test_a_trajectory_file_of_the_package_needs_nothing_else(tmp_path):
         (["good.dcd", "--topology", "start.pdb", "--platform", "Abacus"], "Abacus"),
         (["good.dcd", "--topology", "start.pdb", "--out", "good.dcd"], "overwrite"),
         (["good.dcd", "--topology", "start.pdb", "--out", "nowhere/out.csv"], "nowhere"),
+        (["good.dcd", "--topology", "start.pdb", "--json", "nowhere/s.json"], "folder is missing"),
+        (["good.dcd", "--topology", "start.pdb", "--json", "md.dcd", "--reference", "md.dcd"],
+         "overwrite"),
+        (["good.dcd", "--topology", "start.pdb", "--out", "a.csv", "--json", "a.csv"], "overwrite"),
+        (["good.dcd", "--topology", "start.pdb", "--system", "."], "no file . with a System"),
+        (["cut.h5", "--topology", "start.pdb"], "truncated, damaged or no HDF5 file"),
+        (["good.dcd", "--topology", "start.pdb", "--reference", "cut.npz"], "cut.npz cannot be"),
+        (["good.dcd", "--topology", "start.pdb", "--reference", "not.npy"], "not.npy cannot be"),
+        (["good.dcd", "--topology", "start.pdb", "--reference", "not.csv"], "not.csv is no CSV"),
+        (["good.dcd", "--topology", "start.pdb", "--native", "other.pdb"], "the native structure"),
+        (["folder.xtc", "--topology", "start.pdb"], "is a folder"),
     ],
 )  # fmt: skip
 def test_bad_input_is_explained_and_nothing_is_lost(
@@ -165,13 +176,32 @@ def test_bad_input_is_explained_and_nothing_is_lost(
     for path in files.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04" + bytes(50))
+    for name in ("not.npy", "not.csv"):
+        (tmp_path / name).write_bytes(bytes(range(256)))
+    topology, _, minimum = cases.peptide("G")
+    with (tmp_path / "other.pdb").open("w") as file:
+        app.PDBFile.writeFile(topology, minimum * 10, file)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "folder.xtc").mkdir()
     assert cli.main(["validate", *arguments]) in (1, 2)
     printed = capsys.readouterr().err
     assert message in " ".join(printed.split())
     assert "Traceback" not in printed
-    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert {name: after[name] for name in before} == before
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_named_with_what_is_safe(files, tmp_path, capsys):
+    quick = [*common(files, "good.dcd"), "--no-relax"]
+    assert run(files, *quick, "--out", "/dev/full") == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "/dev/full cannot be written (No space left on device); it holds 0 whole rows" in told
+    assert run(files, *quick, "--out", tmp_path / "a.csv", "--json", "/dev/full") == 1
+    printed = capsys.readouterr()
+    assert "No space left on device: '/dev/full'" in " ".join(printed.err.split())
+    assert "4 frames" in printed.out  # the table is not lost with the file
 
 
 def test_a_trajectory_of_something_else_is_explained(files, tmp_path, capsys):

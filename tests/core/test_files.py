@@ -32,6 +32,12 @@ def test_a_failure_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"new"
 
 
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left on device: .*page.html"):  # noqa: SIM117
+        with replacement(tmp_path / "page.html"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_full_disk_says_what_is_safe(tmp_path):
     with (
         pytest.raises(StorageError, match="No space is left for .* Cycle 3 is safe. Make room"),

@@ -326,6 +326,27 @@ def test_the_command_writes_a_page_tables_and_pictures(folder, tmp_path, capsys)
     assert "none.xtc" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--spacing", "0"], "time between frames is 0 ps"),
+        (["--lag", "-5"], "lag is -5 ps"),
+        (["--out", "{file}/out"], "Choose another folder"),
+        (["{folder}"], "is not the folder of a run"),
+        (["--collect"], "evaluation.json"),
+        (["--collect", "{folder}"], "There is no file"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told_before_the_work(
+    folder, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.setattr("atmos_openmm.evaluation.evaluate.evaluate", None)
+    names = {"file": folder / "r1.xtc", "folder": folder}
+    common = ["--reference", str(folder / "r1.xtc"), "--topology", str(folder / "native.pdb")]
+    assert main(["evaluate", *(a.format(**names) for a in arguments), *common]) in (1, 2)
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_pictures_of_every_panel_can_be_drawn(tmp_path):
     from atmos_openmm.evaluation.atoms import AtomTable
     from atmos_openmm.evaluation.ensemble import Ensemble

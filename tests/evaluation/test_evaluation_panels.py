@@ -322,13 +322,13 @@ def test_energies_of_harmonic_wells():
     assert cold_energies.std() == pytest.approx(sd, rel=4 / np.sqrt(1000))
     found = energy_difference(hot_energies, cold_energies)
     gap = 30 * thermal  # 60 (450/300 - 1) kT
-    assert found.wasserstein == pytest.approx(gap, abs=4 * 2.5 * sd / np.sqrt(500))
-    assert found.shift == pytest.approx(gap / sd, rel=0.15)
-    assert found.spread == pytest.approx(1.5, rel=4 * np.sqrt(2 / 1000))
+    assert found["energy_w1"] == pytest.approx(gap, abs=4 * 2.5 * sd / np.sqrt(500))
+    assert found["energy_shift"] == pytest.approx(gap / sd, rel=0.15)
+    assert found["energy_spread"] == pytest.approx(1.5, rel=4 * np.sqrt(2 / 1000))
     # The definition of the energy distance, written out.
     a, b = hot_energies, cold_energies
     pairs = [np.abs(x[:, None] - y[None]).mean() for x, y in ((a, b), (a, a), (b, b))]
-    assert found.energy_distance == pytest.approx(np.sqrt(2 * pairs[0] - pairs[1] - pairs[2]))
+    assert found["energy_distance"] == pytest.approx(np.sqrt(2 * pairs[0] - pairs[1] - pairs[2]))
     repulsion = openmm.CustomExternalForce("1/x")
     repulsion.addParticle(0)
     system.addForce(repulsion)

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from evaluation_cases import native_peptide, peptide_ensemble, peptide_topology
 
-from atmos_openmm.core.geometry import rmsd, superpose
+from atmos_openmm.core.geometry import gyration_radius, rmsd, superpose
 from atmos_openmm.evaluation.atoms import AtomTable, common_atoms
 from atmos_openmm.evaluation.contacts import contact_sets, contacts, jaccard
 from atmos_openmm.evaluation.distances import (
     bin_numbers,
     far_distances,
-    gyration_radius,
     histograms,
     mean_distance,
     value_range,

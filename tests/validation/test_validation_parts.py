@@ -41,7 +41,7 @@ def test_largest_force_is_analytic():
     put_frame(context, np.array([[0, 0, 0], [0.12, 0, 0], [0.25, 0, 0]]))
     found = largest_force(context, movable_particles(system))
     # On particle 2 the stiff spring, 10000 * 0.03; on particle 1 that minus 1000 * 0.02.
-    assert (found.atom, found.magnitude_kj_per_mol_nm) == (2, pytest.approx(300.0))
+    assert found == (2, pytest.approx(300.0))
 
 
 def test_massless_particles_bear_no_force():
@@ -49,7 +49,7 @@ def test_massless_particles_bear_no_force():
     context = evaluation_context(system)
     put_frame(context, np.array([[0, 0, 0], [0.12, 0, 0], [0.25, 0, 0]]))
     found = largest_force(context, movable_particles(system))
-    assert (found.atom, found.magnitude_kj_per_mol_nm) == (1, pytest.approx(280.0))
+    assert found == (1, pytest.approx(280.0))
 
 
 def test_relaxation_projects_constraints_and_then_minimises():
@@ -180,7 +180,6 @@ def test_wasserstein_is_the_mean_distance_of_sorted_samples(reference):
 def test_energies_that_are_not_finite_count_against_the_window(reference):
     energies = np.array([-100.0, np.nan, np.inf, -90.0])
     found = compare_energies(energies, reference, width=6, kt=2.5)
-    assert (found.num_frames, found.num_finite) == (4, 2)
     assert found.fraction_in_window == 0.5
     nothing = compare_energies(np.array([np.nan]), reference, width=6, kt=2.5)
     assert nothing.fraction_in_window == 0.0 and np.isnan(nothing.wasserstein_kt)
