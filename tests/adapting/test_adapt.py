@@ -228,7 +228,7 @@ def test_adapted_model_declares_what_it_saw_and_runs(adaptation, model_file) -> 
     frames = found.split.count("training")
     assert 40 <= frames < 90
     assert declared.trained_on.startswith(
-        f"nothing: random weights; then adapted on {frames} frames of ALA (2 traj"
+        f"nothing; then adapted on {frames} frames of ALA (2 traj"
     )
     # Lags of the data, from one frame on, those without memory, and the original's.
     assert declared.lag_range_ps == (0.04, 1.0e4)
