@@ -64,7 +64,7 @@ class RolloutFolder(RunFolder[RolloutState]):
     kind = KIND
     unit = "frame"
     versions = (VERSION,)
-    own_files = (TABLE, "checkpoint.npz", "topology.pdb")
+    tables = (TABLE,)
 
     def __init__(
         self, folder: str | Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
@@ -173,5 +173,5 @@ def read_rollout(folder: str | Path) -> dict[str, NDArray[Any]]:
     """
     path = Path(folder)
     check_kind(path, KIND)
-    found = read_checkpoint(path, KIND, (VERSION,))
+    found = read_checkpoint(path, KIND, (VERSION,), RolloutFolder.tables)
     return read_csv_table(path / TABLE, COLUMNS, 0 if found is None else found[0]["table_bytes"])

@@ -319,10 +319,10 @@ def create_walkers(
             lag=jumps.lag_ps,
             acceptance=jumps.acceptance,
             energyWindow=jumps.energy_window,
+            windowSamples=jumps.window_samples,
             relaxation=jumps.relaxation,
             seed=walker_seed(settings.seed, index),
         )
-        integrator.setWindowSamples(jumps.window_samples)
         integrator.setRandomNumberSeed(thermostat_seed(settings.seed, index))
         context = openmm.Context(system, integrator, platform, properties)
         if box is not None:
