@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class RolloutFolder(RunFolder[RolloutState]):
         StorageError
             A file is damaged or shorter than what was committed.
         """
-        tables = {TABLE: lambda path, length: CsvTable(path, COLUMNS, length)}
+        tables = {TABLE: partial(CsvTable, columns=COLUMNS)}
         state = self._open(len(start_nm), topology, frame_interval_ps, tables)
         if state is None:
             self.write_topology(topology, start_nm[0])

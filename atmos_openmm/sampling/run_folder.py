@@ -143,7 +143,7 @@ class RunFolder(Generic[StateT]):
         walkers: int,
         topology: Topology,
         frame_interval_ps: float,
-        tables: Mapping[str, Callable[[Path, Length], GrowingFile]],
+        tables: Mapping[str, Callable[..., GrowingFile]],
     ) -> StateT | None:
         """Open trajectories and tables, cut back to the last commit; the state at it, if any."""
         state: StateT | None = None
@@ -156,12 +156,12 @@ class RunFolder(Generic[StateT]):
         with explained(self.path, self.committed_text()):
             self._files = {
                 name: open_trajectory(
-                    self.path / name, topology, frame_interval_ps, *lengths.get(name, EMPTY)
+                    self.path / name, topology, frame_interval_ps, lengths.get(name, EMPTY)
                 )
                 for name in map(self.trajectory_name, range(walkers))
             }
             for name, table in tables.items():
-                self._files[name] = table(self.path / name, lengths.get(name, EMPTY))
+                self._files[name] = table(self.path / name, length=lengths.get(name, EMPTY))
         return state
 
     def _commit(

@@ -94,7 +94,7 @@ class HybridFolder(RunFolder[HybridState]):
         """
         self._leave_version_1(stored_atoms)
         tables = {
-            table_file(name): partial(_open_table, dtype=row_dtype(name, stored_atoms))
+            table_file(name): partial(NpyTable, dtype=row_dtype(name, stored_atoms))
             for name in TABLES
         }
         state = self._open(walkers, topology, frame_interval_ps, tables)
@@ -249,10 +249,6 @@ def read_run(folder: str | Path, positions: bool = True) -> Rows:
 
 def _no_rows() -> Rows:
     return Rows(**{name: columns_of(packed(name, {}, 0)) for name in TABLES})
-
-
-def _open_table(path: Path, length: Length, dtype: np.dtype[Any]) -> NpyTable:
-    return NpyTable(path, dtype, length)
 
 
 def _context(walker: int) -> str:

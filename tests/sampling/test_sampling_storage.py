@@ -15,7 +15,7 @@ from openmm import app
 from atmos_openmm.core.files import StorageError, write_atomically
 from atmos_openmm.core.locks import FolderLock
 from atmos_openmm.jump.proposal import REASONS
-from atmos_openmm.sampling.growing_file import GrowingFile
+from atmos_openmm.sampling.growing_file import GrowingFile, Length
 from atmos_openmm.sampling.hybrid_state import HybridState, WalkerState
 from atmos_openmm.sampling.storage import HybridFolder, read_run
 from atmos_openmm.sampling.tables import ORIGINS, PROPOSAL_POSITIONS, TABLES, packed_records
@@ -318,7 +318,7 @@ def test_trajectories_grow_by_commits(tmp_path, suffix, boxed):
     # A killed process left more behind: it is cut off, and the file goes on.
     with open(path, "ab") as file:
         file.write(b"garbage" * 100)
-    again = open_trajectory(path, made, 0.5, *length)
+    again = open_trajectory(path, made, 0.5, length)
     assert load(path, made).n_frames == 4
     again.append([frame(4, box)])
     read = load(path, made)
@@ -326,7 +326,7 @@ def test_trajectories_grow_by_commits(tmp_path, suffix, boxed):
     if suffix == "xtc":
         np.testing.assert_allclose(read.time, 0.5 * np.arange(5), atol=1e-6)
     with pytest.raises(StorageError, match="were committed"):
-        open_trajectory(path, made, 0.5, 99, path.stat().st_size + 1)
+        open_trajectory(path, made, 0.5, Length(99, path.stat().st_size + 1))
 
 
 @pytest.mark.parametrize("suffix", ["dcd", "xtc"])
@@ -340,7 +340,7 @@ def test_trajectories_on_a_full_disk(tmp_path, small_disk, suffix):
     trajectory.confirm()
     with pytest.raises(OSError):
         trajectory.append([(positions, None)] * 40)
-    again = open_trajectory(path, made, 0.5, *good)
+    again = open_trajectory(path, made, 0.5, good)
     again.append([(positions, None)])
     assert load(path, made).n_frames == 2
 
