@@ -139,14 +139,13 @@ def command(
             ligands=ligands,
             forcefield=forcefield,
         )
-    line = _Line()
     adaptation = adapt(
         dynamics,
         loaded,
         output,
         settings,
-        report=line.keep,
-        progress=line.show,
+        report=lambda text: say(text, True),
+        progress=_PassingLine(),
         running=lambda trainer: stopping_on_signals(trainer, "this step"),
     )
     if adaptation is None:
@@ -166,21 +165,14 @@ def command(
     return 0
 
 
-class _Line:
-    """Lines on stderr: those that stay, and on a terminal one that is rewritten."""
+class _PassingLine:
+    """A line that the next one replaces, on a terminal; elsewhere it would pile up."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
         self._last = 0.0
 
-    def keep(self, text: str) -> None:
-        """A line that stays."""
-        say(text, True)
-
-    def show(self, text: str) -> None:
-        """A line that the next one replaces; not shown where it would pile up."""
+    def __call__(self, text: str) -> None:
         now = time.monotonic()
-        if not self._terminal or now - self._last < 0.2:
-            return
-        self._last = now
-        say(text, False)
+        if sys.stderr.isatty() and now - self._last >= 0.2:
+            self._last = now
+            say(text, False)
