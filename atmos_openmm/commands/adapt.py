@@ -139,13 +139,14 @@ def command(
             ligands=ligands,
             forcefield=forcefield,
         )
+    line = _Line()
     adaptation = adapt(
         dynamics,
         loaded,
         output,
         settings,
-        report=lambda text: say(text, True),
-        progress=_PassingLine(),
+        report=line.keep,
+        progress=line.show,
         running=lambda trainer: stopping_on_signals(trainer, "this step"),
     )
     if adaptation is None:
@@ -165,14 +166,21 @@ def command(
     return 0
 
 
-class _PassingLine:
-    """A line that the next one replaces, on a terminal; elsewhere it would pile up."""
+class _Line:
+    """Lines on stderr: those that stay, and on a terminal one that is rewritten."""
 
     def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
         self._last = 0.0
 
-    def __call__(self, text: str) -> None:
+    def keep(self, text: str) -> None:
+        """A line that stays."""
+        say(text, True)
+
+    def show(self, text: str) -> None:
+        """A line that the next one replaces; not shown where it would pile up."""
         now = time.monotonic()
-        if sys.stderr.isatty() and now - self._last >= 0.2:
-            self._last = now
-            say(text, False)
+        if not self._terminal or now - self._last < 0.2:
+            return
+        self._last = now
+        say(text, False)

@@ -77,9 +77,9 @@ class ProgressLine:
     Call it with a text or with an object that has one (`HasLine`) as often as you like.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, terminal_interval_s: float = 0.5, log_interval_s: float = 30.0) -> None:
         self._terminal = sys.stderr.isatty()
-        self._interval_s = 0.5 if self._terminal else 30.0
+        self._interval_s = terminal_interval_s if self._terminal else log_interval_s
         self._last = 0.0
         self._shown = False
 

@@ -181,10 +181,10 @@ def _describe(atom: Any) -> str:
     return f"{atom.name} of {atom.residue.name} {atom.residue.id} (atom {atom.index})"
 
 
-def _some(items: Iterable[str]) -> str:
+def _some(items: Iterable[str], count: int = 10) -> str:
     listed = list(items)
-    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
-    return ", ".join(listed[:10]) + more
+    more = f" and {len(listed) - count} more" if len(listed) > count else ""
+    return ", ".join(listed[:count]) + more
 
 
 def _first_pdb_model(lines: list[str], notes: list[str]) -> tuple[list[str], list[_Record]]:
