@@ -13,6 +13,7 @@ import textwrap
 import traceback
 from collections.abc import Sequence
 from importlib import metadata
+from typing import Any
 
 import click
 
@@ -49,6 +50,16 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"atmos_openmm.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            # click takes it for the end of the terminal's input, which is an interruption.
+            raise OSError(
+                f"A file is empty or ends too early ({error}). Put it back from a copy; "
+                "--traceback shows which one."
+            ) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._options import FILE, option, options, shared_option
 from ._terminal import Integers
 
 if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
     from ..systems.inputs import Molecule
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_OPTIONS = [
-    click.argument("structure", required=False, type=click.Path(path_type=Path)),
-    click.option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME."),
-    click.option(
-        "--ligand",
-        "ligands",
-        multiple=True,
-        type=click.Path(path_type=Path),
+#: STRUCTURE, --sequence, --ligand, --model and --solute.
+molecule_options = options(
+    click.argument("structure", required=False, type=FILE),
+    option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME."),
+    shared_option(
+        "ligand",
         help="SDF file with a ligand's bond orders, charges and stereochemistry; give the option "
         "again for each. One that is not in the structure yet is added.",
     ),
-    click.option(
-        "--model",
-        default="capped-amino-acids",
-        show_default=True,
-        help="Name of a bundled model or path of an .atmos file.",
-    ),
-    click.option(
+    shared_option("model"),
+    option(
         "--solute",
         type=Integers(ranges=True),
         metavar="I,I-I,...",
         help="Atoms that the model moves, as indices from 0; everything but water and ions by "
         "default.",
     ),
-]
-
-
-def molecule_options(command: Command) -> Command:
-    """Give a command its STRUCTURE, --sequence, --ligand, --model and --solute."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+)
 
 
 def read_molecule(options: dict[str, Any]) -> Molecule:

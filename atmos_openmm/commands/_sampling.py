@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from ._options import option, options, shared_option
 
 
-def run_options(kind: str, seed_of: str) -> Callable[[Command], Command]:
+def run_options(kind: str, seed_of: str) -> Callable[[Any], Any]:
     """Give a command its --output, --walkers, --format, --seed and --commit.
 
     Parameters
@@ -22,51 +22,29 @@ def run_options(kind: str, seed_of: str) -> Callable[[Command], Command]:
     seed_of : str
         What the seed is of.
     """
-    options = [
-        click.option(
-            "--output",
-            "-o",
-            required=True,
-            type=click.Path(path_type=Path, file_okay=False),
+    return options(
+        shared_option(
+            "output",
             help=f"Folder for everything that is written. If it holds a {kind} with the same "
             f"settings, that {kind} goes on.",
         ),
-        click.option(
+        option(
             "--walkers",
             type=click.IntRange(1),
             default=1,
-            show_default=True,
             help="Trajectories from the same start, independent of each other.",
         ),
-        click.option(
-            "--format",
-            "trajectory_format",
-            type=click.Choice(["dcd", "xtc"]),
-            default="dcd",
-            show_default=True,
+        option("--format", "trajectory_format", type=click.Choice(["dcd", "xtc"]), default="dcd"),
+        shared_option(
+            "seed", default=0, help=f"Of {seed_of}; 0 draws one (it is kept in run.json)."
         ),
-        click.option(
-            "--seed",
-            type=click.IntRange(0),
-            default=0,
-            show_default=True,
-            help=f"Of {seed_of}; 0 draws one (it is kept in run.json).",
-        ),
-        click.option(
+        option(
             "--commit",
             type=float,
             default=30.0,
-            show_default=True,
             help="Seconds between commits; work since the last one is repeated after a kill.",
         ),
-    ]
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    )
 
 
 @contextlib.contextmanager

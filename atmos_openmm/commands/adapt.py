@@ -11,112 +11,81 @@ from typing import Any
 import click
 
 from ..core.progress import ProgressLine
-
-FILE = click.Path(path_type=Path)
+from ._options import FILE, option, shared_option
 
 
 @click.command("adapt")
 @click.argument("files", nargs=-1, required=True, type=FILE)
-@click.option(
-    "--output",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+@shared_option(
+    "output",
     help="Folder for adapted.atmos, adaptation.json, report.html and what is needed to "
     "go on after a kill.",
 )
-@click.option(
-    "--model",
-    default="capped-amino-acids",
-    show_default=True,
-    help="Name of a bundled model or path of an .atmos file.",
-)
-@click.option(
-    "--topology",
-    type=FILE,
+@shared_option("model")
+@shared_option(
+    "topology",
     help="PDB or mmCIF file of the atoms of FILES in their order. Not needed for this "
     "package's files and mdCATH's.",
 )
-@click.option(
-    "--temperature",
-    type=float,
+@shared_option(
+    "temperature",
     help="Kelvin: at which FILES were made, where they do not say so; of files with "
     "several temperatures the one to take.",
 )
-@click.option(
-    "--spacing",
-    "spacing_ps",
-    type=float,
+@shared_option(
+    "spacing",
     help="Time between frames in ps: needed for DCD, XYZ, PDB and AMBER's text files, which have "
     "none that can be trusted, and where files say it wrong.",
 )
-@click.option(
-    "--ligand",
-    "ligands",
-    multiple=True,
-    type=FILE,
+@shared_option(
+    "ligand",
     help="SDF file with a ligand's bond orders, charges and stereochemistry; repeat for several.",
 )
-@click.option(
-    "--forcefield",
-    multiple=True,
+@shared_option(
+    "forcefield",
     metavar="XML",
     help="OpenMM force field file for energies, instead of the System in FILES; repeat "
     "for several. With neither, proposals are judged by geometry alone.",
 )
-@click.option(
+@option(
     "--minutes",
     type=float,
     default=5.0,
-    show_default=True,
     help="Time for training; judging takes a minute or two on top.",
 )
-@click.option("--steps", type=click.IntRange(1), help="Training steps, instead of --minutes.")
-@click.option(
-    "--learning-rate", type=float, default=3e-4, show_default=True, help="Peak of the rate."
-)
-@click.option(
+@option("--steps", type=click.IntRange(1), help="Training steps, instead of --minutes.")
+@option("--learning-rate", type=float, default=3e-4, help="Peak of the rate.")
+@option(
     "--held-out",
     type=float,
     default=0.25,
-    show_default=True,
     help="Share of each trajectory, its end, that training never reads.",
 )
-@click.option(
+@option(
     "--without-memory",
     type=float,
     help="Share of the draws that take frames as draws from their temperature, between "
     "which long lags have no memory. [0.5 for models with such lags, else 0]",
 )
-@click.option(
-    "--lag",
+@shared_option(
+    "lag",
     "lags",
     multiple=True,
-    type=float,
     help="Lag at which proposals are judged, ps; repeat for several. [one of the data's, "
     "and the model's longest]",
 )
-@click.option(
-    "--proposals",
-    type=click.IntRange(10),
-    default=100,
-    show_default=True,
-    help="Proposals that judge, at each lag.",
+@option(
+    "--proposals", type=click.IntRange(10), default=100, help="Proposals that judge, at each lag."
 )
-@click.option(
+@option(
     "--rollout-frames",
     type=click.IntRange(20),
     default=240,
-    show_default=True,
     help="Frames of the rollouts that judge.",
 )
-@click.option("--platform", default="CPU", show_default=True, help="OpenMM platform for energies.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random."
-)
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch."
-)
+@shared_option("platform")
+@shared_option("seed", default=1, help="Of everything random.")
+@shared_option("threads", help="CPU threads of torch.")
 def command(
     files: tuple[Path, ...],
     output: Path,

@@ -13,6 +13,9 @@ from typing import Any
 import click
 import numpy as np
 
+from ._options import FILE, option, shared_option
+from ._terminal import say
+
 MODEL = "capped-amino-acids"
 SEQUENCE = "ACE-ALA-NME"
 TEMPERATURE_K = 300.0
@@ -28,24 +31,20 @@ VALIDATOR_ITERATIONS = 100
 
 
 @click.command("demo")
-@click.option(
+@option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=FILE,
     default=Path("atmos-demo"),
-    show_default=True,
     help="Folder for page, plots and tables; must be new or empty.",
 )
-@click.option(
+@option(
     "--minutes",
     type=click.FloatRange(0.1, 60),
     default=3.5,
-    show_default=True,
     help="Wall-clock time of everything, roughly.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of both runs.")
-@click.option(
-    "--model", default=MODEL, show_default=True, help="Bundled model's name or .atmos file."
-)
+@shared_option("seed", type=int, default=1, help="Seed of both runs.")
+@shared_option("model", default=MODEL, help="Bundled model's name or .atmos file.")
 def command(output: Path, minutes: float, seed: int, model: str) -> None:
     """Sample alanine dipeptide with the bundled model, and plain MD for the same time beside it.
 
@@ -53,7 +52,7 @@ def command(output: Path, minutes: float, seed: int, model: str) -> None:
     Every frame that the model generated is then checked against the force field. The result is a
     folder with report.html (self-contained), the plots as PNG files and the tables as CSV files.
     """
-    page = run_demo(output, 60 * minutes, seed, model, _say)
+    page = run_demo(output, 60 * minutes, seed, model, say)
     click.echo(f"Open {page}")
 
 
@@ -370,12 +369,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "source tree"
     return versions
-
-
-def _say(line: str, stays: bool) -> None:
-    """One line on stderr, rewritten in place on a terminal unless it stays."""
-    terminal = sys.stderr.isatty()
-    if terminal and not stays:
-        click.echo(f"\r\033[K{line}", nl=False, err=True)
-    else:
-        click.echo(("\r\033[K" if terminal else "") + line, err=True)

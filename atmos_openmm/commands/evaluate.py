@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.progress import ProgressLine
+from ._options import FILE, option, shared_option
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
     from ..evaluation.loading import Loaded
 
 DEFAULT_PANELS = ("mdcath", "peptide", "validity", "ligand", "energy", "dynamics", "rollout")
-FILE = click.Path(path_type=Path)
 
 
 @click.command("evaluate")
 @click.argument("generated", nargs=-1, type=FILE)
-@click.option(
+@option(
     "--reference",
     "references",
     multiple=True,
     type=FILE,
     help="Molecular dynamics; repeat for replicas. Needed.",
 )
-@click.option(
+@option(
     "--oracle",
     "oracle_files",
     multiple=True,
@@ -39,31 +39,29 @@ FILE = click.Path(path_type=Path)
     "Default: the last replica of the reference, or the second half of the only "
     "one.",
 )
-@click.option(
-    "--topology",
-    type=FILE,
+@shared_option(
+    "topology",
     help="PDB or mmCIF file of the reference's atoms in their order. Not needed for this "
     "package's files and mdCATH's.",
 )
-@click.option(
+@option(
     "--generated-topology",
     type=FILE,
     help="The same for GENERATED, where it has other atoms (a backbone model, say).",
 )
-@click.option(
+@option(
     "--other",
     "others",
     multiple=True,
     metavar="NAME=FILE[,TOPOLOGY]",
     help="Another generator's trajectory, as a row of its own; repeat for more.",
 )
-@click.option(
-    "--native",
-    type=FILE,
+@shared_option(
+    "native",
     help="Structure that frames are superposed on. Default: that of --topology; for "
     "mdCATH the first frame of the coldest run.",
 )
-@click.option(
+@option(
     "--panel",
     "panels",
     multiple=True,
@@ -71,65 +69,50 @@ FILE = click.Path(path_type=Path)
     help=f"Which panels; repeat for several. Default: {', '.join(DEFAULT_PANELS)}. "
     "'list' prints all with their metrics and thresholds.",
 )
-@click.option(
-    "--temperature",
-    type=float,
-    help="Kelvin: which trajectories to take from files with several temperatures.",
+@shared_option(
+    "temperature", help="Kelvin: which trajectories to take from files with several temperatures."
 )
-@click.option(
-    "--spacing",
-    "spacing_ps",
-    type=float,
+@shared_option(
+    "spacing",
     help="Time between frames of the reference in ps, instead of what the files say. Without it "
     "DCD, XYZ, PDB and AMBER's text files have no dynamics.",
 )
-@click.option("--generated-spacing", type=float, help="The same for GENERATED and --other.")
-@click.option(
-    "--lag",
-    "lag_ps",
-    type=float,
-    default=100.0,
-    show_default=True,
-    help="Lag of TICA and Markov models in ps.",
-)
-@click.option(
+@option("--generated-spacing", type=float, help="The same for GENERATED and --other.")
+@shared_option("lag", "lag_ps", default=100.0, help="Lag of TICA and Markov models in ps.")
+@option(
     "--states",
     type=click.IntRange(min=2),
     default=10,
-    show_default=True,
     help="Metastable states of Markov models, at most.",
 )
-@click.option("--ligand", metavar="RESIDUE", help="Residue name of the ligand.")
-@click.option("--system", "system_xml", type=FILE, help="The System as OpenMM XML, for energies.")
-@click.option(
-    "--forcefield",
-    multiple=True,
+@option("--ligand", metavar="RESIDUE", help="Residue name of the ligand.")
+@shared_option("system", help="The System as OpenMM XML, for energies.")
+@shared_option(
+    "forcefield",
     metavar="XML",
     help="OpenMM force field file, instead of --system; repeat for several.",
 )
-@click.option("--platform", default="CPU", show_default=True, help="OpenMM platform for energies.")
-@click.option(
+@shared_option("platform")
+@option(
     "--frames",
     type=click.IntRange(min=2),
     help="Frames of every row: longer ones are cut, shorter ones repeated from the start "
     "(TEMPO's rule with 400). Default: as many as the shortest has.",
 )
-@click.option(
+@option(
     "--bootstrap",
     "resamples",
     type=click.IntRange(min=0),
     default=20,
-    show_default=True,
     help="Draws of the block bootstrap for error bars; 0 for none.",
 )
-@click.option(
+@option(
     "--out",
     type=FILE,
     default=Path("evaluation"),
-    show_default=True,
     help="Folder for report.html, metrics.csv, evaluation.json and the plots.",
 )
-@click.option(
+@option(
     "--collect",
     is_flag=True,
     help="GENERATED are evaluation.json files of several molecules: print the numbers "

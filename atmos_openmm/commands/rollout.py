@@ -10,6 +10,7 @@ import click
 
 from ..core.progress import ProgressLine
 from ._molecule import bind, molecule_options, read_molecule
+from ._options import option, shared_option
 from ._sampling import conclude, output_folder, run_options
 from ._terminal import stopping_on_signals
 
@@ -20,42 +21,26 @@ if TYPE_CHECKING:
 @click.command("rollout")
 @molecule_options
 @run_options("rollout", "the noise")
-@click.option(
-    "--frames",
-    type=click.IntRange(0),
-    default=1000,
-    show_default=True,
-    help="Frames of each walker in total.",
-)
-@click.option("--lag", type=float, help="Time between frames, ps; the model's longest by default.")
-@click.option(
-    "--temperature", type=float, default=300.0, show_default=True, help="Asked of the model, K."
-)
-@click.option(
+@option("--frames", type=click.IntRange(0), default=1000, help="Frames of each walker in total.")
+@shared_option("lag", help="Time between frames, ps; the model's longest by default.")
+@shared_option("temperature", default=300.0, help="Asked of the model, K.")
+@option(
     "--on-invalid",
     type=click.Choice(["retry", "keep", "stop"]),
     default="retry",
-    show_default=True,
     help="What becomes of a frame that fails the screen. retry: it is drawn again from "
     "the last valid frame. keep: it is written and gone on from. stop: the rollout ends. "
     "Each has a row in frames.csv, with the reason.",
 )
-@click.option(
+@option(
     "--max-attempts",
     type=click.IntRange(1),
     default=20,
-    show_default=True,
     help="With retry: how often a frame is drawn before the rollout ends.",
 )
-@click.option(
-    "--device", default="cpu", show_default=True, help="Where the network runs: cpu, cuda, cuda:1."
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Threads of the network on the CPU; more than 1 pays for large molecules only.",
+@option("--device", default="cpu", help="Where the network runs: cpu, cuda, cuda:1.")
+@shared_option(
+    "threads", help="Threads of the network on the CPU; more than 1 pays for large molecules only."
 )
 def command(output: Path, **options: Any) -> None:
     """Let the model generate a trajectory of STRUCTURE (a PDB or mmCIF file) by itself.

@@ -11,6 +11,7 @@ import click
 from ..core.progress import ProgressLine
 from ..systems.forcefield import DEFAULT_FORCEFIELD
 from ._molecule import bind, molecule_options, read_molecule
+from ._options import option, shared_option
 from ._sampling import conclude, output_folder, run_options
 from ._terminal import Integers, stopping_on_signals
 
@@ -21,98 +22,76 @@ if TYPE_CHECKING:
 @click.command("run")
 @molecule_options
 @run_options("run", "everything random")
-@click.option(
+@option(
     "--cycles",
     type=click.IntRange(0),
     help="Cycles of each walker in total (1000 without --valid-frames).",
 )
-@click.option(
+@option(
     "--valid-frames",
     type=click.IntRange(1),
     help="Go on until there are this many valid generated frames in total.",
 )
-@click.option(
+@option(
     "--max-cycles",
     type=click.IntRange(1),
     default=100_000,
-    show_default=True,
     help="With --valid-frames: the cycles after which to give up.",
 )
-@click.option(
-    "--interval",
-    type=click.IntRange(1),
-    default=250,
-    show_default=True,
-    help="MD steps between jumps.",
-)
-@click.option(
+@option("--interval", type=click.IntRange(1), default=250, help="MD steps between jumps.")
+@option(
     "--report",
     type=click.IntRange(1),
     help="MD steps between trajectory frames; the interval by default.",
 )
-@click.option(
-    "--lag", type=float, help="Time that a jump skips, ps; the model's longest by default."
-)
-@click.option("--temperature", type=float, default=300.0, show_default=True, help="K.")
-@click.option("--friction", type=float, default=1.0, show_default=True, help="1/ps.")
-@click.option("--timestep-fs", type=float, default=4.0, show_default=True)
-@click.option(
+@shared_option("lag", help="Time that a jump skips, ps; the model's longest by default.")
+@shared_option("temperature", default=300.0, help="K.")
+@option("--friction", type=float, default=1.0, help="1/ps.")
+@shared_option("timestep")
+@option(
     "--acceptance",
     type=click.Choice(["filter", "none"]),
     default="filter",
-    show_default=True,
     help="filter: screened, and inside the energy window of the run's own MD. none: screened.",
 )
-@click.option(
-    "--window",
-    type=float,
-    default=6.0,
-    show_default=True,
-    help="Width of the energy window, in standard deviations above the mean.",
-)
-@click.option(
+@shared_option("window", help="Width of the energy window, in standard deviations above the mean.")
+@option(
     "--window-samples",
     type=click.IntRange(2),
     default=20,
-    show_default=True,
     help="MD energies that the window has to know before the first jump.",
 )
-@click.option(
+@option(
     "--relax",
     type=Integers(),
     default="",
+    show_default=False,
     metavar="N,N,...",
     help="Minimiser iterations of each relaxation stage, e.g. 10,20. None by default.",
 )
-@click.option(
-    "--forcefield",
-    multiple=True,
+@shared_option(
+    "forcefield",
     default=DEFAULT_FORCEFIELD,
-    show_default=True,
     help="OpenMM force field file; give the option again for each.",
 )
-@click.option(
+@option(
     "--hydrogen-mass",
     type=float,
     default=1.5,
-    show_default=True,
     help="Mass of hydrogens, dalton; 0 leaves the force field's.",
 )
-@click.option("--platform", help="OpenMM platform; the fastest by default.")
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    help="Threads of the CPU platform; 1 by default for small systems.",
+@shared_option("platform", help="OpenMM platform; the fastest by default.", default=None)
+@shared_option(
+    "threads", help="Threads of the CPU platform; 1 by default for small systems.", default=None
 )
-@click.option("--no-minimize", is_flag=True, help="Start from the structure as it is.")
-@click.option(
+@option("--no-minimize", is_flag=True, help="Start from the structure as it is.")
+@option(
     "--equilibrate",
     type=click.IntRange(0),
     default=2500,
-    show_default=True,
     help="Steps of plain MD before the first cycle; they are not written.",
 )
-@click.option(
+@option(
     "--positions/--no-positions",
     "store_positions",
     default=None,
@@ -146,10 +125,7 @@ def command(output: Path, **options: Any) -> None:
         show = ProgressLine()
         with stopping_on_signals(sampler, "this cycle"):
             summary = sampler.run(
-                cycles,
-                valid_frames=valid_frames,
-                max_cycles=options["max_cycles"],
-                progress=show,
+                cycles, valid_frames=valid_frames, max_cycles=options["max_cycles"], progress=show
             )
         show.finish()
         if valid_frames is not None and summary.generated:

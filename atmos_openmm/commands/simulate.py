@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from ._options import FILE, option, shared_option
+from ._terminal import say
+
 
 class TemperatureList(click.ParamType):
     """Numbers separated by commas."""
@@ -25,90 +28,64 @@ class TemperatureList(click.ParamType):
 
 
 @click.command("simulate")
-@click.option("--sequence", help="ACE-ALA-NME, or one-letter codes such as GYDPETGTWG.")
-@click.option("--caps", is_flag=True, help="Add ACE and NME to the ends of --sequence.")
-@click.option(
-    "--pdb",
-    type=click.Path(path_type=Path),
-    help="Start from this structure instead: one molecule with all hydrogens.",
+@option("--sequence", help="ACE-ALA-NME, or one-letter codes such as GYDPETGTWG.")
+@option("--caps", is_flag=True, help="Add ACE and NME to the ends of --sequence.")
+@option(
+    "--pdb", type=FILE, help="Start from this structure instead: one molecule with all hydrogens."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="HDF5 file to write.")
-@click.option(
+@option("--out", required=True, type=FILE, help="HDF5 file to write.")
+@option(
     "--mode",
     type=click.Choice(["dynamics", "exchange", "both"]),
     default="dynamics",
-    show_default=True,
     help="Plain dynamics, temperature replica exchange, or both.",
 )
-@click.option(
+@option(
     "--temperatures",
     type=TemperatureList(),
     default="300",
-    show_default=True,
     help="In kelvin, increasing, separated by commas.",
 )
-@click.option(
+@option(
     "--copies",
     type=int,
     default=16,
-    show_default=True,
     help="Copies at each temperature; in replica exchange the number of ladders.",
 )
-@click.option(
-    "--length-ps", type=float, default=100.0, show_default=True, help="Stored length of each copy."
+@option("--length-ps", type=float, default=100.0, help="Stored length of each copy.")
+@option("--interval-ps", type=float, default=1.0, help="Time between frames.")
+@option(
+    "--exchange-interval-ps", type=float, default=1.0, help="Time between attempts to exchange."
 )
-@click.option(
-    "--interval-ps", type=float, default=1.0, show_default=True, help="Time between frames."
-)
-@click.option(
-    "--exchange-interval-ps",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Time between attempts to exchange.",
-)
-@click.option(
-    "--burn-in-ps",
-    type=float,
-    default=5.0,
-    show_default=True,
-    help="Run before the first frame is stored.",
-)
-@click.option(
+@option("--burn-in-ps", type=float, default=5.0, help="Run before the first frame is stored.")
+@option(
     "--hot-ps",
     type=float,
     default=0.0,
-    show_default=True,
     help="Exchange: run all replicas at the highest temperature before the burn-in.",
 )
-@click.option(
+@option(
     "--starts",
     default="beta,alphaR,alphaL,ppII",
-    show_default=True,
     help="Start basins, dealt out to the copies in turn; a name may come again to weigh "
     "more. as-given: the structure as it is.",
 )
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option(
-    "--forcefield",
-    multiple=True,
+@shared_option("seed", type=int, default=1)
+@shared_option(
+    "forcefield",
     default=("amber14-all.xml", "implicit/gbn2.xml"),
-    show_default=True,
     help="OpenMM force field file; repeat for several.",
 )
-@click.option("--timestep-fs", type=float, default=4.0, show_default=True)
-@click.option(
-    "--hot-timestep-fs", type=float, default=3.0, show_default=True, help="Time step above 400 K."
-)
-@click.option(
+@shared_option("timestep")
+@option("--hot-timestep-fs", type=float, default=3.0, help="Time step above 400 K.")
+@option(
     "--chunk-ps",
     type=float,
     default=5.0,
-    show_default=True,
     help="How often the work is secured; a kill loses at most this much.",
 )
-@click.option("--platform", default="CPU", show_default=True, help="OpenMM platform.")
-@click.option("--threads", type=int, default=1, show_default=True, help="CPU threads.")
+@shared_option("platform", help="OpenMM platform.")
+@shared_option("threads", type=int, help="CPU threads.")
 def command(
     sequence: str | None,
     caps: bool,
@@ -152,7 +129,7 @@ def command(
         name,
         threads=threads,
         command_line="atmos-openmm " + shlex.join(sys.argv[1:]),
-        progress=_show,
+        progress=say,
     )
 
 
@@ -170,11 +147,3 @@ def _read_pdb(path: Path | None) -> Any:
     except Exception as error:
         raise ValueError(f"{path} cannot be read as PDB ({error}).") from error
     return file.topology, positions_in_nm(file.getPositions(asNumpy=True)), path.stem
-
-
-def _show(line: str, last: bool) -> None:
-    """One line, rewritten in place on a terminal."""
-    if sys.stderr.isatty() and not last:
-        click.echo(f"\r\033[K{line}", nl=False, err=True)
-    else:
-        click.echo(("\r\033[K" if sys.stderr.isatty() else "") + line, err=True)

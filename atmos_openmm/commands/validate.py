@@ -13,93 +13,64 @@ import click
 from ..core.files import naming
 from ..core.progress import CountedProgress
 from ..systems.forcefield import DEFAULT_FORCEFIELD
+from ._options import FILE, option, shared_option
 from ._system import create_system, read_system
 
 
 @click.command("validate")
-@click.argument("trajectory", type=click.Path(path_type=Path))
-@click.option(
-    "--topology",
-    type=click.Path(path_type=Path),
+@click.argument("trajectory", type=FILE)
+@shared_option(
+    "topology",
     help="PDB or mmCIF file of the same atoms in the same order, with hydrogens; or a "
     "trajectory file of this package. Not needed where TRAJECTORY is one.",
 )
-@click.option(
-    "--system",
-    "system_xml",
-    type=click.Path(path_type=Path),
-    help="The System as OpenMM XML, instead of --forcefield.",
-)
-@click.option(
-    "--forcefield",
-    multiple=True,
+@shared_option("system", help="The System as OpenMM XML, instead of --forcefield.")
+@shared_option(
+    "forcefield",
     metavar="XML",
     help="OpenMM force field file; repeat for several. Default: "
     f"{' and '.join(DEFAULT_FORCEFIELD)}, or the System inside a trajectory file "
     "of this package.",
 )
-@click.option(
+@option(
     "--reference",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Molecular dynamics of the same System to compare energies with: a trajectory, "
     "or energies in a .csv, .npz or .npy file.",
 )
-@click.option(
-    "--native",
-    type=click.Path(path_type=Path),
+@shared_option(
+    "native",
     help="Structure (PDB, mmCIF) that has the right handedness at every centre and the "
     "right class of every peptide bond. Default: L amino acids, trans.",
 )
-@click.option(
-    "--temperature",
-    type=float,
-    default=300.0,
-    show_default=True,
-    help="Temperature of the frames in kelvin.",
-)
-@click.option(
-    "--window",
-    type=float,
-    default=6.0,
-    show_default=True,
+@shared_option("temperature", default=300.0, help="Temperature of the frames in kelvin.")
+@shared_option(
+    "window",
     help="Width of the energy window above the reference's mean, in its standard deviations.",
 )
-@click.option(
+@option(
     "--relax",
     "iterations",
     type=click.IntRange(min=1),
     default=100,
-    show_default=True,
     help="Iterations of the minimiser a frame, at most.",
 )
-@click.option("--no-relax", is_flag=True, help="Leave the relaxation out.")
-@click.option(
+@option("--no-relax", is_flag=True, help="Leave the relaxation out.")
+@option(
     "--frames",
-    default=None,
     metavar="N | A:B",
     help="Only the first N frames, or frames A up to but not including B.",
 )
-@click.option(
-    "--stride",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Every so many frames.",
-)
-@click.option("--platform", default="Reference", show_default=True, help="OpenMM platform.")
-@click.option(
+@option("--stride", type=click.IntRange(min=1), default=1, help="Every so many frames.")
+@shared_option("platform", default="Reference", help="OpenMM platform.")
+@option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="CSV file, a row a frame. Default: TRAJECTORY's name with .validation.csv, in "
     "the current folder.",
 )
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path),
-    help="Write the summary to this file too.",
-)
-@click.option("--strict", is_flag=True, help="Exit with status 1 when a frame is invalid.")
+@option("--json", "json_path", type=FILE, help="Write the summary to this file too.")
+@option("--strict", is_flag=True, help="Exit with status 1 when a frame is invalid.")
 def command(
     trajectory: Path,
     topology: Path | None,

@@ -110,17 +110,21 @@ def check_writable(folder: Path) -> None:
     StorageError
         if it cannot be made or written
     """
+    probe = folder / ".write-test.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write-test.tmp"
         with open(probe, "wb") as file:
             file.write(b"x")
         probe.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+        full = error.errno in _OUT_OF_SPACE
+        remedy = "make room" if full else "give yourself the right to write there"
         raise StorageError(
             error.errno,
             f"Cannot write to the folder {folder}: {error.strerror}. "
-            "Choose another folder, or give yourself the right to write there.",
+            f"Choose another folder, or {remedy}.",
         ) from error
 
 

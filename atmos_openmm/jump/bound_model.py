@@ -166,9 +166,9 @@ class BoundModel:
         limits = None if self._loaded is None else self._loaded.capabilities.lag_range_ps
         return checked_in_range("lag", value, limits, "ps", self.modelName)
 
-    def checkedTemperature(self, temperature: Any) -> float:
+    def checkedTemperature(self, temperature: Any = None) -> float:
         """
-        Get a temperature in K.
+        Get a temperature in K, that of the propagator for None.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class BoundModel:
         """
         from openmm import unit
 
-        value = plain(temperature, unit.kelvin)
+        value = self._temperature_k if temperature is None else plain(temperature, unit.kelvin)
         limits = (
             None if self._loaded is None else self._loaded.capabilities.temperature_range_kelvin
         )

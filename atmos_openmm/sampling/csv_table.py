@@ -91,5 +91,5 @@ def read_csv_table(path: Path, columns: Mapping[str, str], size: int) -> dict[st
             plain: Any = [int(v) for v in values] if kind in ("int", "bool") else values
             result[name] = np.array(plain, dtype=_READ[kind])
         return result
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError, csv.Error) as error:
         raise StorageError(f"{path} is damaged ({error}). Put it back from a copy.") from error

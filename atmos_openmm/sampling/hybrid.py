@@ -192,7 +192,6 @@ class HybridSampler(ResumableRun):
             choose_platform(platform),
             stored_atoms(self._propagator, storePositions),
         )
-        self._propagator.checkedTemperature(self._plan.dynamics.temperature_k)
         self.seed = self._plan.seed
         self._starts = start_positions(positions, walkers, system.getNumParticles())
         self._properties = platform_properties(self._plan.platform, len(self._starts[0]), threads)

@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-_PS_PER_NS = 1000.0
+PS_PER_NS = 1000.0
 
 
 def nanoseconds(picoseconds: float) -> str:
     """A time in ps, as text in ns."""
-    return f"{picoseconds / _PS_PER_NS:.4g} ns"
+    return f"{picoseconds / PS_PER_NS:.4g} ns"
 
 
 def failures(reasons: Counter[str]) -> str:

@@ -10,10 +10,9 @@ import numpy as np
 
 from ..core.progress import duration
 from ..jump.proposal import REASONS
-from .layout import failures, nanoseconds, seconds_left, share, table
+from .layout import PS_PER_NS, failures, nanoseconds, seconds_left, share, table
 from .tables import Rows, reasons_of
 
-_PS_PER_NS = 1000.0
 _SECONDS_PER_DAY = 86400.0
 
 
@@ -67,7 +66,7 @@ class Progress:
         """Molecular dynamics of all walkers together, in ns per day of wall-clock time."""
         if self.elapsed_s <= 0:
             return 0.0
-        simulated_ns = self.new_cycles * self.walkers * self.cycle_md_ps / _PS_PER_NS
+        simulated_ns = self.new_cycles * self.walkers * self.cycle_md_ps / PS_PER_NS
         return simulated_ns / self.elapsed_s * _SECONDS_PER_DAY
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ class RolloutFolder(RunFolder[RolloutState]):
     kind = KIND
     unit = "frame"
     versions = (VERSION,)
-    own_files = (TABLE, "checkpoint.npz", "topology.pdb")
+    tables = (TABLE,)
 
     def __init__(
         self, folder: str | Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
@@ -95,7 +96,7 @@ class RolloutFolder(RunFolder[RolloutState]):
         StorageError
             A file is damaged or shorter than what was committed.
         """
-        tables = {TABLE: lambda path, length: CsvTable(path, COLUMNS, length)}
+        tables = {TABLE: partial(CsvTable, columns=COLUMNS)}
         state = self._open(len(start_nm), topology, frame_interval_ps, tables)
         if state is None:
             self.write_topology(topology, start_nm[0])
@@ -173,5 +174,5 @@ def read_rollout(folder: str | Path) -> dict[str, NDArray[Any]]:
     """
     path = Path(folder)
     check_kind(path, KIND)
-    found = read_checkpoint(path, KIND, (VERSION,))
+    found = read_checkpoint(path, KIND, (VERSION,), RolloutFolder.tables)
     return read_csv_table(path / TABLE, COLUMNS, 0 if found is None else found[0]["table_bytes"])

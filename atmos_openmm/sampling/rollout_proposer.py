@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.units import plain
 from ..jump.module_call import check_device, module_sizes
 from ..jump.noise import walker_seed
 from ..jump.propose import ProposedFrames, propose_frames
@@ -56,12 +55,8 @@ class Proposer:
         temperature: Any = None,
         threads: int = 1,
     ) -> None:
-        from openmm import unit
-
         self.lag_ps = propagator.checkedLag(lag)
-        if temperature is None:
-            temperature = propagator.info()["temperature_K"]
-        self._temperature_k = propagator.checkedTemperature(plain(temperature, unit.kelvin))
+        self._temperature_k = propagator.checkedTemperature(temperature)
         device = propagator.info()["device"]
         check_device(device)
         self.state_size = module_sizes(propagator.bind()).state_size
@@ -114,12 +109,12 @@ class Proposer:
             self._device,
         )
         return [
-            (walker, judge(self._propagator, self._screen, before[row], frames, row))
+            (walker, screened(self._propagator, self._screen, before[row], frames, row))
             for row, walker in enumerate(due)
         ]
 
 
-def judge(
+def screened(
     propagator: AtmosPropagator,
     screen: ScreenSpec,
     before_nm: NDArray[np.float64],

@@ -4,8 +4,9 @@ A folder holds `run.json` (the settings), `topology.pdb`, files that only grow (
 tables), and `checkpoint.npz`. A commit writes what is new at the end of each growing file, flushed
 to the disk; then the checkpoint beside its place, renamed into it. The rename makes the commit:
 the checkpoint names the length of every file, and what is found beyond it when a run goes on was
-not committed and is cut off. Nothing is read back or rewritten, so a commit costs the same however
-long the run is.
+not committed and is cut off. A checkpoint of nothing comes before the first frames and rows, so
+that a folder which has some and no checkpoint has lost it. Nothing is read back or rewritten, so a
+commit costs the same however long the run is.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from .trajectory_files import Frame
 
 CHECKPOINT = "checkpoint.npz"
+#: Marks the checkpoint that precedes the first commit.
+_BLANK = "nothing_committed"
 
 Meta = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -84,11 +87,12 @@ class RunFolder(Generic[StateT]):
     """
 
     #: What the run is called, what its progress is counted in, which versions of the checkpoint
-    #: are read, and files that only such a run makes.
+    #: are read, the files of its tables in any version, and others that only such a run makes.
     kind: ClassVar[str]
     unit: ClassVar[str]
     versions: ClassVar[tuple[int, ...]]
-    own_files: ClassVar[tuple[str, ...]]
+    tables: ClassVar[tuple[str, ...]]
+    own_files: ClassVar[tuple[str, ...]] = (CHECKPOINT, "topology.pdb")
 
     def __init__(
         self,
@@ -102,7 +106,9 @@ class RunFolder(Generic[StateT]):
         check_writable(self.path)
         self._lock = FolderLock(self.path)
         try:
-            self.settings = take_settings(self.path, settings, notes or {}, self.own_files)
+            self.settings = take_settings(
+                self.path, settings, notes or {}, (*self.tables, *self.own_files)
+            )
             with explained(self.path, "What was committed is safe."):
                 remove_leftovers(self.path, ".xtc-*")
         except BaseException:
@@ -137,12 +143,12 @@ class RunFolder(Generic[StateT]):
         walkers: int,
         topology: Topology,
         frame_interval_ps: float,
-        tables: Mapping[str, Callable[[Path, Length], GrowingFile]],
+        tables: Mapping[str, Callable[..., GrowingFile]],
     ) -> StateT | None:
         """Open trajectories and tables, cut back to the last commit; the state at it, if any."""
         state: StateT | None = None
         lengths: Lengths = {}
-        found = read_checkpoint(self.path, self.kind, self.versions)
+        found = read_checkpoint(self.path, self.kind, self.versions, self.tables)
         if found is not None:
             with decoding(self.path, self.kind):
                 state, lengths = self._decode(*found)
@@ -150,12 +156,12 @@ class RunFolder(Generic[StateT]):
         with explained(self.path, self.committed_text()):
             self._files = {
                 name: open_trajectory(
-                    self.path / name, topology, frame_interval_ps, *lengths.get(name, EMPTY)
+                    self.path / name, topology, frame_interval_ps, lengths.get(name, EMPTY)
                 )
                 for name in map(self.trajectory_name, range(walkers))
             }
             for name, table in tables.items():
-                self._files[name] = table(self.path / name, lengths.get(name, EMPTY))
+                self._files[name] = table(self.path / name, length=lengths.get(name, EMPTY))
         return state
 
     def _commit(
@@ -169,9 +175,12 @@ class RunFolder(Generic[StateT]):
             self.trajectory_name(walker): new for walker, new in enumerate(frames)
         }
         records.update(tables)
+        checkpoint = self.path / CHECKPOINT
         with explained(self.path, self.committed_text()):
+            if not checkpoint.exists():
+                write_checkpoint(checkpoint, {"version": self.versions[-1], _BLANK: True}, {})
             lengths = {name: file.append(records[name]) for name, file in self._files.items()}
-            write_checkpoint(self.path / CHECKPOINT, *self._encode(state, lengths))
+            write_checkpoint(checkpoint, *self._encode(state, lengths))
         self._committed = state.done
         for file in self._files.values():
             file.confirm()
@@ -205,17 +214,26 @@ def write_checkpoint(path: Path, meta: Meta, arrays: Arrays) -> None:
 
 
 def read_checkpoint(
-    folder: Path, kind: str, versions: tuple[int, ...]
+    folder: Path, kind: str, versions: tuple[int, ...], tables: Sequence[str]
 ) -> tuple[Meta, Arrays] | None:
     """JSON values and arrays of the last commit of a run of this kind; None before the first.
 
     Raises
     ------
     StorageError
-        The checkpoint is damaged, or of a version that is not among these.
+        The checkpoint is damaged, of a version that is not among these, or missing although there
+        are frames, or rows in the files of the tables.
     """
     path = folder / CHECKPOINT
     if not path.exists():
+        paths = [*folder.glob("trajectory_*"), *(folder / name for name in tables)]
+        orphans = sorted(path.name for path in paths if _holds_records(path))
+        if orphans:
+            raise StorageError(
+                f"{folder} holds {', '.join(orphans)} but no {CHECKPOINT}, which says how much of "
+                f"the {kind} is committed: somebody removed it. Put it back from a copy, or start "
+                "again in another folder."
+            )
         return None
     with decoding(folder, kind), open(path, "rb") as file:
         with np.load(file, allow_pickle=False) as archive:
@@ -227,7 +245,17 @@ def read_checkpoint(
             f"{path} was written by another version of this program; go on with that one, or "
             f"start a new {kind} in another folder."
         )
-    return meta, arrays
+    return None if _BLANK in meta else (meta, arrays)
+
+
+def _holds_records(path: Path) -> bool:
+    """Whether a trajectory or table has more than the header that some are made with."""
+    if not path.exists():
+        return False
+    with open(path, "rb") as file:
+        start = file.read(10)
+    header = 10 + int.from_bytes(start[8:], "little") if path.suffix == ".npy" else 0
+    return path.stat().st_size > header
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.units import positions_in_nm
+from ..jump.context_state import potential_energy, state_positions
 
 if TYPE_CHECKING:
     import openmm
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Minimiser iterations at the start: molecules that drift over a flat energy never converge.
 START_ITERATIONS = 500
+_ALL_FORCE_GROUPS = -1
 
 
 def check_same_molecules(topology: Topology, system: openmm.System) -> None:
@@ -119,8 +122,7 @@ def make_ready(
     context.setPositions(state.getPositions(asNumpy=True))
     context.applyConstraints(plain.getConstraintTolerance())
     if not _is_finite(context):
-        positions = np.asarray(state.getPositions(asNumpy=True)._value)
-        raise ValueError(_nearest_atoms(topology, positions))
+        raise ValueError(_nearest_atoms(topology, state_positions(state)))
     if dynamics.minimize:
         openmm.LocalEnergyMinimizer.minimize(context, maxIterations=START_ITERATIONS)
     context.setVelocitiesToTemperature(dynamics.temperature_k, seed)
@@ -146,9 +148,7 @@ def check_hand(propagator: AtmosPropagator, screen: ScreenSpec, walker: Walker) 
     """
     from ..systems.screening import inspect_frame
 
-    positions = np.asarray(
-        walker.context.getState(positions=True).getPositions(asNumpy=True)._value
-    )
+    positions = state_positions(walker.context.getState(positions=True))
     verdict = inspect_frame(screen, positions[propagator.atomIndices], only=("chirality", "rings"))
     if not verdict:
         raise ValueError(
@@ -160,15 +160,8 @@ def check_hand(propagator: AtmosPropagator, screen: ScreenSpec, walker: Walker) 
 
 
 def _is_finite(context: openmm.Context) -> bool:
-    """Whether the energy is; some platforms raise where others return a NaN."""
-    import openmm
-
-    try:
-        return bool(np.isfinite(context.getState(energy=True).getPotentialEnergy()._value))
-    except openmm.OpenMMException as error:
-        if "NaN" in str(error):
-            return False
-        raise
+    """Whether the energy of all forces is."""
+    return math.isfinite(potential_energy(context, _ALL_FORCE_GROUPS))
 
 
 def _nearest_atoms(topology: Topology, positions_nm: NDArray[np.float64]) -> str:

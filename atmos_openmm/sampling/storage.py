@@ -60,13 +60,8 @@ class HybridFolder(RunFolder[HybridState]):
     kind = HYBRID_RUN
     unit = "cycle"
     versions = (VERSION,)
-    own_files = (
-        *map(table_file, TABLES),
-        version_1.RECORD,
-        CHECKPOINT,
-        "topology.pdb",
-        "system.xml",
-    )
+    tables = (*map(table_file, TABLES), version_1.RECORD)
+    own_files = (*RunFolder.own_files, "system.xml")
 
     def open(
         self,
@@ -99,7 +94,7 @@ class HybridFolder(RunFolder[HybridState]):
         """
         self._leave_version_1(stored_atoms)
         tables = {
-            table_file(name): partial(_open_table, dtype=row_dtype(name, stored_atoms))
+            table_file(name): partial(NpyTable, dtype=row_dtype(name, stored_atoms))
             for name in TABLES
         }
         state = self._open(walkers, topology, frame_interval_ps, tables)
@@ -174,7 +169,7 @@ class HybridFolder(RunFolder[HybridState]):
         old one, and then the old files go: killed in between, one of the two is whole.
         """
         with explained(self.path, "The run is safe as it was."):
-            found = read_checkpoint(self.path, self.kind, _VERSIONS)
+            found = read_checkpoint(self.path, self.kind, _VERSIONS, self.tables)
             if found is not None and found[0]["version"] == version_1.VERSION:
                 meta, arrays = found
                 with decoding(self.path, self.kind):
@@ -229,7 +224,7 @@ def read_run(folder: str | Path, positions: bool = True) -> Rows:
     path = Path(folder)
     check_kind(path, HYBRID_RUN)
     while True:
-        found = read_checkpoint(path, HYBRID_RUN, _VERSIONS)
+        found = read_checkpoint(path, HYBRID_RUN, _VERSIONS, HybridFolder.tables)
         if found is None:
             return _no_rows()
         meta, _ = found
@@ -244,7 +239,7 @@ def read_run(folder: str | Path, positions: bool = True) -> Rows:
             rows = version_1.read_rows(path, meta["commit"], positions)
         except StorageError as error:
             problem = error
-        now = read_checkpoint(path, HYBRID_RUN, _VERSIONS)
+        now = read_checkpoint(path, HYBRID_RUN, _VERSIONS, HybridFolder.tables)
         if now is not None and now[0]["version"] == VERSION:
             continue  # another process took the run up in this version meanwhile
         if problem is not None:
@@ -254,10 +249,6 @@ def read_run(folder: str | Path, positions: bool = True) -> Rows:
 
 def _no_rows() -> Rows:
     return Rows(**{name: columns_of(packed(name, {}, 0)) for name in TABLES})
-
-
-def _open_table(path: Path, length: Length, dtype: np.dtype[Any]) -> NpyTable:
-    return NpyTable(path, dtype, length)
 
 
 def _context(walker: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.files import StorageError
-from .growing_file import GrowingFile, Length
+from .growing_file import EMPTY, GrowingFile, Length
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -153,8 +153,7 @@ def open_trajectory(
     path: Path,
     topology: Topology,
     frame_interval_ps: float,
-    frames: int = 0,
-    size: int = 0,
+    length: Length = EMPTY,
     *,
     format: str | None = None,
 ) -> GrowingTrajectory:
@@ -167,8 +166,8 @@ def open_trajectory(
         Of the frames.
     frame_interval_ps : float
         Context time between frames.
-    frames, size : int
-        Committed frames and bytes; 0 for a new file.
+    length : Length
+        Committed frames and bytes; nothing for a new file.
     format : str, optional
         "dcd" or "xtc"; by default as the suffix of the file says.
 
@@ -180,7 +179,7 @@ def open_trajectory(
     name = path.suffix[1:] if format is None else format
     check_format(name)
     kind = DcdTrajectory if name == "dcd" else XtcTrajectory
-    return kind(path, topology, frame_interval_ps, Length(frames, size))
+    return kind(path, topology, frame_interval_ps, length)
 
 
 def _box(vectors: NDArray[np.float64] | None) -> Any:

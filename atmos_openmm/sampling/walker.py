@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from ..core.geometry import rmsd
+from ..jump.context_state import state_box, state_positions
 from ..jump.noise import walker_seed
 from ..jump.proposal import REASONS
 from ..jump.velocities import particle_masses
@@ -234,12 +235,12 @@ class Walker:
         from ..systems.screening import screen
 
         energy = float(state.getPotentialEnergy()._value)
-        positions = _array(state.getPositions(asNumpy=True))
+        positions = state_positions(state)
         verdict = screen(self._screen, positions[self._solute])
         if verdict == "accepted" and energy > self.energy_limit:
             verdict = "energy"
         valid = generated and verdict == "accepted"
-        box = _array(state.getPeriodicBoxVectors(asNumpy=True)) if self._periodic else None
+        box = state_box(state) if self._periodic else None
         self.frames.append((positions, box))
         self.rows["frames"].append(
             {
@@ -319,10 +320,10 @@ def create_walkers(
             lag=jumps.lag_ps,
             acceptance=jumps.acceptance,
             energyWindow=jumps.energy_window,
+            windowSamples=jumps.window_samples,
             relaxation=jumps.relaxation,
             seed=walker_seed(settings.seed, index),
         )
-        integrator.setWindowSamples(jumps.window_samples)
         integrator.setRandomNumberSeed(thermostat_seed(settings.seed, index))
         context = openmm.Context(system, integrator, platform, properties)
         if box is not None:
@@ -365,8 +366,3 @@ def _kinetic_limit(system: openmm.System, integrator: Any) -> float:
     thermal = GAS_CONSTANT_KJ_PER_MOL_K * float(integrator.getTemperature()._value)
     moving = int((particle_masses(system) > 0).sum())
     return thermal * (0.5 * 10 * 3 * moving + 50)
-
-
-def _array(quantity: Any) -> NDArray[np.float64]:
-    """The numbers of a Quantity in OpenMM's own units."""
-    return np.array(quantity._value, dtype=np.float64)

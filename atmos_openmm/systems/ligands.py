@@ -60,13 +60,6 @@ def fit_ligand(
     return _fit_orders(graph, need_hydrogens)
 
 
-def _partner_counts(graph: ResidueGraph) -> dict[int, int]:
-    counts = dict.fromkeys(graph.heavy, 0)
-    for atom, _ in graph.partners:
-        counts[atom] += 1
-    return counts
-
-
 @dataclass(frozen=True)
 class _Form:
     """A molecule for a residue, as a skeleton: hydrogens on each heavy atom, charges, backbone.
@@ -176,11 +169,10 @@ def _fit_molecule(
     found = [(form, match) for form in forms for match in match_graph(form.skeleton, graph)]
     if not found:
         raise _explain(graph, molecule, built_in)
-    counts = _partner_counts(graph)
     check = need_hydrogens or graph.has_hydrogens
     best: tuple[tuple[int, int, list[str]], _Form, list[int], list[int], list[int]] | None = None
     for form, match in found:
-        hydrogens = [n - counts[a] for n, a in zip(form.hydrogens, match, strict=True)]
+        hydrogens = [n - graph.num_partners(a) for n, a in zip(form.hydrogens, match, strict=True)]
         charges = list(form.charges)
         faults = changes = 0
         for k, atom in enumerate(match):
@@ -188,7 +180,7 @@ def _fit_molecule(
             backbone = k == form.nitrogen and graph.names[atom] == "N"
             if not check:
                 # At neutral pH a terminal nitrogen is charged.
-                change = 1 if backbone and not counts[atom] and not charges[k] else 0
+                change = 1 if backbone and not graph.num_partners(atom) and not charges[k] else 0
             soft = backbone or (built_in and k in form.soft)
             allowed = _PROTONATION[form.skeleton.elements[k]] if soft else ()
             if change and charges[k] + change in allowed:
@@ -205,7 +197,7 @@ def _fit_molecule(
             best = (rank, form, match, hydrogens, charges)
     assert best is not None
     (faults, _, _), form, match, hydrogens, charges = best
-    if built_in and form.open_end and not counts[match[form.carbon]]:
+    if built_in and form.open_end and not graph.num_partners(match[form.carbon]):
         if not graph.hydrogens[match[form.carbon]]:
             raise MissingAtomsError(
                 f"{graph.label()} ends at its backbone carbon {graph.names[match[form.carbon]]}: "
@@ -249,7 +241,6 @@ def _explain(graph: ResidueGraph, molecule: Any, built_in: bool) -> FeatureError
 def _fit_orders(graph: ResidueGraph, need_hydrogens: bool) -> Fit:
     from rdkit import Chem
 
-    counts = _partner_counts(graph)
     number = {a: k for k, a in enumerate(graph.heavy)}
     known = bool(graph.bonds) and all(order is not None for order in graph.bonds.values())
     types = {1.0: Chem.BondType.SINGLE, 2.0: Chem.BondType.DOUBLE, 3.0: Chem.BondType.TRIPLE}
@@ -273,7 +264,7 @@ def _fit_orders(graph: ResidueGraph, need_hydrogens: bool) -> Fit:
     for k, a in enumerate(graph.heavy):
         atom = mol.GetAtomWithIdx(k)
         atom.SetNoImplicit(True)
-        atom.SetNumExplicitHs(len(graph.hydrogens[a]) + counts[a])
+        atom.SetNumExplicitHs(len(graph.hydrogens[a]) + graph.num_partners(a))
     try:
         Chem.Kekulize(mol, clearAromaticFlags=True)
     except Exception as error:  # RDKit raises several unrelated types here
@@ -282,7 +273,7 @@ def _fit_orders(graph: ResidueGraph, need_hydrogens: bool) -> Fit:
     charges, wrong = [], []
     for k, a in enumerate(graph.heavy):
         element = graph.elements[a]
-        total = skeleton.order_sums()[k] + counts[a] + len(graph.hydrogens[a])
+        total = skeleton.order_sums()[k] + graph.num_partners(a) + len(graph.hydrogens[a])
         charge = _charge_from_valence(element, total)
         if charge is None or (not known and charge != 0):
             wrong.append(f"{graph.names[a]} ({len(graph.hydrogens[a])} hydrogens)")

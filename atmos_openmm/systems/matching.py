@@ -151,7 +151,6 @@ def _valence_faults(
     template: ResidueTemplate,
     skeleton: Skeleton,
     atoms: list[int],
-    partner_count: dict[int, int],
 ) -> tuple[list[int], list[tuple[str, int, int]]]:
     """Work out formal charges from hydrogens; return them with (atom, found, expected) faults."""
     resname = graph.residue.name.strip().upper()
@@ -170,7 +169,7 @@ def _valence_faults(
     for k, atom in enumerate(atoms):
         name, element = template.names[k], skeleton.elements[k]
         found = len(graph.hydrogens[atom])
-        used = sums[k] + partner_count.get(atom, 0)
+        used = sums[k] + graph.num_partners(atom)
         excess = used + found - NEUTRAL_VALENCE[element]
         carboxylate = (
             element == 8 and sums[k] == 1 and any(n in double_oxygen for n in neighbours[k])
@@ -185,7 +184,7 @@ def _valence_faults(
             continue
         charges.append(0)
         expected = NEUTRAL_VALENCE[element] - used
-        expected += default_charge(resname, name, partner_count.get(atom, 0) > 0) * (
+        expected += default_charge(resname, name, graph.num_partners(atom) > 0) * (
             1 if element == 7 else 0
         )
         faults.append((graph.names[atom], found, max(expected, 0)))
@@ -212,18 +211,17 @@ def _default_state(
     template: ResidueTemplate,
     skeleton: Skeleton,
     atoms: list[int],
-    partner_count: dict[int, int],
 ) -> tuple[list[int], list[int]]:
     """Return hydrogens and charges at neutral pH, for residues without hydrogens."""
     charges = [
-        default_charge(graph.residue.name, n, partner_count.get(a, 0) > 0)
+        default_charge(graph.residue.name, n, graph.num_partners(a) > 0)
         for n, a in zip(template.names, atoms, strict=True)
     ]
     hydrogens = []
     for k, atom in enumerate(atoms):
         element = skeleton.elements[k]
         valence = NEUTRAL_VALENCE[element] + (charges[k] if element != 6 else 0)
-        hydrogens.append(valence - skeleton.order_sums()[k] - partner_count.get(atom, 0))
+        hydrogens.append(valence - skeleton.order_sums()[k] - graph.num_partners(atom))
     if any(h < 0 for h in hydrogens):
         names = [graph.names[a] for a, h in zip(atoms, hydrogens, strict=True) if h < 0]
         raise MissingBondsError(
@@ -275,9 +273,6 @@ def _fit_template(graph: ResidueGraph, need_hydrogens: bool) -> Fit | None:
     template = find_template(graph.residue.name)
     if template is None:
         return None
-    partner_count: dict[int, int] = {}
-    for atom, _ in graph.partners:
-        partner_count[atom] = partner_count.get(atom, 0) + 1
     if len(template.names) > 1 and not graph.bonds:
         raise MissingBondsError(
             f"{graph.label()} has no bonds. Call topology.createStandardBonds(), or load the "
@@ -293,15 +288,15 @@ def _fit_template(graph: ResidueGraph, need_hydrogens: bool) -> Fit | None:
     if not need_hydrogens and not graph.has_hydrogens:
         form = 1 if graph.residue.name.strip().upper() in DELTA_NAMES else 0
         skeleton = Skeleton.from_smiles(template.smiles[form])
-        _check_links(graph, template, skeleton, atoms, partner_count)
-        hydrogens, charges = _default_state(graph, template, skeleton, atoms, partner_count)
+        _check_links(graph, template, skeleton, atoms)
+        hydrogens, charges = _default_state(graph, template, skeleton, atoms)
         return Fit(template, skeleton, atoms, tuple(hydrogens), tuple(charges), outer)
 
     best: list[tuple[str, int, int]] | None = None
     for smiles in template.smiles:
         skeleton = Skeleton.from_smiles(smiles)
-        _check_links(graph, template, skeleton, atoms, partner_count)
-        charges, faults = _valence_faults(graph, template, skeleton, atoms, partner_count)
+        _check_links(graph, template, skeleton, atoms)
+        charges, faults = _valence_faults(graph, template, skeleton, atoms)
         if not faults:
             counts = tuple(len(graph.hydrogens[a]) for a in atoms)
             return Fit(template, skeleton, atoms, counts, tuple(charges), outer)
@@ -330,13 +325,12 @@ def _check_links(
     template: ResidueTemplate,
     skeleton: Skeleton,
     atoms: list[int],
-    partner_count: dict[int, int],
 ) -> None:
     """Check that a backbone carbon has its fourth neighbour: the next residue or OXT."""
     if "C" not in template.names or template.name in ("NME", "FOR"):
         return
     k = template.names.index("C")
-    bonded = skeleton.order_sums()[k] + partner_count.get(atoms[k], 0)
+    bonded = skeleton.order_sums()[k] + graph.num_partners(atoms[k])
     bonded += len(graph.hydrogens[atoms[k]])
     if bonded < 4:
         raise MissingAtomsError(

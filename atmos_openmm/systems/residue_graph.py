@@ -40,6 +40,10 @@ class ResidueGraph:
     partners: list[tuple[int, int]]
     partner_elements: dict[int, int]
 
+    def num_partners(self, atom: int) -> int:
+        """How many atoms of other residues an atom is bonded to."""
+        return sum(here == atom for here, _ in self.partners)
+
     def label(self) -> str:
         """Return the residue as messages name it."""
         r = self.residue

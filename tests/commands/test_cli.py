@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import click
+import numpy as np
 import pytest
 
 from atmos_openmm import cli
@@ -118,6 +119,16 @@ def test_openmm_exception_is_explained(monkeypatch, capsys):
     )
     assert cli.main(["demo"]) == 1
     assert capsys.readouterr().err == "Error: Particle is NaN\n"
+
+
+def test_an_emptied_file_is_no_interruption(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "empty.npz"
+    path.touch()
+    command = click.Command("demo", callback=lambda: np.load(path))
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: command)
+    assert cli.main(["demo"]) == 1
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "empty or ends too early" in printed and "Interrupted" not in printed
 
 
 def test_faults_of_the_program_are_not_hidden(monkeypatch):

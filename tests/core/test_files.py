@@ -82,3 +82,15 @@ def test_settings_that_differ_are_named():
         check_same_settings(stored, {"a": [1, 2], "b": 2}, "here", ignore=["planned"])
     assert issubclass(SettingsMismatchError, ValueError)
     assert issubclass(SettingsMismatchError, StorageError)
+
+
+@pytest.mark.parametrize(
+    "number, remedy", [(errno.ENOSPC, "make room"), (errno.EACCES, "give yourself the right")]
+)
+def test_a_folder_without_room_is_not_one_without_rights(tmp_path, monkeypatch, number, remedy):
+    def refuse(*arguments):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("atmos_openmm.core.files.open", refuse, raising=False)
+    with pytest.raises(StorageError, match=f"Choose another folder, or {remedy}"):
+        check_writable(tmp_path)

@@ -149,7 +149,12 @@ def test_damaged_files(tmp_path):
     np.savez(path, **arrays)
     with pytest.raises(StorageError, match="another version"):
         rollout(tmp_path / "run")
+    path.unlink()
+    for read in (rollout, read_rollout):
+        with pytest.raises(StorageError, match="frames.csv, traj.* but no checkpoint.*Put it back"):
+            read(tmp_path / "run")
     path.write_bytes(content)
+    assert len(read_rollout(tmp_path / "run")["frame"]) >= 6
     settings = tmp_path / "run" / "run.json"
     settings.write_text(settings.read_text()[:-30])
     with pytest.raises(StorageError, match="run.json is damaged"):

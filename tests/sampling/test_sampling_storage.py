@@ -15,7 +15,7 @@ from openmm import app
 from atmos_openmm.core.files import StorageError, write_atomically
 from atmos_openmm.core.locks import FolderLock
 from atmos_openmm.jump.proposal import REASONS
-from atmos_openmm.sampling.growing_file import GrowingFile
+from atmos_openmm.sampling.growing_file import GrowingFile, Length
 from atmos_openmm.sampling.hybrid_state import HybridState, WalkerState
 from atmos_openmm.sampling.storage import HybridFolder, read_run
 from atmos_openmm.sampling.tables import ORIGINS, PROPOSAL_POSITIONS, TABLES, packed_records
@@ -177,6 +177,23 @@ def test_a_kill_at_any_file_operation_loses_and_doubles_nothing(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("point", range(7))
+def test_a_kill_in_the_first_commit_starts_anew(tmp_path, monkeypatch, point, open_run):
+    # As above; the checkpoint of nothing comes first, which is flushed, renamed, and its folder
+    # flushed.
+    run = open_run(tmp_path)
+    with monkeypatch.context() as patch:
+        dying(patch, point, (os, "fsync"), (os, "replace"))
+        with pytest.raises(Killed):
+            run.commit()
+    run.folder.close()
+    assert len(read_run(tmp_path).frames["cycle"]) == 0
+    again = open_run(tmp_path)
+    assert again.state is None
+    again.commit(2)
+    np.testing.assert_array_equal(read_run(tmp_path).frames["cycle"], [1, 2])
+
+
 def test_other_settings_are_refused_with_the_differences(tmp_path, open_run):
     open_run(tmp_path).folder.close()
     with pytest.raises(StorageError, match=r"walkers: 1 there, 2 now"):
@@ -222,6 +239,11 @@ def test_foreign_and_damaged_folders_are_refused(tmp_path, open_run):
     (tmp_path / "run" / "checkpoint.npz").write_bytes(saved[:-40])
     with pytest.raises(StorageError, match="checkpoint.npz is damaged"):
         open_run(tmp_path / "run")
+    # Without a checkpoint nothing is cut back, and readers do not take the run for an empty one.
+    (tmp_path / "run" / "checkpoint.npz").unlink()
+    for read in (open_run, read_run):
+        with pytest.raises(StorageError, match="segments.npy, traj.* no checkpoint.*Put it back"):
+            read(tmp_path / "run")
     (tmp_path / "run" / "checkpoint.npz").write_bytes(saved)
     assert open_run(tmp_path / "run").cycle == 2
 
@@ -296,7 +318,7 @@ def test_trajectories_grow_by_commits(tmp_path, suffix, boxed):
     # A killed process left more behind: it is cut off, and the file goes on.
     with open(path, "ab") as file:
         file.write(b"garbage" * 100)
-    again = open_trajectory(path, made, 0.5, *length)
+    again = open_trajectory(path, made, 0.5, length)
     assert load(path, made).n_frames == 4
     again.append([frame(4, box)])
     read = load(path, made)
@@ -304,7 +326,7 @@ def test_trajectories_grow_by_commits(tmp_path, suffix, boxed):
     if suffix == "xtc":
         np.testing.assert_allclose(read.time, 0.5 * np.arange(5), atol=1e-6)
     with pytest.raises(StorageError, match="were committed"):
-        open_trajectory(path, made, 0.5, 99, path.stat().st_size + 1)
+        open_trajectory(path, made, 0.5, Length(99, path.stat().st_size + 1))
 
 
 @pytest.mark.parametrize("suffix", ["dcd", "xtc"])
@@ -318,7 +340,7 @@ def test_trajectories_on_a_full_disk(tmp_path, small_disk, suffix):
     trajectory.confirm()
     with pytest.raises(OSError):
         trajectory.append([(positions, None)] * 40)
-    again = open_trajectory(path, made, 0.5, *good)
+    again = open_trajectory(path, made, 0.5, good)
     again.append([(positions, None)])
     assert load(path, made).n_frames == 2
 

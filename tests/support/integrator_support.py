@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import openmm
@@ -10,7 +11,7 @@ import torch
 from openmm import unit
 
 from atmos_openmm.integrator import AtmosIntegrator
-from atmos_openmm.jump.identity import module_bytes
+from atmos_openmm.jump.identity import Identity, module_bytes
 from atmos_openmm.systems.screening import ScreenSpec
 
 TEMPERATURE = 300.0
@@ -90,7 +91,7 @@ def no_screen(num_atoms: int) -> ScreenSpec:
     )
 
 
-class Rotor(torch.nn.Module):
+class Rotor(Identity):
     """Turns atom 5 about the bond 0-4 and the whole frame about z; sometimes stretches a bond.
 
     The angle depends on the noise and on the state; the state decays and takes up noise. A large
@@ -99,13 +100,8 @@ class Rotor(torch.nn.Module):
     """
 
     def __init__(self, num_atoms: int = NUM_ATOMS, reject_above: float = 1.0) -> None:
-        super().__init__()
-        self.atoms = num_atoms
+        super().__init__(num_atoms)
         self.reject_above = reject_above
-
-    @torch.jit.export
-    def num_atoms(self) -> int:
-        return self.atoms
 
     @torch.jit.export
     def state_size(self) -> int:
@@ -151,14 +147,10 @@ class Rotor(torch.nn.Module):
         return frame, new_state, 0.1 * noise[:, 0]
 
 
-_CACHE: dict[str, bytes] = {}
-
-
+@cache
 def rotor_bytes() -> bytes:
     """The archive of a Rotor, scripted once."""
-    if "rotor" not in _CACHE:
-        _CACHE["rotor"] = module_bytes(Rotor())
-    return _CACHE["rotor"]
+    return module_bytes(Rotor())
 
 
 def make_integrator(

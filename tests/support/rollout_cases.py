@@ -14,24 +14,18 @@ import sampling_cases as cases
 import torch
 from model_support import TINY, declaration, network
 
+from atmos_openmm.jump.identity import Identity
+
 WIDE = 20_000
 SEED = 11
 
 
-class Wide(torch.nn.Module):
+class Wide(Identity):
     """A module with a large state that stays bounded, and frames that jitter a little."""
 
     def __init__(self, atoms: int, width: int):
-        super().__init__()
-        self.atoms: int = atoms
+        super().__init__(atoms)
         self.width: int = width
-
-    def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        return positions
-
-    @torch.jit.export
-    def num_atoms(self) -> int:
-        return self.atoms
 
     @torch.jit.export
     def state_size(self) -> int:

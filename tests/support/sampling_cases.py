@@ -16,10 +16,12 @@ import openmm
 import torch
 from openmm import app, unit
 
+from atmos_openmm.jump.identity import Identity
+
 STEP_PS = 0.002
 
 
-class TorsionJump(torch.nn.Module):
+class TorsionJump(Identity):
     """Turns part of a molecule about one bond, then the whole at random.
 
     A jump keeps every bond length and angle. One proposal in a few is spoilt with noise, so that
@@ -35,7 +37,7 @@ class TorsionJump(torch.nn.Module):
         width: float,
         noise_nm: float = 0.05,
     ):
-        super().__init__()
+        super().__init__(len(moving))
         self.register_buffer("moving", torch.tensor(moving))
         self.first: int = axis[0]
         self.second: int = axis[1]
@@ -43,20 +45,13 @@ class TorsionJump(torch.nn.Module):
         self.width: float = width
         self.noise_nm: float = noise_nm
 
-    def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        return positions
-
-    @torch.jit.export
-    def num_atoms(self) -> int:
-        return int(self.moving.numel())
-
     @torch.jit.export
     def state_size(self) -> int:
         return 2
 
     @torch.jit.export
     def noise_size(self) -> int:
-        return 6 + 3 * int(self.moving.numel())
+        return 6 + 3 * self.atoms
 
     def turn(self, x: torch.Tensor, axis: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
         """Rodrigues' rotation of x [B, A, 3] about unit axes [B, 3] by angles [B]."""
@@ -87,21 +82,13 @@ class TorsionJump(torch.nn.Module):
         return x, torch.stack([angle, state[:, 1] + 1.0], dim=1), noise[:, 0] - noise[:, 1]
 
 
-class Fixed(torch.nn.Module):
+class Fixed(Identity):
     """Answers in one hard-wired way: for adversarial cases."""
 
     def __init__(self, atoms: int, kind: str, noise: int = 1):
-        super().__init__()
-        self.atoms: int = atoms
+        super().__init__(atoms)
         self.kind: str = kind
         self.noise: int = noise
-
-    def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        return positions
-
-    @torch.jit.export
-    def num_atoms(self) -> int:
-        return self.atoms
 
     @torch.jit.export
     def state_size(self) -> int:
