@@ -7,4 +7,6 @@ units        numbers out of Quantities
 constants    physical constants and the conventions of this package
 geometry     superposition, torsions and other measurements on frames, batched
 progress     times in words, the time left, the line on the terminal
+text         lists and aligned columns in messages
+read_errors  what libraries raise on damaged files, and how to quote it
 """
