@@ -33,11 +33,14 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in an OSError of the block that names none, such as that of a full disk."""
+    """Name the file in an OSError of the block that names none, such as that of a full disk.
+
+    One with a text of its own and no number has said what it has to say, and would lose it.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno is not None:
             error.filename = os.fspath(path)
         raise
 

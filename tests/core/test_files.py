@@ -94,3 +94,11 @@ def test_a_folder_without_room_is_not_one_without_rights(tmp_path, monkeypatch, 
     monkeypatch.setattr("atmos_openmm.core.files.open", refuse, raising=False)
     with pytest.raises(StorageError, match=f"Choose another folder, or {remedy}"):
         check_writable(tmp_path)
+
+
+def test_an_error_that_names_no_file_gets_one_and_keeps_its_text(tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match=r"\[Errno 28\] full: '.*file'"), replacement(path):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(OSError, match="^the disk went away$"), replacement(path):
+        raise OSError("the disk went away")
