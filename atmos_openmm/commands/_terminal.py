@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import Any, Protocol
 
 import click
@@ -79,10 +78,3 @@ class stopping_on_signals:
         if self._quiet:
             return
         click.echo(f"\nStopping after {self._after}; once more to stop at once.", err=True)
-
-
-def say(line: str, stays: bool) -> None:
-    """One line on stderr, rewritten in place on a terminal unless it stays."""
-    terminal = sys.stderr.isatty()
-    start = "\r\033[K" if terminal else ""
-    click.echo(start + line, nl=stays or not terminal, err=True)

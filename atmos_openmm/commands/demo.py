@@ -13,8 +13,8 @@ from typing import Any
 import click
 import numpy as np
 
+from ..core.progress import say
 from ._options import FILE, option, shared_option
-from ._terminal import say
 
 MODEL = "capped-amino-acids"
 SEQUENCE = "ACE-ALA-NME"

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from ..core.progress import say
 from ._options import FILE, option, shared_option
-from ._terminal import say
 
 
 class TemperatureList(click.ParamType):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
-__all__ = ["CountedProgress", "HasLine", "Pace", "ProgressLine", "duration"]
+__all__ = ["CountedProgress", "HasLine", "Pace", "ProgressLine", "duration", "say"]
 
 
 def duration(seconds: float) -> str:
@@ -63,6 +63,14 @@ class Pace:
         return f"ETA {duration(left)}" if math.isfinite(left) else ""
 
 
+def say(line: str, stays: bool = True) -> None:
+    """Write a line to stderr; on a terminal one that does not stay is replaced by the next."""
+    terminal = sys.stderr.isatty()
+    sys.stderr.write(("\r\033[K" if terminal else "") + line)
+    sys.stderr.write("\n" if stays or not terminal else "")
+    sys.stderr.flush()
+
+
 class HasLine(Protocol):
     """Progress of any work."""
 
@@ -89,15 +97,11 @@ class ProgressLine:
             return
         self._last = now
         self._shown = True
-        line: Any = progress if isinstance(progress, str) else progress.line()
-        text = f"\r\033[K{line}" if self._terminal else f"{line}\n"
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        say(progress if isinstance(progress, str) else progress.line(), stays=False)
 
     def keep(self, text: str) -> None:
         """Write a line that stays."""
-        sys.stderr.write(("\r\033[K" if self._terminal else "") + text + "\n")
-        sys.stderr.flush()
+        say(text)
         self._shown = False
 
     def finish(self) -> None:

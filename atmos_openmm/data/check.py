@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import bond_lengths
+from ..core.read_errors import READ_ERRORS, first_line
 from . import mdcath_checks, misato_checks
-from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
+from .faults import DataFileError, Fault
 from .sample import Sample
 from .sources import inspect_file
 
@@ -220,7 +221,7 @@ def check_sample(
             yield from _own_checks(sample, pdb_folder)
     except DataFileError as error:
         yield error.fault
-    except HDF5_ERRORS as error:
+    except READ_ERRORS as error:
         message = f"it cannot be read whole ({first_line(error)}): the file is damaged."
         yield fault("unreadable", message)
 

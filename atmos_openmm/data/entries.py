@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
+from ..core.read_errors import READ_ERRORS, first_line
+from .faults import DataFileError, Fault
 from .sample import Sample
 
 __all__ = ["Entry", "guarded", "hdf5_entries", "opened"]
@@ -41,7 +42,7 @@ def guarded(path: str, entry: str, make: Callable[[], Entry]) -> Entry:
         return make()
     except DataFileError as error:
         return Entry(None, (error.fault,))
-    except HDF5_ERRORS as error:
+    except READ_ERRORS as error:
         message = (
             f"it cannot be read ({first_line(error)}): the file is truncated or damaged. Get it "
             "again."
@@ -61,7 +62,7 @@ def hdf5_entries(
             return list(find(path, file))
     except FileNotFoundError:
         return [Entry.failed(path, "", "unreadable", "there is no such file.")]
-    except HDF5_ERRORS as error:
+    except READ_ERRORS as error:
         message = (
             f"HDF5 cannot read it ({first_line(error)}): it is truncated, damaged or another kind "
             "of file. Get it again."
@@ -85,6 +86,6 @@ def opened(path: str, entry: str) -> Iterator[Any]:
             yield file[entry]
     except DataFileError:
         raise
-    except HDF5_ERRORS as error:
+    except READ_ERRORS as error:
         message = f"{first_line(error)}. Get the file again."
         raise DataFileError(Fault(path, entry, "unreadable", message)) from error

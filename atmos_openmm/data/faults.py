@@ -12,21 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..core.read_errors import READ_ERRORS, first_line
-
 __all__ = [
-    "HDF5_ERRORS",
     "DataFileError",
     "DataFileWarning",
     "Fault",
     "FaultLog",
     "Policy",
-    "first_line",
 ]
 
 Policy = Literal["skip", "stop"]
-
-HDF5_ERRORS = READ_ERRORS
 
 
 @dataclass(frozen=True)

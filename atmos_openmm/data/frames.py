@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import HDF5_ERRORS, DataFileError, Fault, first_line
+from ..core.read_errors import READ_ERRORS, first_line
+from .faults import DataFileError, Fault
 
 __all__ = ["ArrayFrames", "FrameSource", "HDF5Frames", "KeptArrays", "close_files", "file_stamp"]
 
@@ -188,7 +189,7 @@ class HDF5Frames(FrameSource):
                     found[:] = dataset[...] * self.nm_per_unit
                 else:
                     self._fill(dataset, wanted, found)
-        except HDF5_ERRORS as error:
+        except READ_ERRORS as error:
             raise DataFileError(
                 Fault(
                     self.path,

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.constants import NM_PER_ANGSTROM
+from ..core.read_errors import first_line
 from .entries import Entry, guarded, hdf5_entries, opened
-from .faults import DataFileError, Fault, first_line
+from .faults import DataFileError, Fault
 from .frames import HDF5Frames
 from .mdcath_topology import EmbeddedAtom, embedded_atoms, psf_bonds, unfold
 from .sample import Provenance, Sample

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.constants import NM_PER_ANGSTROM
+from ..core.read_errors import READ_ERRORS
 from .entries import Entry, guarded, hdf5_entries, opened
-from .faults import HDF5_ERRORS, DataFileError, Fault
+from .faults import DataFileError, Fault
 from .frames import HDF5Frames
 from .ligand_perception import PerceptionError, molecule_from_smiles
 from .misato_topology import LIGAND, MoleculeFault, build_complex
@@ -60,7 +61,7 @@ def is_misato(file: Any) -> bool:
         try:
             if "molecules_begin_atom_index" in file[key]:
                 return True
-        except HDF5_ERRORS:
+        except READ_ERRORS:
             continue  # damaged, or no group; another entry may tell
         if "atoms_number" not in file[key]:
             return False  # a layout of many groups, but another one

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.read_errors import READ_ERRORS, first_line
 from ..systems.structure_files import is_structure
 from . import mdcath, misato, structures, trajectories
 from .entries import Entry
-from .faults import HDF5_ERRORS, DataFileError, Fault, FaultLog, Policy, first_line
+from .faults import DataFileError, Fault, FaultLog, Policy
 from .manifest import expand
 from .sample import Sample
 
@@ -86,7 +87,7 @@ def detect(path: str | os.PathLike[str]) -> str:
             ):
                 if holds(file):
                     return name
-    except HDF5_ERRORS as error:
+    except READ_ERRORS as error:
         kind = "truncated or damaged" if _says_hdf5(path) else "no HDF5, PDB or mmCIF file"
         message = f"it is {kind} ({first_line(error)})."
         raise DataFileError(Fault(str(path), "", "unreadable", message)) from error

@@ -352,4 +352,7 @@ def test_locks_are_optional_where_a_system_has_none(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    FolderLock(tmp_path).release()
+    locks = [FolderLock(tmp_path), FolderLock(tmp_path)]
+    assert (tmp_path / ".lock").exists()
+    for lock in locks:
+        lock.release()

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from ...data.faults import DataFileError, first_line
+from ...core.read_errors import first_line
+from ...data.faults import DataFileError
 from ...systems.errors import FeatureError
 from .draws import Draw, Drawer
 from .left_out import LeftOut
