@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing.util
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -213,6 +215,7 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     # The parent is interrupted too, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _tell_unless_gone
     info = get_worker_info()
     assert info is not None
     dataset: Any = info.dataset
@@ -225,3 +228,11 @@ def _start_worker(_: int) -> None:
             os._exit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+
+
+def _tell_unless_gone(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    # The thread that hands over tensors reports a parent that was interrupted while it took one.
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
