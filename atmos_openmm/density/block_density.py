@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .wrapped_normal import LARGEST_SD, FloatArray, Kernels, wrap
+from .wrapped_normal import LARGEST_SD, LOG_TWO_PI, TWO_PI, FloatArray, Kernels, wrap
 
-__all__ = ["BlockDensity", "Gates"]
+__all__ = ["BlockDensity", "Draws", "Gates"]
 
 Gates = Literal["sequential", "conditional"]
+
+_CHUNK = 1 << 21  # numbers in the largest temporary array, about
+
+
+class Draws(Protocol):
+    """Random numbers of one move, in the order in which they are asked for."""
+
+    def uniform(self) -> float:
+        """A number in (0, 1]."""
+        ...
+
+    def normal(self) -> float:
+        """A standard normal deviate."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +157,98 @@ class BlockDensity:
             return logits
         shifted = logits - logits.max(axis=0)
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=0)))
+
+    def log_density(
+        self, torsions: FloatArray, where: slice, uniform_weight: float, gates: Gates
+    ) -> FloatArray:
+        """Log density [F] of the block in frames [F, T], without the local component.
+
+        Parameters
+        ----------
+        torsions : float64 array [F, T]
+        where : slice
+            The block's torsions among all.
+        uniform_weight : float
+        gates : str
+        """
+        out = np.empty(len(torsions))
+        step = max(1, _CHUNK // max(1, len(self.lasting_kernels.images.component) * self.size))
+        for start in range(0, len(torsions), step):
+            part = torsions[start : start + step]
+            delta = wrap(part[None, :, where] - self.means[:, None])
+            terms = self.lasting_kernels.log_densities(delta)
+            terms = terms + self.log_weights(part, gates, local=False)
+            out[start : start + step] = _with_uniform(terms, self.size, uniform_weight)
+        return out
+
+    def log_density_at(
+        self, to: FloatArray, at: FloatArray, where: slice, uniform_weight: float, gates: Gates
+    ) -> float:
+        """Log density of the torsions `to` [d], with gates and local centre of `at` [T]."""
+        delta = wrap(to - self.centres(at[where]))
+        terms = self.kernels.log_densities(delta[:, None]) + self.log_weights(at[None], gates)
+        return float(_with_uniform(terms, self.size, uniform_weight)[0])
+
+    def draw(
+        self,
+        free: Sequence[int],
+        at: FloatArray,
+        where: slice,
+        uniform_weight: float,
+        draws: Draws,
+        gates: Gates,
+    ) -> FloatArray:
+        """Draw the free torsions given all others; see `TorsionDensity.draw_block`."""
+        out, rows = np.array(at[where]), list(free)
+        component, given = self._pick(rows, at, out, uniform_weight, draws.uniform(), gates)
+        if component < 0:
+            out[rows] = wrap([TWO_PI * draws.uniform() - math.pi for _ in rows])
+            return out
+        conditional = self.kernels.given(rows)
+        normals = np.array([draws.normal() for _ in rows])
+        centre = self.centres(out)[component, rows]
+        moved = conditional.gain[component] @ given + conditional.factors[component] @ normals
+        out[rows] = wrap(centre + moved)
+        return out
+
+    def _pick(
+        self,
+        free: list[int],
+        at: FloatArray,
+        present: FloatArray,
+        uniform_weight: float,
+        u: float,
+        gates: Gates,
+    ) -> tuple[int, FloatArray]:
+        """The component, -1 for the uniform part, and the differences of the given torsions."""
+        logs = self.log_weights(at[None], gates)[:, 0]
+        if len(logs) == 0:
+            return -1, np.zeros(0)
+        weights = (1.0 - uniform_weight) * np.exp(logs)
+        component, differences = np.arange(len(weights)), np.zeros((len(weights), 0))
+        conditional = self.kernels.given(free)
+        fixed = conditional.fixed
+        if fixed:
+            delta = wrap(present[fixed] - self.centres(present)[:, fixed])
+            x, terms = conditional.marginals.image_terms(delta[:, None])
+            component, differences = conditional.marginals.images.component, x[:, 0]
+            weights = weights[component] * np.exp(terms[:, 0])
+        cumulative = np.cumsum(weights)
+        total = cumulative[-1] + uniform_weight / TWO_PI ** len(fixed)
+        chosen = int(np.searchsorted(cumulative, u * total, side="right"))
+        if chosen == len(cumulative):
+            return -1, np.zeros(0)
+        return int(component[chosen]), differences[chosen]
+
+
+def _with_uniform(terms: FloatArray, size: int, uniform_weight: float) -> FloatArray:
+    """Logs [F] of the sum of a mixture's terms [L, F] and the uniform part."""
+    if len(terms) == 0:
+        return np.full(terms.shape[1], -size * LOG_TWO_PI)
+    rest = math.log1p(-uniform_weight) if uniform_weight < 1.0 else -math.inf
+    highest = terms.max(axis=0)
+    total = highest + np.log(np.exp(terms - highest).sum(axis=0)) + rest
+    return np.asarray(np.logaddexp(total, math.log(uniform_weight) - size * LOG_TWO_PI))
 
 
 def _array(

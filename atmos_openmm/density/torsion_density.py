@@ -6,32 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.text import listed
-from .block_density import BlockDensity, Gates
-from .wrapped_normal import LOG_TWO_PI, TWO_PI, FloatArray, wrap
+from .block_density import BlockDensity, Draws, Gates
+from .layout import block_slices, check_layout
+from .wrapped_normal import FloatArray, wrap
 
-__all__ = ["DEFAULT_UNIFORM_WEIGHT", "Draws", "TorsionDensity"]
+__all__ = ["DEFAULT_UNIFORM_WEIGHT", "TorsionDensity"]
 
 DEFAULT_UNIFORM_WEIGHT = 0.02
-
-_CHUNK = 1 << 21  # numbers in the largest temporary array, about
-
-
-class Draws(Protocol):
-    """Random numbers of one move, in the order in which they are asked for."""
-
-    def uniform(self) -> float:
-        """A number in (0, 1]."""
-        ...
-
-    def normal(self) -> float:
-        """A standard normal deviate."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +95,7 @@ class TorsionDensity:
     @cached_property
     def block_slices(self) -> tuple[slice, ...]:
         """Where the torsions of each block stand."""
-        ends = np.cumsum(self.block_sizes).tolist()
-        return tuple(slice(e - n, e) for e, n in zip(ends, self.block_sizes, strict=True))
+        return block_slices(self.block_sizes)
 
     def check(self, names: Sequence[str]) -> None:
         """Check that the density is one of the molecule with these torsions.
@@ -157,17 +142,11 @@ class TorsionDensity:
         Local components are left out. Sequential ones sum to the joint log density.
         """
         t = self._frames(torsions)
-        out = np.empty((len(t), len(self.blocks)))
-        for number, (block, where) in enumerate(zip(self.blocks, self.block_slices, strict=True)):
-            images = len(block.lasting_kernels.images.component)
-            step = max(1, _CHUNK // max(1, images * block.size))
-            for start in range(0, len(t), step):
-                part = t[start : start + step]
-                weights = block.log_weights(part, gates, local=False)
-                delta = wrap(part[None, :, where] - block.means[:, None])
-                terms = block.lasting_kernels.log_densities(delta) + weights
-                out[start : start + step, number] = self._with_uniform(terms, block.size)
-        return out
+        columns = [
+            block.log_density(t, where, self.uniform_weight, gates)
+            for block, where in zip(self.blocks, self.block_slices, strict=True)
+        ]
+        return np.stack(columns, axis=1)
 
     def log_block(
         self, block: int, to: ArrayLike, at: ArrayLike, gates: Gates = "sequential"
@@ -184,22 +163,14 @@ class TorsionDensity:
         gates : str
             "sequential" or "conditional"
         """
-        mixture, where = self.blocks[block], self.block_slices[block]
         here = np.asarray(at, dtype=np.float64)
-        weights = mixture.log_weights(here[None], gates)
-        delta = wrap(np.asarray(to, dtype=np.float64) - mixture.centres(here[where]))
-        terms = mixture.kernels.log_densities(delta[:, None]) + weights
-        return float(self._with_uniform(terms, mixture.size)[0])
-
-    def _with_uniform(self, terms: FloatArray, size: int) -> FloatArray:
-        """Sum of a mixture's terms [L, F] and the uniform part, as logs [F]."""
-        if len(terms) == 0:
-            return np.full(terms.shape[1], -size * LOG_TWO_PI)
-        uniform = math.log(self.uniform_weight) - size * LOG_TWO_PI
-        rest = math.log1p(-self.uniform_weight) if self.uniform_weight < 1.0 else -math.inf
-        highest = terms.max(axis=0)
-        total = highest + np.log(np.exp(terms - highest).sum(axis=0)) + rest
-        return np.asarray(np.logaddexp(total, uniform))
+        return self.blocks[block].log_density_at(
+            np.asarray(to, dtype=np.float64),
+            here,
+            self.block_slices[block],
+            self.uniform_weight,
+            gates,
+        )
 
     def draw_block(
         self,
@@ -230,53 +201,10 @@ class TorsionDensity:
         float64 array [d]
             Torsions of the block in (-pi, pi]; those that are not free are as they were.
         """
-        mixture, where = self.blocks[block], self.block_slices[block]
         here = np.asarray(at, dtype=np.float64)
-        out = np.array(here[where])
-        rows = list(free)
-        component, given = self._pick(mixture, rows, here, out, draws.uniform(), gates)
-        if component < 0:
-            out[rows] = wrap([TWO_PI * draws.uniform() - math.pi for _ in rows])
-            return out
-        conditional = mixture.kernels.given(rows)
-        normals = np.array([draws.normal() for _ in rows])
-        centre = mixture.centres(out)[component, rows]
-        moved = conditional.gain[component] @ given + conditional.factors[component] @ normals
-        out[rows] = wrap(centre + moved)
-        return out
-
-    def _pick(
-        self,
-        mixture: BlockDensity,
-        free: list[int],
-        at: FloatArray,
-        present: FloatArray,
-        u: float,
-        gates: Gates,
-    ) -> tuple[int, FloatArray]:
-        """The component, -1 for the uniform part, and the difference of the given torsions."""
-        logs = mixture.log_weights(at[None], gates)[:, 0]
-        if len(logs) == 0:
-            return -1, np.zeros(0)
-        weights = (1.0 - self.uniform_weight) * np.exp(logs)
-        conditional = mixture.kernels.given(free)
-        fixed = conditional.fixed
-        if fixed:
-            delta = wrap(present[fixed] - mixture.centres(present)[:, fixed])
-            marginals = conditional.marginals
-            x, terms = marginals.image_terms(delta[:, None])
-            component = marginals.images.component
-            weights = weights[component] * np.exp(terms[:, 0])
-            differences = x[:, 0]
-        else:
-            component = np.arange(len(weights))
-            differences = np.zeros((len(weights), 0))
-        cumulative = np.cumsum(weights)
-        total = cumulative[-1] + self.uniform_weight / TWO_PI ** len(fixed)
-        chosen = int(np.searchsorted(cumulative, u * total, side="right"))
-        if chosen == len(cumulative):
-            return -1, np.zeros(0)
-        return int(component[chosen]), differences[chosen]
+        return self.blocks[block].draw(
+            free, here, self.block_slices[block], self.uniform_weight, draws, gates
+        )
 
     def draw(self, count: int, seed: int = 0) -> FloatArray:
         """Draw independent torsions [count, T] from the joint density.
@@ -309,29 +237,3 @@ class TorsionDensity:
                 f"torsions have shape {list(t.shape)}; expected [frames, {len(self.names)}]."
             )
         return t
-
-
-def check_layout(names: Sequence[str], block_sizes: Sequence[int], previous: Sequence[int]) -> None:
-    """Check that names, blocks and their links fit each other.
-
-    Raises
-    ------
-    ValueError
-        If they do not.
-    """
-    if sum(block_sizes) != len(names) or any(size < 1 for size in block_sizes):
-        raise ValueError(
-            f"block_sizes {list(block_sizes)} must be positive and sum to the number of torsions, "
-            f"{len(names)}."
-        )
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
-    if repeated:
-        raise ValueError(f"Torsions of one name: {listed(repeated)}. Each needs its own.")
-    if len(previous) != len(block_sizes):
-        raise ValueError(f"previous names {len(previous)} blocks; there are {len(block_sizes)}.")
-    wrong = [k for k, before in enumerate(previous) if not -1 <= before < k]
-    if wrong:
-        raise ValueError(
-            f"previous[{wrong[0]}] is {previous[wrong[0]]}; a block follows an earlier one, or -1 "
-            "for none."
-        )

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LARGEST_SD", "LOG_TWO_PI", "REACH", "Conditional", "Kernels", "wrap"]
+__all__ = ["LARGEST_SD", "LOG_TWO_PI", "REACH", "TWO_PI", "Conditional", "Kernels", "wrap"]
 
 FloatArray = NDArray[np.float64]
 
