@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .block_density import BlockDensity
+from .block_layout import block_slices
 from .gate_fit import fit_gates, gated_log_density, harmonics
-from .layout import block_slices
 from .mixture_fit import Mixture, effective_counts, fit_mixture
 from .wrapped_normal import FloatArray
 
