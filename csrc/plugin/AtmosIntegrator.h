@@ -26,6 +26,10 @@ struct Binding;
  * counted under the reason that turned it down.  docs/architecture.md, "One jump", gives the order
  * of the operations.
  *
+ * A LangevinMiddleIntegrator's positions and velocities are independent of each other in the middle of
+ * its step, not at its end.  So a jump takes the positions back by half a step with the old velocities,
+ * happens there, and goes forward by half a step with the new ones.
+ *
  * A jump takes place at the start of a step, so that a reporter never sees a frame that has just
  * been generated, and changes neither the step count nor the time of the Context: the time covered
  * by jumps has its own counter, getLearnedTime().  With an interval of 0, which is the default, the
@@ -245,16 +249,20 @@ protected:
 private:
     struct Snapshot;
     void performJump();
-    void proposeJump(const Snapshot& snapshot, double energyBefore);
+    void jumpFromMiddle(const Snapshot& snapshot);
+    std::vector<OpenMM::Vec3> moveToMiddle(const Snapshot& snapshot);
+    void finishStep(long long attempt);
+    void setConstrained(const std::vector<OpenMM::Vec3>& positions);
+    void proposeJump(const Snapshot& snapshot, const std::vector<OpenMM::Vec3>& middle, double energyBefore);
     PropagatorModule::Result callModule(const std::vector<OpenMM::Vec3>& solute, long long attempt);
-    Reason judgeFrame(const Snapshot& snapshot, const std::vector<OpenMM::Vec3>& oldSolute, const PropagatorModule::Result& result,
+    Reason judgeFrame(const std::vector<OpenMM::Vec3>& middle, const std::vector<OpenMM::Vec3>& oldSolute, const PropagatorModule::Result& result,
                       Proposal& proposal);
     Reason judgeEnergy(const std::vector<OpenMM::Vec3>& oldSolute, Proposal& proposal);
     bool constraintsAreNear(const std::vector<OpenMM::Vec3>& positions) const;
     double potentialEnergy();
     bool haveFiniteForces();
     double energyLimit() const;
-    void drawVelocities(long long attempt);
+    std::vector<OpenMM::Vec3> drawVelocities(long long attempt);
     void restore(const Snapshot& snapshot);
     void record(const Proposal& proposal);
     std::vector<OpenMM::Vec3> selectSolute(const std::vector<OpenMM::Vec3>& positions) const;

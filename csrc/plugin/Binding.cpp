@@ -1,6 +1,7 @@
 #include "Binding.h"
 
 #include "PropagatorModule.h"
+#include "openmm/CMMotionRemover.h"
 #include "openmm/OpenMMException.h"
 #include <sstream>
 
@@ -10,7 +11,7 @@ using namespace std;
 namespace AtmosPlugin {
 
 Binding::Binding(const System& system, const PropagatorModule& module, const vector<int>& atomIndices, const ScreenParameters& screenParameters)
-        : screen(screenParameters, module.getNumAtoms()), allMobile(true), isPeriodic(system.usesPeriodicBoundaryConditions()) {
+        : screen(screenParameters, module.getNumAtoms()), isPeriodic(system.usesPeriodicBoundaryConditions()) {
     const int numParticles = system.getNumParticles();
 
     // Check the particles that the module moves.
@@ -33,10 +34,11 @@ Binding::Binding(const System& system, const PropagatorModule& module, const vec
 
     // Sort out the rest of the System.
 
+    for (int i = 0; i < system.getNumForces(); i++)
+        if (dynamic_cast<const CMMotionRemover*>(&system.getForce(i)) != nullptr)
+            removesMotion = true;
     for (int i = 0; i < numParticles; i++) {
         masses.push_back(system.getParticleMass(i));
-        if (masses[i] == 0 && !system.isVirtualSite(i))
-            allMobile = false;
         if (masses[i] != 0 && !isSolute[i])
             environment.push_back(i);
     }

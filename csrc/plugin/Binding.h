@@ -36,8 +36,8 @@ struct Binding {
     std::vector<int> environment;
     /** The mass of each particle (in dalton). */
     std::vector<double> masses;
-    /** Whether every particle that is not a virtual site has mass, so that nothing is held in place. */
-    bool allMobile;
+    /** Whether the System removes the motion of the centre of mass. */
+    bool removesMotion = false;
     bool isPeriodic;
 };
 
