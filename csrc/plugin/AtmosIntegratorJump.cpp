@@ -3,6 +3,7 @@
 #include "AtmosIntegrator.h"
 
 #include "Binding.h"
+#include "JumpSupport.h"
 #include "Noise.h"
 #include "Superposition.h"
 #include "openmm/OpenMMException.h"
@@ -23,13 +24,6 @@ static const double GAS_CONSTANT = 1.380649e-23 * 6.02214076e23 / 1000.0;
 
 static const double UNKNOWN = numeric_limits<double>::quiet_NaN();
 
-/** The Context as it was before a jump. */
-struct AtmosIntegrator::Snapshot {
-    vector<Vec3> positions, velocities;
-    // A checkpoint of the Context, where one is used.
-    string checkpoint;
-};
-
 static vector<double> flatten(const vector<Vec3>& points) {
     vector<double> numbers;
     numbers.reserve(3 * points.size());
@@ -47,11 +41,6 @@ static bool isInside(const Proposal& proposal) {
     return isfinite(proposal.energyAfter) && proposal.energyAfter <= proposal.energyLimit;
 }
 
-/** Decide whether an exception says that the energy of a frame is not a number. */
-static bool reportsNaN(const exception& error) {
-    return string(error.what()).find("NaN") != string::npos;
-}
-
 vector<Vec3> AtmosIntegrator::selectSolute(const vector<Vec3>& positions) const {
     vector<Vec3> solute;
     solute.reserve(atomIndices.size());
@@ -62,6 +51,18 @@ vector<Vec3> AtmosIntegrator::selectSolute(const vector<Vec3>& positions) const 
 
 double AtmosIntegrator::potentialEnergy() {
     return context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
+}
+
+double AtmosIntegrator::checkedEnergy() {
+    const double energy = potentialEnergy();
+    if (!isfinite(energy))
+        throw OpenMMException("AtmosIntegrator: the potential energy before a jump is not a finite number, so the dynamics has failed. "
+                              "Use a smaller step size, or minimize the starting positions");
+    return energy;
+}
+
+double AtmosIntegrator::thermalEnergy() const {
+    return GAS_CONSTANT * getTemperature();
 }
 
 bool AtmosIntegrator::haveFiniteForces() {
@@ -79,9 +80,6 @@ double AtmosIntegrator::energyLimit() const {
 }
 
 void AtmosIntegrator::performJump() {
-    if (module == nullptr)
-        throw OpenMMException("AtmosIntegrator: a jump is due, but there is no propagator module: call setModule(), or setJumpInterval(0)");
-
     // Save what a failed or rejected jump has to put back.
 
     const RunState before = run;
@@ -96,7 +94,12 @@ void AtmosIntegrator::performJump() {
     }
 
     try {
-        jumpFromMiddle(snapshot);
+        if (dynamics == "hmc")
+            beginTrajectory(snapshot);
+        else if (acceptanceMode == "metropolis")
+            exactJump(snapshot);
+        else
+            jumpFromMiddle(snapshot);
     } catch (const exception& error) {
         restore(snapshot);
         run = before;
@@ -124,10 +127,7 @@ void AtmosIntegrator::setConstrained(const vector<Vec3>& positions) {
 
 void AtmosIntegrator::jumpFromMiddle(const Snapshot& snapshot) {
     const vector<Vec3> middle = moveToMiddle(snapshot);
-    const double energyBefore = potentialEnergy();
-    if (!isfinite(energyBefore))
-        throw OpenMMException("AtmosIntegrator: the potential energy before a jump is not a finite number, so the dynamics has failed. "
-                              "Use a smaller step size, or minimize the starting positions");
+    const double energyBefore = checkedEnergy();
     run.stepsSinceJump = 0;
     run.addWindowEnergy(energyBefore);
     if (acceptanceMode == "filter" && run.windowCount < windowSamples)
@@ -278,7 +278,7 @@ vector<Vec3> AtmosIntegrator::drawVelocities(long long attempt) {
     for (size_t i = 0; i < masses.size(); i++) {
         if (masses[i] == 0)
             continue;
-        velocities[i] = Vec3(numbers[next], numbers[next + 1], numbers[next + 2]) * sqrt(GAS_CONSTANT * getTemperature() / masses[i]);
+        velocities[i] = Vec3(numbers[next], numbers[next + 1], numbers[next + 2]) * sqrt(thermalEnergy() / masses[i]);
         next += 3;
     }
     context->setVelocities(velocities);
