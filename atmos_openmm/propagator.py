@@ -16,6 +16,7 @@ from .jump.arguments import (
     checked_states,
 )
 from .jump.bound_model import DEFAULT_TEMPERATURE_K, BoundModel
+from .jump.choose_density import choose_density
 from .jump.module_call import module_sizes
 from .jump.noise import fresh_seed
 from .jump.propose import propose_frames
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from openmm.app import Topology
 
+    from .density import TorsionDensity
     from .integrator import AtmosIntegrator
     from .model.model_file import LoadedModel
     from .systems.screening import ScreenSpec
@@ -279,9 +281,24 @@ class AtmosPropagator(BoundModel):
         windowSamples: int = 20,
         relaxation: Sequence[int] | None = None,
         seed: int = 0,
+        density: TorsionDensity | str | None = None,
+        positions: Any = None,
+        moves: int = 10,
+        moveShares: Mapping[str, float] | None = None,
+        dynamics: str = "langevin",
+        methyls: bool = False,
     ) -> AtmosIntegrator:
         """
         Create an AtmosIntegrator: a LangevinMiddleIntegrator that jumps with this propagator.
+
+        With acceptance 'metropolis' its averages are Boltzmann's: a jump is a number of moves of
+        torsions, drawn from an explicit density and tested with its exact ratio, at the price of an
+        energy each.  By default the density is the model's: that of its torsion head, or else
+        fitted to frames that it draws from `positions`, which takes a minute the first time:
+
+        >>> integrator = propagator.createIntegrator(300*kelvin, 1/picosecond, 4*femtoseconds,
+        ...                                          system=system, acceptance='metropolis',
+        ...                                          jumpInterval=25, positions=pdb.positions)
 
         Parameters
         ----------
@@ -299,7 +316,7 @@ class AtmosPropagator(BoundModel):
         lag : Quantity or float, optional
             The time that one jump skips (in ps); that of the propagator by default
         acceptance : str
-            'filter' or 'none', see AtmosIntegrator
+            'filter', 'none' or 'metropolis', see AtmosIntegrator
         energyWindow : float
             The width of the filter's window (in standard deviations above the mean)
         windowSamples : int
@@ -308,6 +325,19 @@ class AtmosPropagator(BoundModel):
             The minimiser iterations of each relaxation stage; none by default
         seed : int
             The seed of the jumps; 0 draws one when the Context is created
+        density : TorsionDensity or str, optional
+            For 'metropolis': what torsions are drawn from, or 'uniform'; the model's by default
+        positions : Quantity or array, optional
+            For 'metropolis': a frame [P, 3] (in nm) from which the model draws those that its
+            density is fitted to
+        moves : int
+            For 'metropolis': the number of moves a jump
+        moveShares : mapping of str to float, optional
+            For 'metropolis': how often each kind of move is tried, see AtmosIntegrator
+        dynamics : str
+            For 'metropolis': 'langevin' or 'hmc', see AtmosIntegrator
+        methyls : bool
+            For 'metropolis': whether methyls and rotors like them are turned too
 
         Returns
         -------
@@ -316,8 +346,8 @@ class AtmosPropagator(BoundModel):
         Raises
         ------
         ValueError
-            If the System does not belong to the Topology, or lag or temperature is out of the
-            model's range
+            If the System does not belong to the Topology, lag or temperature is out of the
+            model's range, or the density is of other torsions
         """
         from .integrator import AtmosIntegrator
 
@@ -334,6 +364,15 @@ class AtmosPropagator(BoundModel):
         integrator.setWindowSamples(int(windowSamples))
         integrator.setRelaxationStages([int(n) for n in relaxation or ()])
         integrator.setJumpSeed(int(seed))
+        if acceptance == "metropolis":
+            torsions = self.torsions(system, methyls)
+            chosen = choose_density(
+                self, torsions, density, positions, lag=lag_ps, temperature=temperature_k
+            )
+            integrator.setTorsionMoves(torsions, chosen)
+            integrator.setMovesPerJump(int(moves))
+            integrator.setMoveShares(moveShares or {})
+            integrator.setDynamics(dynamics)
         integrator.setJumpInterval(int(jumpInterval))
         return integrator
 

@@ -43,10 +43,17 @@ class Propagator(Protocol):
 class Torsions(Protocol):
     """What is asked of a molecule's torsions, such as those of `find_torsions`."""
 
-    names: tuple[str, ...]
-    block_sizes: tuple[int, ...]
-    previous: tuple[int, ...]
-    backbone: NDArray[np.bool_]
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]: ...
+
+    @property
+    def previous(self) -> tuple[int, ...]: ...
+
+    @property
+    def backbone(self) -> NDArray[np.bool_]: ...
 
     def measure(self, positions_nm: FloatArray) -> FloatArray: ...
 

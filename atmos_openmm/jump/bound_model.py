@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..model.model_file import LoadedModel
     from ..systems.screen_building import ScreenBuilder
     from ..systems.screening import ScreenSpec, ScreenVerdict
+    from ..systems.torsions import Torsions
     from .solute import Solute
 
 DEFAULT_TEMPERATURE_K = 300.0
@@ -136,6 +137,31 @@ class BoundModel:
         if self._solute.features is not None:
             return verdict.describe(self._solute.features)
         return f"{verdict.reason} at atoms {list(verdict.atoms)} of the model"
+
+    def torsions(self, system: openmm.System | None = None, methyls: bool = False) -> Torsions:
+        """
+        Get the torsions that exact moves may turn.
+
+        Parameters
+        ----------
+        system : openmm.System, optional
+            Torsions that its constraints do not allow are left out
+        methyls : bool
+            Whether methyls and rotors like them are turned too
+
+        Raises
+        ------
+        ValueError
+            If nothing is known of the molecule's bonds
+        """
+        from ..systems.torsions import torsions_of
+
+        if self._solute.features is None:
+            raise ValueError(
+                f"Nothing is known of the bonds of {self.modelName}'s molecule, so its torsions "
+                "cannot be found. Give the Topology of a molecule that can be understood."
+            )
+        return torsions_of(self._solute.features, system, methyls)
 
     def fingerprint(self) -> str:
         """

@@ -1,0 +1,81 @@
+"""Exact moves by way of AtmosPropagator."""
+
+import numpy as np
+import openmm
+import pytest
+from openmm import unit
+
+from atmos_openmm.density import TorsionDensity
+from atmos_openmm.propagator import AtmosPropagator
+from atmos_openmm.systems.forcefield import create_system
+from atmos_openmm.systems.peptides import build_peptide
+
+FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
+
+
+@pytest.fixture(scope="module")
+def alanine():
+    topology, positions = build_peptide("ACE-ALA-NME")
+    system = create_system(topology, FORCEFIELD, hydrogen_mass_dalton=1.5)
+    return topology, positions, system
+
+
+def test_an_integrator_of_a_given_density_moves_the_torsions(alanine):
+    topology, positions, system = alanine
+    propagator = AtmosPropagator("capped-amino-acids", topology, positions=positions)
+    integrator = propagator.createIntegrator(
+        300 * unit.kelvin, 1 / unit.picosecond, 4 * unit.femtoseconds, system=system,
+        acceptance="metropolis", density="uniform", jumpInterval=5, moves=4,
+        moveShares={"torsion": 1, "small": 1}, seed=3,
+    )  # fmt: skip
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, integrator, platform)
+    context.setPositions(positions)
+    openmm.LocalEnergyMinimizer.minimize(context)
+    integrator.step(51)
+    statistics = integrator.getMoveStatistics()
+    # A jump is due after each 5 steps.
+    assert sum(tried for tried, _ in statistics.values()) == 40
+    assert set(statistics) == {"torsion", "small"}
+    assert integrator.getNumJumps() == 10
+
+
+def test_the_density_is_the_models_by_default(alanine, tmp_path, monkeypatch):
+    topology, positions, system = alanine
+    monkeypatch.setenv("ATMOS_CACHE", str(tmp_path))
+    propagator = AtmosPropagator("capped-amino-acids", topology, positions=positions)
+    torsions = propagator.torsions(system)
+    asked = []
+
+    def from_model(owner, names, start, **settings):
+        asked.append((owner, names.names, np.shape(start), settings["lag"]))
+        return TorsionDensity.uniform(names.names, names.block_sizes, names.previous)
+
+    monkeypatch.setattr(TorsionDensity, "from_model", staticmethod(from_model))
+    propagator.createIntegrator(
+        300, 1, 0.004, system=system, acceptance="metropolis", lag=100, positions=positions
+    )
+    assert asked == [(propagator, torsions.names, np.shape(positions), 100.0)]
+
+
+@pytest.mark.parametrize(
+    ("density", "message"),
+    [(None, "give positions"), ("gaussian", "or 'uniform'")],
+)
+def test_a_density_that_is_missing_or_unknown_is_refused(alanine, density, message):
+    topology, positions, system = alanine
+    propagator = AtmosPropagator("capped-amino-acids", topology, positions=positions)
+    with pytest.raises(ValueError, match=message):
+        propagator.createIntegrator(
+            300, 1, 0.004, system=system, acceptance="metropolis", density=density
+        )
+
+
+def test_a_density_of_other_torsions_is_refused(alanine):
+    topology, positions, system = alanine
+    propagator = AtmosPropagator("capped-amino-acids", topology, positions=positions)
+    other = TorsionDensity.uniform(("GLY2 phi", "GLY2 psi"), (2,), (-1,))
+    with pytest.raises(ValueError, match="GLY2 phi"):
+        propagator.createIntegrator(
+            300, 1, 0.004, system=system, acceptance="metropolis", density=other
+        )
