@@ -24,7 +24,64 @@ void build(System& system) {
         system.addParticle(12);
 }
 
+/** The weight of one torsion in the target of the chains below. */
+double weight(double t) {
+    return exp(1.2 * cos(3 * t) + 0.5 * sin(t));
+}
+
+/** The share of frames with the first torsion above 0, and its standard error from 40 batches. */
+struct Share {
+    double mean, error;
+};
+
+/** Run a chain of moves whose ratio is wrong by some kT for each move across 0. */
+Share runChain(double wrong) {
+    const int batches = 40, length = 5000;
+    TorsionMoves moves(twoBlocks(), {}, 0.35);
+    vector<double> torsions = {0.1, 0.2, 0.3}, means;
+    uint64_t attempt = 0;
+    for (int batch = 0; batch < batches; batch++) {
+        int above = 0;
+        for (int n = 0; n < length; n++, attempt++) {
+            Noise::Draws draws(11, Noise::MOVES, attempt);
+            const TorsionMoves::Move move = moves.propose(torsions, draws);
+            double logRatio = move.logRatio + wrong * ((move.torsions[0] > 0) - (torsions[0] > 0));
+            for (int k = 0; k < 3; k++)
+                logRatio += log(weight(move.torsions[k]) / weight(torsions[k]));
+            if (log(Noise::Draws(11, Noise::ACCEPTANCE, attempt).uniform()) < logRatio)
+                torsions = move.torsions;
+            above += torsions[0] > 0;
+        }
+        means.push_back(static_cast<double>(above) / length);
+    }
+    double mean = 0, squares = 0;
+    for (double value : means)
+        mean += value / batches;
+    for (double value : means)
+        squares += (value - mean) * (value - mean);
+    return {mean, sqrt(squares / (batches - 1) / batches)};
+}
+
 } // namespace
+
+TEST(torsion_moves, a_ratio_that_is_wrong_by_half_a_kt_is_found_out) {
+    double sums[2] = {0, 0};
+    for (int i = 0; i < 1000; i++) {
+        const double t = M_PI * (i + 0.5) / 1000;
+        sums[0] += weight(-t);
+        sums[1] += weight(t);
+    }
+    const double share = sums[1] / (sums[0] + sums[1]);
+    const Share right = runChain(0);
+    CHECK_NEAR(right.mean, share, 4 * right.error);
+
+    // The same test fails, and the odds are wrong by what was claimed.
+
+    const Share wrong = runChain(0.5);
+    CHECK(fabs(wrong.mean - share) > 8 * wrong.error);
+    const double odds = share / (1 - share) * exp(0.5);
+    CHECK_NEAR(wrong.mean, odds / (1 + odds), 4 * wrong.error);
+}
 
 TEST(torsion_moves, known_torsions_are_measured) {
     const TorsionMoves moves(twoBlocks(), {}, 0.35);
