@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,49 +10,24 @@ import numpy.typing as npt
 import openmm
 from openmm import unit
 
+from ._native import (
+    doubles,
+    integers,
+    native_screen,
+    native_torsions,
+    proposal_from,
+    screen_from,
+)
 from ._registration import load_wrapper
 from .core.units import plain
-from .jump.proposal import Proposal
 
 if TYPE_CHECKING:
+    from .jump.proposal import Proposal
     from .systems.screening import ScreenSpec
 
 _atmos = load_wrapper()
 
 FloatArray = npt.NDArray[np.float64]
-
-
-def _integers(values: Any) -> list[int]:
-    return [int(value) for value in np.asarray(values).reshape(-1)]
-
-
-def _doubles(values: Any) -> list[float]:
-    return [float(value) for value in np.asarray(values, dtype=np.float64).reshape(-1)]
-
-
-def _concatenated(arrays: Iterable[Any]) -> list[float]:
-    return [number for array in arrays for number in _doubles(array)]
-
-
-def _points(numbers: Sequence[float]) -> FloatArray | None:
-    return np.array(numbers, dtype=np.float64).reshape(-1, 3) if numbers else None
-
-
-def _proposal(native: Any) -> Proposal:
-    return Proposal(
-        attempt=native.attempt,
-        step=native.step,
-        reason=native.reason,
-        stage=native.stage,
-        log_ratio=native.logRatio,
-        energy_before_kj_per_mol=native.energyBefore,
-        energy_raw_kj_per_mol=native.energyRaw,
-        energy_after_kj_per_mol=native.energyAfter,
-        energy_limit_kj_per_mol=native.energyLimit,
-        positions_before_nm=_points(native.positionsBefore),
-        positions_raw_nm=_points(native.positionsRaw),
-        positions_after_nm=_points(native.positionsAfter),
-    )
 
 
 class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-defined]
@@ -83,8 +58,8 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
 
     With acceptance "filter" or "none" the frames do not follow Boltzmann's distribution: the energy
     decides which frames are plausible, and no more than that. With "metropolis" they do: a jump is
-    then a number of torsional moves from an explicit density (`setTorsionMoves()`), each accepted by
-    its energy and the ratio of densities, and no module is needed:
+    then a number of torsional moves from an explicit density (`setTorsionMoves()`), accepted by
+    their energies and the ratio of densities, and no module is needed:
 
     >>> integrator.setTorsionMoves(torsions, density)
     >>> integrator.setAcceptanceMode("metropolis")
@@ -130,7 +105,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         openmm.OpenMMException
             if it cannot be loaded or does not fit; the integrator is then unchanged
         """
-        super().setModule(bytes(module), _integers(atomIndices))
+        super().setModule(bytes(module), integers(atomIndices))
 
     def setScreen(self, screen: ScreenSpec) -> None:
         """Set what new frames are compared with.
@@ -140,45 +115,11 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         screen : ScreenSpec
             made by `systems.screening` for the module's atoms
         """
-        native = _atmos.ScreenParameters()
-        native.bonds = _integers(screen.bonds)
-        native.bondLengths = _doubles(screen.bond_lengths_nm)
-        native.bondTolerance = float(screen.bond_tolerance_nm)
-        native.chiralCenters = _integers(screen.chiral_centers)
-        native.chiralSigns = _doubles(screen.chiral_signs)
-        native.cisTrans = _integers(screen.cis_trans)
-        native.ringSizes = [len(ring) for ring in screen.rings]
-        native.ringAtoms = [int(atom) for ring in screen.rings for atom in ring]
-        native.radii = _doubles(screen.radii_nm)
-        native.clashFactor = float(screen.clash_factor)
-        native.maxDisplacement = float(screen.max_displacement_nm)
-        native.environmentDistance = float(screen.environment_distance_nm)
-        native.constraintTolerance = float(screen.constraint_tolerance_nm)
-        super().setScreen(native)
+        super().setScreen(native_screen(screen))
 
     def getScreen(self) -> ScreenSpec:
         """Get what new frames are compared with."""
-        from .systems.screening import ScreenSpec
-
-        native = super().getScreen()
-        starts = np.cumsum([0, *native.ringSizes])
-        return ScreenSpec(
-            bonds=np.array(native.bonds, dtype=np.int64).reshape(-1, 2),
-            bond_lengths_nm=np.array(native.bondLengths, dtype=np.float64),
-            chiral_centers=np.array(native.chiralCenters, dtype=np.int64).reshape(-1, 4),
-            chiral_signs=np.array(native.chiralSigns, dtype=np.float64),
-            cis_trans=np.array(native.cisTrans, dtype=np.int64).reshape(-1, 4),
-            rings=tuple(
-                tuple(native.ringAtoms[start : start + size])
-                for start, size in zip(starts[:-1], native.ringSizes, strict=True)
-            ),
-            radii_nm=np.array(native.radii, dtype=np.float64),
-            bond_tolerance_nm=native.bondTolerance,
-            clash_factor=native.clashFactor,
-            max_displacement_nm=native.maxDisplacement,
-            environment_distance_nm=native.environmentDistance,
-            constraint_tolerance_nm=native.constraintTolerance,
-        )
+        return screen_from(super().getScreen())
 
     # Exact jumps.
 
@@ -203,27 +144,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
                 f"torsions, but the torsions stand in blocks of {tuple(torsions.block_sizes)}; "
                 "make the density of these torsions"
             )
-        native = _atmos.TorsionParameters()
-        native.torsionAtoms = _integers(torsions.atoms)
-        native.groupSizes = [len(group) for group in torsions.groups]
-        native.groupAtoms = [int(atom) for group in torsions.groups for atom in group]
-        native.torsionBackbone = _integers(torsions.backbone)
-        native.blockSizes = _integers(torsions.block_sizes)
-        native.blockPrevious = _integers(torsions.previous)
-        native.uniformWeight = float(density.uniform_weight)
-        blocks = density.blocks
-        native.componentCounts = [len(block.means) for block in blocks]
-        native.hasLocal = [int(block.local_covariance is not None) for block in blocks]
-        native.means = _concatenated(block.means for block in blocks)
-        native.covariances = _concatenated(block.covariances for block in blocks)
-        native.localCovariances = _concatenated(
-            block.local_covariance for block in blocks if block.local_covariance is not None
-        )
-        native.gateCounts = [len(block.gate_torsions) for block in blocks]
-        native.gateTorsions = [int(gate) for block in blocks for gate in block.gate_torsions]
-        native.sequentialGates = _concatenated(block.sequential for block in blocks)
-        native.conditionalGates = _concatenated(block.conditional for block in blocks)
-        super().setTorsionMoves(native)
+        super().setTorsionMoves(native_torsions(torsions, density))
 
     def getMoveShares(self) -> dict[str, float]:
         """Get how often each kind of move is tried; empty for the defaults."""
@@ -307,7 +228,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         iterations : sequence of int
             for each stage the largest number of minimiser iterations; empty (the default) for none
         """
-        super().setRelaxationStages(_integers(iterations))
+        super().setRelaxationStages(integers(iterations))
 
     def getRelaxationTolerance(self) -> unit.Quantity:
         """Get the root mean square force at which the minimiser of the stages stops."""
@@ -345,7 +266,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         openmm.OpenMMException
             if none has been made since this integrator was created
         """
-        return _proposal(super().getLastProposal())
+        return proposal_from(super().getLastProposal())
 
     def takeProposals(self) -> list[Proposal]:
         """Get the proposals made since the last call, oldest first, and forget them.
@@ -354,7 +275,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         first; `getNumDroppedProposals()` counts those. `setProposalRecording(capacity,
         keepPositions)` sets how many are kept and whether with their positions, by default without.
         """
-        return [_proposal(proposal) for proposal in super().takeProposals()]
+        return [proposal_from(proposal) for proposal in super().takeProposals()]
 
     def getHiddenState(self) -> FloatArray:
         """Get the module's state, shape [S]; empty when there is no history."""
@@ -371,7 +292,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         state : sequence of float
             as many numbers as the module's state has, or none
         """
-        super().setHiddenState(_doubles(state))
+        super().setHiddenState(doubles(state))
 
     def getWindowMean(self) -> unit.Quantity:
         """Get the mean of the dynamics' energies that the filter knows."""

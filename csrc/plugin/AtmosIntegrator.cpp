@@ -307,6 +307,7 @@ void AtmosIntegrator::loadCheckpoint(istream& stream) {
     if (module != nullptr && !loaded.hidden.empty() && loaded.hidden.size() != static_cast<size_t>(module->getStateSize()))
         throw OpenMMException("AtmosIntegrator: the checkpoint belongs to a run with another propagator module: its hidden state has another size");
     run = loaded;
+    isLoading = true;
 }
 
 void AtmosIntegrator::serializeParameters(SerializationNode& node) const {
@@ -344,6 +345,7 @@ void AtmosIntegrator::step(int steps) {
         return;
     }
     checkReady(*binding);
+    isLoading = false;
     const Temporarily mark([this](bool value) { isStepping = value; }, true, false);
     const bool hasTrajectories = dynamics == "hmc";
     while (steps > 0) {

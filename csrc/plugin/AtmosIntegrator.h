@@ -367,7 +367,7 @@ private:
     std::vector<double> moveShares;
     double smallMoveWidth = 0.35;
     std::string dynamics = "langevin";
-    bool wasInitialized = false, isStepping = false;
+    bool wasInitialized = false, isStepping = false, isLoading = false;
     RunState run;
     Proposal lastProposal;
     std::deque<Proposal> pending;

@@ -143,10 +143,13 @@ void AtmosIntegrator::checkReady(const Binding& newBinding) const {
 }
 
 void AtmosIntegrator::stateChanged(State::DataType changed) {
-    // A trajectory ends where the user changes what it is about; the next step begins another.
+    // A trajectory ends where the user changes what it is about; the next step begins another.  When a checkpoint is
+    // loaded the Context calls this after loadCheckpoint() for everything that it has replaced, the energy last.
 
-    if (!isStepping && (changed == State::Positions || changed == State::Velocities || changed == State::Parameters))
+    if (!isStepping && !isLoading && (changed == State::Positions || changed == State::Velocities || changed == State::Parameters))
         run.forgetTrajectory();
+    if (changed == State::Energy)
+        isLoading = false;
 }
 
 double AtmosIntegrator::energyOf(const vector<Vec3>& positions) {

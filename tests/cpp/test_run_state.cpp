@@ -23,6 +23,16 @@ RunState example() {
     state.windowCount = 17;
     state.windowMean = -1234.5678901234567;
     state.windowSumSquares = 5e-324;
+    for (int i = 0; i < NUM_MOVE_KINDS; i++) {
+        state.movesProposed[i] = 2000 + i;
+        state.movesAccepted[i] = 100 + i;
+    }
+    state.jumps = 77;
+    state.trajectoriesProposed = 76;
+    state.trajectoriesAccepted = 75;
+    state.startEnergy = -1.0 / 7.0;
+    state.startPositions = {Vec3(0.1, -0.0, 1e-300), Vec3(1, 2, 3)};
+    state.startVelocities = {Vec3(M_PI, 0, 4), Vec3(-1, -2, -3)};
     return state;
 }
 
@@ -34,6 +44,14 @@ void checkEqual(const RunState& found, const RunState& expected) {
     CHECK_EQUAL(found.windowCount, expected.windowCount);
     CHECK_EQUAL(found.windowMean, expected.windowMean);
     CHECK_EQUAL(found.windowSumSquares, expected.windowSumSquares);
+    CHECK(found.movesProposed == expected.movesProposed);
+    CHECK(found.movesAccepted == expected.movesAccepted);
+    CHECK_EQUAL(found.jumps, expected.jumps);
+    CHECK_EQUAL(found.trajectoriesProposed, expected.trajectoriesProposed);
+    CHECK_EQUAL(found.trajectoriesAccepted, expected.trajectoriesAccepted);
+    CHECK_EQUAL(found.startEnergy, expected.startEnergy);
+    CHECK(found.startPositions == expected.startPositions);
+    CHECK(found.startVelocities == expected.startVelocities);
     CHECK_EQUAL(found.hidden.size(), expected.hidden.size());
     CHECK(found.hidden.size() == expected.hidden.size() &&
           memcmp(found.hidden.data(), expected.hidden.data(), expected.hidden.size() * sizeof(float)) == 0);
@@ -109,6 +127,52 @@ TEST(run_state, survives_a_checkpoint_to_the_bit) {
     }
 }
 
+/** The example as far as version 1 knew it. */
+static RunState firstVersion() {
+    RunState state = example();
+    state.outcomes[NUM_REASONS - 1] = 0;
+    state.movesProposed = state.movesAccepted = {};
+    state.jumps = state.trajectoriesProposed = state.trajectoriesAccepted = 0;
+    state.forgetTrajectory();
+    return state;
+}
+
+TEST(run_state, checkpoints_of_version_1_are_read) {
+    const RunState expected = firstVersion();
+    stringstream stream;
+    const auto put = [&](const auto& value) { stream.write(reinterpret_cast<const char*>(&value), sizeof(value)); };
+    stream.write("ATMOSCP1", 8);
+    put(expected.stepsSinceJump);
+    for (int i = 0; i < 11; i++)
+        put(expected.outcomes[i]);
+    put(expected.learnedTime);
+    put(expected.seed);
+    put(expected.windowCount);
+    put(expected.windowMean);
+    put(expected.windowSumSquares);
+    put(static_cast<uint64_t>(expected.hidden.size()));
+    for (float number : expected.hidden)
+        put(number);
+    RunState found = example();
+    found.read(stream);
+    checkEqual(found, expected);
+}
+
+TEST(run_state, parameters_of_version_1_are_read) {
+    const SerializationNode whole = node(firstVersion());
+    SerializationNode old;
+    for (const auto& [key, value] : whole.getProperties())
+        if (key != "jumps")
+            old.setStringProperty(key, key == "atmosVersion" ? "1" : value);
+    SerializationNode& counts = old.createChildNode("Proposals");
+    for (const auto& [key, value] : whole.getChildNode("Proposals").getProperties())
+        if (key != "metropolis")
+            counts.setStringProperty(key, value);
+    RunState found = example();
+    found.read(old);
+    checkEqual(found, firstVersion());
+}
+
 TEST(run_state, checkpoints_cut_short_are_refused) {
     const string bytes = written(example());
     for (size_t length = 0; length < bytes.size(); length++)
@@ -117,8 +181,10 @@ TEST(run_state, checkpoints_cut_short_are_refused) {
 
 TEST(run_state, checkpoints_of_others_are_refused) {
     string bytes = written(example());
-    bytes[7] = '2';
+    bytes[7] = '0';
     checkRefused(bytes, "holds no data of an AtmosIntegrator");
+    bytes[7] = '3';
+    checkRefused(bytes, "newer version");
 
     // A count of hidden numbers beyond all reason.
 
@@ -139,7 +205,7 @@ TEST(run_state, parameters_of_others_are_refused) {
     SerializationNode other;
     other.setIntProperty("stepsSinceJump", 3);
     checkRefused(other, "parameters of another kind of integrator");
-    checkRefused(changed("atmosVersion", "2"), "newer version");
+    checkRefused(changed("atmosVersion", "3"), "newer version");
     checkRefused(changed("hidden", encodeBase64("12345")), "hidden state in the State is damaged");
     checkRefused(changed("hidden", "?"), "not base64 text");
 }

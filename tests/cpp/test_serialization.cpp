@@ -1,6 +1,7 @@
 #include "AtmosIntegrator.h"
 #include "AtmosIntegratorProxy.h"
 #include "check.h"
+#include "torsion_cases.h"
 
 #include "openmm/serialization/XmlSerializer.h"
 #include <memory>
@@ -43,6 +44,11 @@ void configure(AtmosIntegrator& integrator) {
     screen.environmentDistance = 0.08;
     screen.constraintTolerance = 0.09;
     integrator.setScreen(screen);
+    integrator.setDynamics("hmc");
+    integrator.setMovesPerJump(4);
+    integrator.setMoveShares({1, 2, 3, 4, 5, 6, 1.0 / 7});
+    integrator.setSmallMoveWidth(1.0 / 11);
+    integrator.setTorsionMoves(AtmosTests::twoBlocks());
 }
 
 void checkEqual(const AtmosIntegrator& found, const AtmosIntegrator& expected) {
@@ -66,6 +72,27 @@ void checkEqual(const AtmosIntegrator& found, const AtmosIntegrator& expected) {
     CHECK_EQUAL(found.getCheckpointRestore(), expected.getCheckpointRestore());
     CHECK_EQUAL(found.getProposalCapacity(), expected.getProposalCapacity());
     CHECK_EQUAL(found.getKeepProposalPositions(), expected.getKeepProposalPositions());
+    CHECK_EQUAL(found.getDynamics(), expected.getDynamics());
+    CHECK_EQUAL(found.getMovesPerJump(), expected.getMovesPerJump());
+    CHECK(found.getMoveShares() == expected.getMoveShares());
+    CHECK_EQUAL(found.getSmallMoveWidth(), expected.getSmallMoveWidth());
+    const TorsionParameters &torsions = found.getTorsionMoves(), &others = expected.getTorsionMoves();
+    CHECK(torsions.torsionAtoms == others.torsionAtoms);
+    CHECK(torsions.groupSizes == others.groupSizes);
+    CHECK(torsions.groupAtoms == others.groupAtoms);
+    CHECK(torsions.torsionBackbone == others.torsionBackbone);
+    CHECK(torsions.blockSizes == others.blockSizes);
+    CHECK(torsions.blockPrevious == others.blockPrevious);
+    CHECK_EQUAL(torsions.uniformWeight, others.uniformWeight);
+    CHECK(torsions.componentCounts == others.componentCounts);
+    CHECK(torsions.hasLocal == others.hasLocal);
+    CHECK(torsions.means == others.means);
+    CHECK(torsions.covariances == others.covariances);
+    CHECK(torsions.localCovariances == others.localCovariances);
+    CHECK(torsions.gateCounts == others.gateCounts);
+    CHECK(torsions.gateTorsions == others.gateTorsions);
+    CHECK(torsions.sequentialGates == others.sequentialGates);
+    CHECK(torsions.conditionalGates == others.conditionalGates);
     const ScreenParameters &screen = found.getScreen(), &other = expected.getScreen();
     CHECK(screen.bonds == other.bonds);
     CHECK(screen.bondLengths == other.bondLengths);
@@ -122,7 +149,7 @@ TEST(serialization, no_setting_of_the_test_is_a_default) {
         CHECK_EQUAL(line, other);
     for (const char* name : {"constraintTolerance", "randomSeed", "integrationForceGroups", "jumpInterval", "lag", "acceptanceMode",
                              "energyWindow", "windowSamples", "relaxationTolerance", "jumpSeed", "torchThreads", "checkpointRestore",
-                             "proposalCapacity", "keepProposalPositions"}) {
+                             "proposalCapacity", "keepProposalPositions", "dynamics", "movesPerJump", "smallMoveWidth"}) {
         const auto setting = [&](const string& text) {
             const size_t start = text.find(string(" ") + name + "=\"");
             CHECK(start != string::npos);
@@ -158,9 +185,23 @@ TEST(serialization, copies_have_every_setting) {
 TEST(serialization, other_versions_are_refused) {
     AtmosIntegrator integrator(300, 1, 0.001);
     const string xml = toXml(integrator);
-    for (const char* version : {"0", "2"})
-        CHECK_THROWS(fromXml(replaced(xml, " version=\"1\"", string(" version=\"") + version + "\"")), "Unsupported version number");
-    CHECK_THROWS(fromXml(replaced(xml, " version=\"1\"", "")), "version");
+    for (const char* version : {"0", "3"})
+        CHECK_THROWS(fromXml(replaced(xml, " version=\"2\"", string(" version=\"") + version + "\"")), "Unsupported version number");
+    CHECK_THROWS(fromXml(replaced(xml, " version=\"2\"", "")), "version");
+}
+
+TEST(serialization, version_1_is_read) {
+    // It had no torsional moves.
+
+    AtmosIntegrator integrator(300, 1, 0.001);
+    integrator.setLag(12.5);
+    string xml = replaced(toXml(integrator), " version=\"2\"", " version=\"1\"");
+    for (const char* name : {"dynamics", "movesPerJump", "smallMoveWidth"}) {
+        const size_t start = xml.find(string(" ") + name + "=\"");
+        xml.erase(start, xml.find('"', start + string(name).size() + 3) + 1 - start);
+    }
+    xml = replaced(xml, "<MoveShares/>", "");
+    checkEqual(*fromXml(xml), integrator);
 }
 
 TEST(serialization, damaged_xml_is_refused) {

@@ -271,7 +271,7 @@ def test_units_in_and_out():
         ("setJumpInterval", -1),
         ("setLag", 0.0),
         ("setLag", math.nan),
-        ("setAcceptanceMode", "metropolis"),
+        ("setAcceptanceMode", "boltzmann"),
         ("setEnergyWindow", 0.0),
         ("setWindowSamples", 1),
         ("setRelaxationStages", [5, 0]),

@@ -108,7 +108,7 @@ def chain_system(atoms: int = 4, *, constrained: bool = False, mass: float = 14.
 
 
 def chain_torsions(atoms: int = 4, *, block: int = 1) -> PlainTorsions:
-    """The torsions of a chain, in blocks of some; every first of a block stands for a backbone's."""
+    """The torsions of a chain, in blocks; the first of each is of the backbone."""
     count = atoms - 3
     sizes = (block,) * (count // block)
     return PlainTorsions(

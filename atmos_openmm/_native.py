@@ -1,0 +1,120 @@
+"""The integrator's parameters: from this package's objects to the compiled ones and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._registration import load_wrapper
+from .jump.proposal import Proposal
+
+if TYPE_CHECKING:
+    from .systems.screening import ScreenSpec
+
+_atmos = load_wrapper()
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def integers(values: Any) -> list[int]:
+    return [int(value) for value in np.asarray(values).reshape(-1)]
+
+
+def doubles(values: Any) -> list[float]:
+    return [float(value) for value in np.asarray(values, dtype=np.float64).reshape(-1)]
+
+
+def _concatenated(arrays: Iterable[Any]) -> list[float]:
+    return [number for array in arrays for number in doubles(array)]
+
+
+def _points(numbers: Sequence[float]) -> FloatArray | None:
+    return np.array(numbers, dtype=np.float64).reshape(-1, 3) if numbers else None
+
+
+def proposal_from(native: Any) -> Proposal:
+    return Proposal(
+        attempt=native.attempt,
+        step=native.step,
+        reason=native.reason,
+        stage=native.stage,
+        log_ratio=native.logRatio,
+        energy_before_kj_per_mol=native.energyBefore,
+        energy_raw_kj_per_mol=native.energyRaw,
+        energy_after_kj_per_mol=native.energyAfter,
+        energy_limit_kj_per_mol=native.energyLimit,
+        positions_before_nm=_points(native.positionsBefore),
+        positions_raw_nm=_points(native.positionsRaw),
+        positions_after_nm=_points(native.positionsAfter),
+    )
+
+
+def native_screen(screen: ScreenSpec) -> Any:
+    """The compiled form of a screen."""
+    native = _atmos.ScreenParameters()
+    native.bonds = integers(screen.bonds)
+    native.bondLengths = doubles(screen.bond_lengths_nm)
+    native.bondTolerance = float(screen.bond_tolerance_nm)
+    native.chiralCenters = integers(screen.chiral_centers)
+    native.chiralSigns = doubles(screen.chiral_signs)
+    native.cisTrans = integers(screen.cis_trans)
+    native.ringSizes = [len(ring) for ring in screen.rings]
+    native.ringAtoms = [int(atom) for ring in screen.rings for atom in ring]
+    native.radii = doubles(screen.radii_nm)
+    native.clashFactor = float(screen.clash_factor)
+    native.maxDisplacement = float(screen.max_displacement_nm)
+    native.environmentDistance = float(screen.environment_distance_nm)
+    native.constraintTolerance = float(screen.constraint_tolerance_nm)
+    return native
+
+
+def screen_from(native: Any) -> ScreenSpec:
+    """The screen of a compiled form."""
+    from .systems.screening import ScreenSpec
+
+    starts = np.cumsum([0, *native.ringSizes])
+    return ScreenSpec(
+        bonds=np.array(native.bonds, dtype=np.int64).reshape(-1, 2),
+        bond_lengths_nm=np.array(native.bondLengths, dtype=np.float64),
+        chiral_centers=np.array(native.chiralCenters, dtype=np.int64).reshape(-1, 4),
+        chiral_signs=np.array(native.chiralSigns, dtype=np.float64),
+        cis_trans=np.array(native.cisTrans, dtype=np.int64).reshape(-1, 4),
+        rings=tuple(
+            tuple(native.ringAtoms[start : start + size])
+            for start, size in zip(starts[:-1], native.ringSizes, strict=True)
+        ),
+        radii_nm=np.array(native.radii, dtype=np.float64),
+        bond_tolerance_nm=native.bondTolerance,
+        clash_factor=native.clashFactor,
+        max_displacement_nm=native.maxDisplacement,
+        environment_distance_nm=native.environmentDistance,
+        constraint_tolerance_nm=native.constraintTolerance,
+    )
+
+
+def native_torsions(torsions: Any, density: Any) -> Any:
+    """The compiled form of torsions (`Torsions`) and their density (`TorsionDensity`)."""
+    native = _atmos.TorsionParameters()
+    native.torsionAtoms = integers(torsions.atoms)
+    native.groupSizes = [len(group) for group in torsions.groups]
+    native.groupAtoms = [int(atom) for group in torsions.groups for atom in group]
+    native.torsionBackbone = integers(torsions.backbone)
+    native.blockSizes = integers(torsions.block_sizes)
+    native.blockPrevious = integers(torsions.previous)
+    native.uniformWeight = float(density.uniform_weight)
+    blocks = density.blocks
+    native.componentCounts = [len(block.means) for block in blocks]
+    native.hasLocal = [int(block.local_covariance is not None) for block in blocks]
+    native.means = _concatenated(block.means for block in blocks)
+    native.covariances = _concatenated(block.covariances for block in blocks)
+    native.localCovariances = _concatenated(
+        block.local_covariance for block in blocks if block.local_covariance is not None
+    )
+    native.gateCounts = [len(block.gate_torsions) for block in blocks]
+    native.gateTorsions = [int(gate) for block in blocks for gate in block.gate_torsions]
+    native.sequentialGates = _concatenated(block.sequential for block in blocks)
+    native.conditionalGates = _concatenated(block.conditional for block in blocks)
+    return native
