@@ -227,9 +227,13 @@ class HybridDriver:
         return MOVE_KINDS
 
     def getMoveStatistics(self, walker: int = 0) -> dict[str, tuple[int, int]]:
-        """How many moves of each kind a walker tried and accepted."""
+        """How many moves of each kind a walker tried and accepted, for the kinds it tried."""
         chosen = self._walkers[walker]
-        return {kind: (chosen.tried[kind], chosen.accepted[kind]) for kind in MOVE_KINDS}
+        return {
+            kind: (chosen.tried[kind], chosen.accepted[kind])
+            for kind in MOVE_KINDS
+            if chosen.tried[kind] > 0
+        }
 
     def getNumJumps(self, walker: int = 0) -> int:
         """How often a walker jumped with "metropolis", a number of moves each time."""
