@@ -38,7 +38,7 @@ _TWOFOLD = {
     **{(residue, "chi2"): SIDES for residue in _RING_RESIDUES},
     ("ASP", "chi2"): PLANAR,
     ("GLU", "chi3"): PLANAR,
-    ("TYR", "chi3"): PLANAR,
+    ("TYR", "CZ-OH"): PLANAR,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from atmos_openmm.sampling.averages import compute_averages
 from atmos_openmm.sampling.basins import BETWEEN, count_entries, find_basins
 
-NAMES = ("ALA2 phi", "ALA2 psi", "TYR3 psi", "TYR3 chi1", "TYR3 chi2", "TYR3 chi3", "LIG1 C3-C7")
+NAMES = ("ALA2 phi", "ALA2 psi", "TYR3 psi", "TYR3 chi1", "TYR3 chi2", "TYR3 CZ-OH", "LIG1 C3-C7")
 
 
 def named(names):
@@ -20,10 +20,10 @@ def named(names):
 def test_each_torsion_has_its_basins():
     found = named(NAMES)
     assert list(found) == [
-        "ALA2 phi, psi", "TYR3 psi", "TYR3 chi1", "TYR3 chi2", "TYR3 chi3", "LIG1 C3-C7",
+        "ALA2 phi, psi", "TYR3 psi", "TYR3 chi1", "TYR3 chi2", "TYR3 CZ-OH", "LIG1 C3-C7",
     ]  # fmt: skip
     assert found["TYR3 chi2"].names == ("+90", "-90")
-    assert found["TYR3 chi3"].names == ("trans", "cis")
+    assert found["TYR3 CZ-OH"].names == ("trans", "cis")
     assert found["TYR3 psi"].names == ("0..120", "120..240", "240..360")
     assert found["LIG1 C3-C7"].names == found["TYR3 chi1"].names == ("g+", "trans", "g-")
     assert named(["A/ASP-4 chi2"])["A/ASP-4 chi2"].names == ("trans", "cis")
@@ -43,7 +43,7 @@ def test_a_backbone_is_divided(phi, psi, basin):
 
 
 def test_single_torsions_are_divided_on_the_circle():
-    rotamer, side, planar = (named(NAMES)[f"TYR3 chi{k}"] for k in (1, 2, 3))
+    rotamer, side, planar = (named(NAMES)[f"TYR3 {k}"] for k in ("chi1", "chi2", "CZ-OH"))
     degrees = np.array([0.0, 119, 121, 180, -180, -121, -119, -1])
 
     def assigned(basins, **margin):
