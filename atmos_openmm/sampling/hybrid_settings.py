@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
 
 
+#: The acceptance mode of exact runs.
+METROPOLIS = "metropolis"
+DYNAMICS = ("langevin", "hmc")
+STARTS = ("given", "density")
 #: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
 SMALL_SOLUTE_ATOMS = 500
 
@@ -100,6 +104,94 @@ class Jumps:
         stages = tuple(int(n) for n in relaxation)
         return Jumps(int(interval), lag_ps, acceptance, float(window), int(samples), stages)
 
+    def plain(self) -> dict[str, Any]:
+        """As run.json keeps them."""
+        return {
+            "jump_interval": self.interval,
+            "lag_ps": self.lag_ps,
+            "acceptance": self.acceptance,
+            "energy_window": self.energy_window,
+            "window_samples": self.window_samples,
+            "relaxation": list(self.relaxation),
+        }
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The torsional moves of an exact run; see AtmosIntegrator.
+
+    Attributes
+    ----------
+    interval : int
+        MD steps between jumps.
+    count : int
+        Moves in a jump.
+    shares : dict of str to float or None
+        How often each kind of move is tried.
+    dynamics : str
+        What happens in between: "langevin" or "hmc".
+    methyls : bool
+        Whether methyls and their like are turned as well.
+    starts : str
+        "given" or "density".
+    adapt : int
+        Cycles of each walker before the run that counts, to which the density is adapted.
+    """
+
+    interval: int
+    count: int
+    shares: dict[str, float] | None
+    dynamics: str
+    methyls: bool
+    starts: str
+    adapt: int
+
+    def __post_init__(self) -> None:
+        least = {"jumpInterval": (self.interval, 1), "moves": (self.count, 1)}
+        least["adapt"] = (self.adapt, 0)
+        for name, (value, minimum) in least.items():
+            if value < minimum:
+                raise ValueError(f"{name} is {value}; it has to be at least {minimum}.")
+        for name, value, known in (
+            ("dynamics", self.dynamics, DYNAMICS),
+            ("starts", self.starts, STARTS),
+        ):
+            if value not in known:
+                raise ValueError(f"Unknown {name} {value!r}; use {' or '.join(known)}.")
+
+    @property
+    def acceptance(self) -> str:
+        """The acceptance mode of such runs."""
+        return METROPOLIS
+
+    def check_report(self, report: int) -> None:
+        """Refuse frames that would not be samples.
+
+        Raises
+        ------
+        ValueError
+            With HMC, frames fall within a trajectory that is not yet tested.
+        """
+        if self.dynamics == "hmc" and report % self.interval:
+            raise ValueError(
+                f"Frames are written every {report} steps, which falls within HMC trajectories of "
+                f"{self.interval} steps that are not accepted yet; the report interval has to be a "
+                "multiple of the jump interval."
+            )
+
+    def plain(self) -> dict[str, Any]:
+        """As run.json keeps them."""
+        return {
+            "jump_interval": self.interval,
+            "acceptance": self.acceptance,
+            "moves": self.count,
+            "move_shares": self.shares,
+            "dynamics": self.dynamics,
+            "methyls": self.methyls,
+            "starts": self.starts,
+            "adapt_cycles": self.adapt,
+        }
+
 
 @dataclass(frozen=True)
 class HybridSettings:
@@ -109,7 +201,7 @@ class HybridSettings:
     ----------
     walkers : int
     dynamics : Dynamics
-    jumps : Jumps
+    jumps : Jumps or Moves
     report : int
         MD steps between trajectory frames.
     format : str
@@ -123,7 +215,7 @@ class HybridSettings:
 
     walkers: int
     dynamics: Dynamics
-    jumps: Jumps
+    jumps: Jumps | Moves
     report: int
     format: str
     seed: int
@@ -135,6 +227,8 @@ class HybridSettings:
             raise ValueError(f"walkers is {self.walkers}; there has to be at least one.")
         if self.report < 1:
             raise ValueError(f"reportInterval is {self.report}; it has to be at least 1 step.")
+        if isinstance(self.jumps, Moves):
+            self.jumps.check_report(self.report)
         check_format(self.format)
 
     def last_cycle(
@@ -174,13 +268,8 @@ class HybridSettings:
             "temperature_K": self.dynamics.temperature_k,
             "friction_per_ps": self.dynamics.friction_per_ps,
             "step_ps": self.dynamics.step_ps,
-            "jump_interval": self.jumps.interval,
+            **self.jumps.plain(),
             "report_interval": self.report,
-            "lag_ps": self.jumps.lag_ps,
-            "acceptance": self.jumps.acceptance,
-            "energy_window": self.jumps.energy_window,
-            "window_samples": self.jumps.window_samples,
-            "relaxation": list(self.jumps.relaxation),
             "seed": self.seed,
             "platform": self.platform,
             "format": self.format,
