@@ -12,7 +12,9 @@ import click
 from ._options import option, options, shared_option
 
 
-def run_options(kind: str, seed_of: str) -> Callable[[Any], Any]:
+def run_options(
+    kind: str, seed_of: str, walkers: int | None = 1, more: str = ""
+) -> Callable[[Any], Any]:
     """Give a command its --output, --walkers, --format, --seed and --commit.
 
     Parameters
@@ -21,6 +23,10 @@ def run_options(kind: str, seed_of: str) -> Callable[[Any], Any]:
         What the folder holds: "run", "rollout".
     seed_of : str
         What the seed is of.
+    walkers : int or None
+        How many by default.
+    more : str
+        What else to say about walkers.
     """
     return options(
         shared_option(
@@ -31,8 +37,8 @@ def run_options(kind: str, seed_of: str) -> Callable[[Any], Any]:
         option(
             "--walkers",
             type=click.IntRange(1),
-            default=1,
-            help="Trajectories from the same start, independent of each other.",
+            default=walkers,
+            help=f"Trajectories, independent of each other.{more}",
         ),
         option("--format", "trajectory_format", type=click.Choice(["dcd", "xtc"]), default="dcd"),
         shared_option(

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.progress import ProgressLine
+from ..sampling.exact_progress import ExactSummary
+from ..sampling.progress import RunSummary
 from ..systems.forcefield import DEFAULT_FORCEFIELD
+from ._exact import exact_arguments, exact_options, refuse_exact_options, write_averages
 from ._molecule import bind, molecule_options, read_molecule
 from ._options import option, shared_option
 from ._sampling import conclude, output_folder, run_options
@@ -21,11 +24,12 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @molecule_options
-@run_options("run", "everything random")
+@run_options("run", "everything random", None, " By default 1, or 4 with --acceptance metropolis.")
 @option(
     "--cycles",
     type=click.IntRange(0),
-    help="Cycles of each walker in total (1000 without --valid-frames).",
+    help="Cycles of each walker in total (without --valid-frames 1000, or 10000 with --acceptance "
+    "metropolis).",
 )
 @option(
     "--valid-frames",
@@ -38,7 +42,11 @@ if TYPE_CHECKING:
     default=100_000,
     help="With --valid-frames: the cycles after which to give up.",
 )
-@option("--interval", type=click.IntRange(1), default=250, help="MD steps between jumps.")
+@option(
+    "--interval",
+    type=click.IntRange(1),
+    help="MD steps between jumps; by default 250, or 25 with --acceptance metropolis.",
+)
 @option(
     "--report",
     type=click.IntRange(1),
@@ -50,10 +58,13 @@ if TYPE_CHECKING:
 @shared_option("timestep")
 @option(
     "--acceptance",
-    type=click.Choice(["filter", "none"]),
+    type=click.Choice(["filter", "none", "metropolis"]),
     default="filter",
-    help="filter: screened, and inside the energy window of the run's own MD. none: screened.",
+    help="filter (exploration): learned jumps, screened, and inside the energy window of the run's "
+    "own MD. none (exploration): screened. metropolis (averages): moves of torsions with an exact "
+    "test, populations with errors.",
 )
+@exact_options
 @shared_option("window", help="Width of the energy window, in standard deviations above the mean.")
 @option(
     "--window-samples",
@@ -99,12 +110,16 @@ if TYPE_CHECKING:
     "of up to 500 atoms).",
 )
 def command(output: Path, **options: Any) -> None:
-    """Sample STRUCTURE (a PDB or mmCIF file with hydrogens) by learned jumps and short MD in turn.
+    """Sample STRUCTURE (a PDB or mmCIF file with hydrogens) by jumps and short MD in turn.
 
-    Every cycle of a walker is one jump, checked against geometry and force field, and --interval
-    steps of Langevin dynamics. The folder gets topology.pdb, a trajectory for each walker,
-    proposals.npy, segments.npy and frames.npy with a row for every proposal, MD segment and frame,
-    and run.json.
+    Every cycle of a walker is one learned jump, checked against geometry and force field, and
+    --interval steps of Langevin dynamics. The folder gets topology.pdb, a trajectory for each
+    walker, proposals.npy, segments.npy and frames.npy with a row for every proposal, MD segment and
+    frame, and run.json. Such a run explores: its populations are the model's.
+
+    With --acceptance metropolis a jump is a number of moves that draw torsions from an explicit
+    density. All frames are samples of Boltzmann's distribution. The command ends with populations
+    and their errors, and writes averages.json, averages.csv and a page, report.html.
 
     The same command again goes on where it was stopped or killed. With more --cycles it makes the
     run longer. Ctrl-C ends it after the current cycle.
@@ -112,36 +127,54 @@ def command(output: Path, **options: Any) -> None:
     \b
     atmos-openmm run --sequence ACE-VAL-NME -o valine --cycles 2000 --walkers 2 --relax 20
     atmos-openmm run peptide.pdb -o frames --valid-frames 500
+    atmos-openmm run --sequence ACE-VAL-NME -o averages --acceptance metropolis
     """
     if options["cycles"] is not None and options["valid_frames"] is not None:
         raise click.UsageError(
             "Give --cycles, or --valid-frames with --max-cycles as its limit, not both."
         )
+    exact = options["acceptance"] == "metropolis"
+    if exact and options["valid_frames"] is not None:
+        raise click.UsageError(
+            "--valid-frames is for runs that explore: all frames of --acceptance metropolis are "
+            "samples. Give --cycles."
+        )
     valid_frames = options["valid_frames"]
-    cycles = options["cycles"] if valid_frames or options["cycles"] is not None else 1000
-    with output_folder(output), _create_sampler(output, options) as sampler:
+    cycles = options["cycles"]
+    if cycles is None and not valid_frames:
+        cycles = 10_000 if exact else 1000
+    show = ProgressLine()
+    with output_folder(output), _create_sampler(output, options, show) as sampler:
         if sampler.cycle:
             click.echo(f"Going on in {output} after cycle {sampler.cycle}.", err=True)
-        show = ProgressLine()
         with stopping_on_signals(sampler, "this cycle"):
             summary = sampler.run(
                 cycles, valid_frames=valid_frames, max_cycles=options["max_cycles"], progress=show
             )
         show.finish()
-        if valid_frames is not None and summary.generated:
+        if isinstance(summary, RunSummary) and valid_frames is not None and summary.generated:
             path = sampler.writeValidFrames(valid_frames)
             click.echo(f"Valid frames: {path}", err=True)
+        if isinstance(summary, ExactSummary):
+            write_averages(summary, output, options["page"])
     closing = "The acceptance is a filter: populations are biased."
+    if exact:
+        closing = "Every frame has weight 1: averages over frames are Boltzmann's."
     conclude(summary, sampler, output, closing, "--max-cycles, --relax 10,20, --window")
 
 
-def _create_sampler(output: Path, options: dict[str, Any]) -> HybridSampler:
+def _create_sampler(output: Path, options: dict[str, Any], show: ProgressLine) -> HybridSampler:
     """Everything from the input file to the sampler."""
     from ..sampling.hybrid import HybridSampler
     from ..systems.forcefield import ForceFieldError, create_system
 
     molecule = read_molecule(options)
-    propagator = bind(molecule, options)
+    exact = options["acceptance"] == "metropolis"
+    if exact:
+        propagator, moves = exact_arguments(molecule, options, show)
+    else:
+        refuse_exact_options(options)
+        propagator, moves = bind(molecule, options), {}
     mass = options["hydrogen_mass"]
     try:
         system = create_system(
@@ -161,9 +194,10 @@ def _create_sampler(output: Path, options: dict[str, Any]) -> HybridSampler:
         temperature=options["temperature"],
         frictionCoeff=options["friction"],
         stepSize=options["timestep_fs"] / 1000.0,
-        walkers=options["walkers"],
+        walkers=options["walkers"] or (4 if exact else 1),
         jumpInterval=options["interval"],
         reportInterval=options["report"],
+        lag=options["lag"] if exact else None,
         acceptance=options["acceptance"],
         energyWindow=options["window"],
         windowSamples=options["window_samples"],
@@ -178,4 +212,5 @@ def _create_sampler(output: Path, options: dict[str, Any]) -> HybridSampler:
         commitSeconds=options["commit"],
         settings={"molecule": molecule.name, "forcefield": list(options["forcefield"])},
         notes={"command": " ".join(sys.argv)},
+        **moves,
     )

@@ -6,8 +6,10 @@ HybridDriver
     the schedule of the integrator in Python, over any OpenMM Integrator
 Rollout
     frames of a propagator alone, one after the other, in a folder, resumable
-read_run, read_rollout
-    the tables of a run and of a rollout
+read_run, read_exact_run, read_rollout
+    the tables of a run, of one with acceptance "metropolis", and of a rollout
+averages_of
+    populations of the exact run in a folder, with errors
 """
 
 from __future__ import annotations
@@ -15,12 +17,22 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["HybridDriver", "HybridSampler", "Rollout", "read_rollout", "read_run"]
+__all__ = [
+    "HybridDriver",
+    "HybridSampler",
+    "Rollout",
+    "averages_of",
+    "read_exact_run",
+    "read_rollout",
+    "read_run",
+]
 
 _HOMES = {
     "HybridDriver": "driver",
     "HybridSampler": "hybrid",
     "Rollout": "rollout",
+    "averages_of": "exact_averages",
+    "read_exact_run": "exact_storage",
     "read_rollout": "rollout_folder",
     "read_run": "storage",
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..jump.torsion_moves import TorsionMoves
 from .exact_adaptation import adapt_density
 from .exact_averages import averages_of
 from .exact_progress import ExactProgress, ExactSummary
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from ..density import TorsionDensity
     from ..systems.torsions import Torsions
 
+NO_VALID_FRAMES = (
+    "An exact run has no valid generated frames: all of its frames are samples of Boltzmann's "
+    "distribution, each of weight 1. Ask for a number of cycles."
+)
+
 
 class ExactRun(RunMode):
     """Walkers that turn torsions with acceptance "metropolis".
@@ -39,8 +45,8 @@ class ExactRun(RunMode):
         Of the plan.
     torsions : Torsions
         What is turned.
-    density : TorsionDensity, optional
-        What new torsions are drawn from; the uniform one by default.
+    density : TorsionDensity
+        What new torsions are drawn from.
     source : str
         Where the density comes from, for the reader.
     told : function, optional
@@ -59,25 +65,17 @@ class ExactRun(RunMode):
         sampled: Sampled,
         moves: Moves,
         torsions: Torsions,
-        density: TorsionDensity | None = None,
-        source: str = "",
+        density: TorsionDensity,
+        source: str,
         told: Callable[[ExactProgress], None] | None = None,
     ) -> None:
-        from ..density import TorsionDensity
-        from ..jump.torsion_moves import TorsionMoves
-
-        if density is None:
-            density = TorsionDensity.uniform(
-                torsions.names, torsions.block_sizes, torsions.previous
-            )
-            source = source or "uniform"
         # It knows what moves need, and says what is wrong.
         TorsionMoves(torsions, density, moves.shares)
         self._sampled = sampled
         self._moves = moves
         self._torsions = torsions
         self._given = density
-        self._source = source or "given"
+        self._source = source
         self._told = told
         self.walkers: list[ExactWalker] = []
 
@@ -184,10 +182,7 @@ class ExactRun(RunMode):
         self, cycles: int | None, valid_frames: int | None, max_cycles: int | None
     ) -> int:
         if valid_frames is not None:
-            raise ValueError(
-                "An exact run has no valid generated frames: all of its frames are samples of "
-                "Boltzmann's distribution, each of weight 1. Ask for a number of cycles."
-            )
+            raise ValueError(NO_VALID_FRAMES)
         return self._sampled.plan.last_cycle(cycles, valid_frames, max_cycles)
 
     def progress(self, advance: Advance) -> ExactProgress:

@@ -83,7 +83,7 @@ class Stereochemistry:
     def _measure(self, positions_nm: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], ...]:
         x = np.asarray(positions_nm, dtype=np.float64)
         lengths = np.linalg.norm(x[self._bonds[:, 0]] - x[self._bonds[:, 1]], axis=1)
-        return lengths, chiral_volumes(x, self._centers), torsion_angles(x, self._stiff)
+        return lengths, chiral_volumes(x[None], self._centers)[0], torsion_angles(x, self._stiff)
 
 
 def make_starts(

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import StorageError, explained, file_sha256, write_atomically
+from ..core.files import StorageError, explained, sha256_of_file, write_atomically
 from ..core.settings import read_settings
 from ..jump.torsion_moves import MOVE_KINDS
-from .growing_file import Length
 from .hybrid_state import HybridState
 from .npy_table import NpyTable, read_npy_table
 from .run_folder import Arrays, Lengths, Meta, check_kind, read_checkpoint
@@ -107,7 +106,7 @@ class ExactFolder(HybridFolder):
                 given.save(self.path / GIVEN_DENSITY_FILE)
             density.save(self.path / DENSITY_FILE)
             write_atomically(self.path / DENSITY_RECORD, json.dumps(record, indent=2).encode())
-            self.density_sha256 = file_sha256(self.path / DENSITY_FILE)
+            self.density_sha256 = sha256_of_file(self.path / DENSITY_FILE)
 
     def read_density(self) -> TorsionDensity:
         """The density of the last commit.
@@ -120,7 +119,7 @@ class ExactFolder(HybridFolder):
         from ..density import TorsionDensity
 
         path = self.path / DENSITY_FILE
-        if not path.exists() or file_sha256(path) != self.density_sha256:
+        if not path.exists() or sha256_of_file(path) != self.density_sha256:
             raise StorageError(
                 f"{path} is not the density that the run was made with: somebody replaced or "
                 "removed it. Put it back from a copy, or start again in another folder."
@@ -131,7 +130,7 @@ class ExactFolder(HybridFolder):
         meta, arrays = super()._encode(state, lengths)
         return {**meta, "density_sha256": self.density_sha256}, arrays
 
-    def _decode(self, meta: Meta, arrays: Arrays) -> tuple[HybridState, dict[str, Length]]:
+    def _decode(self, meta: Meta, arrays: Arrays) -> tuple[HybridState, Lengths]:
         self.density_sha256 = meta["density_sha256"]
         return super()._decode(meta, arrays)
 

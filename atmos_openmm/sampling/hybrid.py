@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.files import StorageError, explained
 from ..core.settings import digest, versions
-from .hybrid_settings import Dynamics, HybridSettings, Jumps, stored_atoms
+from .exact_averages import averages_of
+from .exact_progress import ExactProgress, ExactSummary
+from .exact_run import NO_VALID_FRAMES
+from .exact_setup import exact_run
+from .hybrid_settings import METROPOLIS, Dynamics, HybridSettings, Jumps, Moves, stored_atoms
 from .jump_run import JumpRun
 from .platforms import choose_platform, platform_properties
-from .progress import Progress, RunSummary
+from .progress import RunSummary
 from .resumable_run import ResumableRun, chosen_seed
 from .run_mode import Advance, RunMode, Sampled
-from .start import bound_propagator, check_same_molecules, start_positions
+from .start import bound_propagator, check_same_molecules, number_of_starts, start_positions
 
 if TYPE_CHECKING:
     import openmm
     import torch
     from openmm.app import Topology
 
+    from ..density import TorsionDensity
     from ..propagator import AtmosPropagator
+    from .averages import Averages
 
 
 class HybridSampler(ResumableRun):
@@ -53,16 +59,29 @@ class HybridSampler(ResumableRun):
     that cycle it still passes the screen (bonds, chirality, rings, clashes) and its energy is in
     the window. The run goes on until there are as many, or says why there are not.
 
-    The folder holds `topology.pdb`, `system.xml`, `trajectory_0000.dcd` (one a walker; frames
-    every reportInterval steps, never the raw generated ones), `proposals.npy` with a row for every
-    proposal (energies before, raw and after, verdict, relaxation stage, positions),
-    `segments.npy` for every stretch of dynamics (with its origin: start, jump or continuation),
-    `frames.npy` for every frame, and `run.json` with the settings. Read the tables, also of a run
-    that is going on, with `atmos_openmm.sampling.read_run(folder)`.
+    The folder holds `topology.pdb`, `system.xml`, `run.json` with the settings,
+    `trajectory_0000.dcd` (one a walker; frames every reportInterval steps, never the raw generated
+    ones), and tables of every proposal, every stretch of dynamics (with its origin: start, jump or
+    continuation) and every frame. Read them, also of a run that is going on, with
+    `atmos_openmm.sampling.read_run(folder)`.
 
-    The populations that a hybrid run visits are not Boltzmann's: the acceptance is a filter. Each
-    stretch of dynamics is unbiased from its own start, which is why all of them are recorded with
-    their origins.
+    With acceptance 'filter' and 'none' the populations that a run visits are not Boltzmann's, but
+    the model's: such runs explore. Each stretch of dynamics is unbiased from its own start.
+
+    **Averages** are what acceptance 'metropolis' is for. A jump is then a number of moves that
+    draw torsions from an explicit density, each tested by the exact Metropolis criterion, so that
+    all frames are samples of Boltzmann's distribution, each of weight 1:
+
+    >>> sampler = HybridSampler(pdb.topology, system, pdb.positions, propagator, 'run2',
+    ...                         acceptance='metropolis', walkers=4, adapt=1000)
+    >>> print(sampler.run(cycles=10000).averages)
+
+    The density is made of the propagator's frames; or give one (`density`), or no propagator, for
+    the uniform one. It decides how fast a run converges, not to what. With `adapt` it is refitted
+    to the walkers' own frames before the run that counts. Walkers start in different basins
+    (`starts`), so that their agreement means something. The folder has `moves.npy` and `frames.npy`
+    (with the torsions of every frame) in place of the three tables, `density.safetensors`, and
+    `atmos_openmm.sampling.read_exact_run(folder)` reads them.
 
     A propagator of your own can be given as a bound TorchScript module (docs/architecture.md);
     `lag` has to be given then.
@@ -82,14 +101,14 @@ class HybridSampler(ResumableRun):
         topology: Topology,
         system: openmm.System,
         positions: Any,
-        propagator: AtmosPropagator | torch.jit.ScriptModule,
+        propagator: AtmosPropagator | torch.jit.ScriptModule | None,
         folder: str | Path,
         *,
         temperature: Any = 300.0,
         frictionCoeff: Any = 1.0,
         stepSize: Any = 0.004,
         walkers: int = 1,
-        jumpInterval: int = 250,
+        jumpInterval: int | None = None,
         reportInterval: int | None = None,
         lag: Any = None,
         acceptance: str = "filter",
@@ -103,6 +122,16 @@ class HybridSampler(ResumableRun):
         minimize: bool = True,
         equilibrationSteps: int = 2500,
         storePositions: bool | None = None,
+        density: TorsionDensity | str | Path | None = None,
+        moves: int = 10,
+        moveShares: Mapping[str, float] | None = None,
+        dynamics: str = "langevin",
+        methyls: bool = False,
+        starts: str | None = None,
+        adapt: int = 0,
+        solute: Iterable[int] | None = None,
+        molecules: Mapping[str, Any] | None = None,
+        preparing: Callable[[ExactProgress], None] | None = None,
         commitSeconds: float = 30.0,
         settings: Mapping[str, Any] | None = None,
         notes: Mapping[str, Any] | None = None,
@@ -118,25 +147,26 @@ class HybridSampler(ResumableRun):
             The System to sample
         positions : Quantity or array
             Where the walkers start: [P, 3], or [walkers, P, 3] for one start each (in nm)
-        propagator : AtmosPropagator or torch.jit.ScriptModule
-            What proposes the jumps
+        propagator : AtmosPropagator or torch.jit.ScriptModule or None
+            What proposes the jumps; None with acceptance 'metropolis' and a density that is no
+            model's
         folder : str or Path
             Where everything is written; made if it is missing
         temperature, frictionCoeff, stepSize : Quantity or float
             Of the Langevin dynamics (in K, 1/ps, ps)
         walkers : int
             How many walkers
-        jumpInterval : int
-            The number of steps between jumps
+        jumpInterval : int, optional
+            The number of steps between jumps; 250 by default, 25 with acceptance 'metropolis'
         reportInterval : int, optional
             The number of steps between trajectory frames; jumpInterval by default
         lag : Quantity or float, optional
             The time that one jump skips (in ps); the longest that the model knows by default
         acceptance : str
-            'filter' or 'none', see AtmosIntegrator
+            'filter' or 'none', which explore, or 'metropolis', which gives averages; see
+            AtmosIntegrator
         energyWindow, windowSamples
-            Width of the energy window in standard deviations, and how many energies it has to
-            know before the first jump
+            With 'filter': width of the window (standard deviations), and energies it has to know
         relaxation : sequence of int
             The minimiser iterations of each relaxation stage
         seed : int
@@ -154,6 +184,29 @@ class HybridSampler(ResumableRun):
         storePositions : bool, optional
             Whether the record keeps the positions of each proposal; by default for solutes of up
             to 500 atoms
+        density : TorsionDensity, str or Path, optional
+            With 'metropolis', as what follows: a density to draw torsions from, the file of one,
+            'uniform', or 'model' (of the propagator's frames, drawn once and cached; the default)
+        moves : int
+            The number of moves in a jump; each costs an energy evaluation
+        moveShares : mapping, optional
+            How often each kind of move is tried: all, residue, neighbours, backbone, sidechain,
+            torsion, small
+        dynamics : str
+            'langevin', or 'hmc' for trajectories of jumpInterval steps that are tested as well
+        methyls : bool
+            Whether methyls and their like are turned as well
+        starts : str, optional
+            'given', or 'density' for walkers (but the first) that start where the density says;
+            the default for several walkers and one start
+        adapt : int
+            Cycles of each walker, before the run that counts, to whose frames the density is fitted
+        solute : iterable of int, optional
+            Particles of the molecules to turn; the propagator's, or all but solvent, by default
+        molecules : mapping, optional
+            RDKit molecules by residue name, for residues that are not standard
+        preparing : function, optional
+            Called with an ExactProgress while frames of the model are drawn and the density adapts
         commitSeconds : float
             Wall-clock time between commits; what came after the last one is repeated after a kill
         settings, notes : mapping, optional
@@ -162,16 +215,30 @@ class HybridSampler(ResumableRun):
         Raises
         ------
         ValueError
-            If an argument makes no sense or the model does not fit
+            If an argument makes no sense, the model or density does not fit, or nothing turns
         StorageError
             If the folder cannot be written, is in use, or holds something else
         """
         check_same_molecules(topology, system)
         self.topology = topology
         self.system = system
-        model = bound_propagator(propagator, topology, lag, positions)
-        lag_ps = model.checkedLag(lag)
-        jumps = Jumps.of(jumpInterval, lag_ps, acceptance, energyWindow, windowSamples, relaxation)
+        model = None
+        if propagator is not None:
+            model = bound_propagator(propagator, topology, lag, positions)
+        jumps: Jumps | Moves
+        stored = None
+        if acceptance == METROPOLIS:
+            spread = walkers > 1 and number_of_starts(positions) == 1
+            starts = starts or ("density" if spread else "given")
+            jumps = Moves.of(jumpInterval, moves, moveShares, dynamics, methyls, starts, adapt)
+        elif model is None:
+            raise ValueError(f"Acceptance {acceptance!r} needs a propagator, which proposes jumps.")
+        else:
+            lag_ps = model.checkedLag(lag)
+            jumps = Jumps.of(
+                jumpInterval, lag_ps, acceptance, energyWindow, windowSamples, relaxation
+            )
+            stored = stored_atoms(model, storePositions)
         plan = HybridSettings(
             walkers,
             Dynamics.of(temperature, frictionCoeff, stepSize, equilibrationSteps, minimize),
@@ -180,14 +247,28 @@ class HybridSampler(ResumableRun):
             trajectoryFormat,
             chosen_seed(folder, seed),
             choose_platform(platform),
-            stored_atoms(model, storePositions),
+            stored,
         )
         self.seed = plan.seed
         self._plan = plan
         self._starts = start_positions(positions, walkers, system.getNumParticles())
         properties = platform_properties(plan.platform, len(self._starts[0]), threads)
         sampled = Sampled(topology, system, self._starts, plan, properties)
-        self._mode: RunMode = JumpRun(sampled, model, jumps)
+        self._mode: RunMode
+        if isinstance(jumps, Moves):
+            self._mode = exact_run(
+                sampled,
+                jumps,
+                folder,
+                model,
+                density,
+                lag=lag,
+                solute=solute,
+                molecules=molecules,
+                told=preparing,
+            )
+        elif model is not None:
+            self._mode = JumpRun(sampled, model, jumps)
         self.folder = self._mode.make_folder(
             folder,
             {**(settings or {}), **self._what_is_sampled(), **plan.plain()},
@@ -201,8 +282,8 @@ class HybridSampler(ResumableRun):
         *,
         valid_frames: int | None = None,
         max_cycles: int | None = None,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> RunSummary:
+        progress: Callable[[Any], None] | None = None,
+    ) -> RunSummary | ExactSummary:
         """
         Run until a total number of cycles, or of valid generated frames, is reached.
 
@@ -216,18 +297,20 @@ class HybridSampler(ResumableRun):
         max_cycles : int, optional
             With valid_frames: the cycles after which to give up
         progress : function, optional
-            Called with a Progress after each cycle of all walkers
+            Called with a Progress (an ExactProgress with acceptance 'metropolis') after each cycle
+            of all walkers
 
         Returns
         -------
-        RunSummary
+        RunSummary or ExactSummary
             What the whole run has come to. `complete` tells whether what was asked for was
-            reached, and `message` why it was not.
+            reached, and `message` why it was not. With acceptance 'metropolis' it holds averages.
 
         Raises
         ------
         ValueError
-            If neither cycles nor valid_frames is given, or dynamics breaks down
+            If neither cycles nor valid_frames is given, dynamics breaks down, or valid frames are
+            asked of an exact run
         StorageError
             If the disk is full or failing; what was committed is safe and can be taken up
         """
@@ -246,7 +329,7 @@ class HybridSampler(ResumableRun):
     def writeValidFrames(self, count: int | None = None, path: str | Path | None = None) -> Path:
         """
         Gather the valid generated frames of all walkers in one trajectory file, in the order of
-        the cycles that made them.
+        the cycles that made them; returns its path.
 
         Parameters
         ----------
@@ -254,20 +337,34 @@ class HybridSampler(ResumableRun):
             How many at most, from the first on; all by default
         path : str or Path, optional
             The file, ending in .dcd or .xtc; valid_frames in the run's folder by default
-
-        Returns
-        -------
-        Path
-            The file written
         """
         from .extract import write_valid_frames
 
+        if self._plan.jumps.acceptance == METROPOLIS:
+            raise ValueError(NO_VALID_FRAMES)
         target = (
             self.folder.path / f"valid_frames.{self._plan.format}" if path is None else Path(path)
         )
         with explained(self.folder.path, self.folder.committed_text()):
             write_valid_frames(self.folder.path, self.topology, target, count)
         return target
+
+    def averages(self, discard: float = 0.1) -> Averages:
+        """
+        Get the averages of a run with acceptance 'metropolis', as far as it is committed:
+        populations of basins with errors, effective samples and R-hat. They print as a table.
+
+        Parameters
+        ----------
+        discard : float
+            The share of the frames of each walker, from the first on, that is left out
+
+        Raises
+        ------
+        ValueError
+            If the run explores: the populations of 'filter' and 'none' are the model's
+        """
+        return averages_of(self.folder.path, discard)
 
     def _what_is_sampled(self) -> dict[str, Any]:
         """Molecule and start, by their hashes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 #: The acceptance mode of exact runs.
 METROPOLIS = "metropolis"
+#: MD steps between jumps by default: of learned ones, and of moves of torsions.
+JUMP_INTERVAL = 250
+EXACT_INTERVAL = 25
 DYNAMICS = ("langevin", "hmc")
 STARTS = ("given", "density")
 #: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
@@ -81,7 +84,7 @@ class Jumps:
 
     @staticmethod
     def of(
-        interval: int,
+        interval: int | None,
         lag_ps: float,
         acceptance: str,
         window: float,
@@ -95,6 +98,7 @@ class Jumps:
         ValueError
             An argument makes no sense.
         """
+        interval = JUMP_INTERVAL if interval is None else interval
         if interval < 1:
             raise ValueError(f"jumpInterval is {interval}; it has to be at least 1 step.")
         if acceptance not in ACCEPTANCE_MODES:
@@ -146,18 +150,37 @@ class Moves:
     starts: str
     adapt: int
 
+    @staticmethod
+    def of(
+        interval: int | None,
+        count: int,
+        shares: Mapping[str, float] | None,
+        dynamics: str,
+        methyls: bool,
+        starts: str,
+        adapt: int,
+    ) -> Moves:
+        """From the arguments of HybridSampler."""
+        return Moves(
+            EXACT_INTERVAL if interval is None else int(interval),
+            int(count),
+            None if shares is None else {kind: float(share) for kind, share in shares.items()},
+            dynamics,
+            bool(methyls),
+            starts,
+            int(adapt),
+        )
+
     def __post_init__(self) -> None:
         least = {"jumpInterval": (self.interval, 1), "moves": (self.count, 1)}
         least["adapt"] = (self.adapt, 0)
         for name, (value, minimum) in least.items():
             if value < minimum:
                 raise ValueError(f"{name} is {value}; it has to be at least {minimum}.")
-        for name, value, known in (
-            ("dynamics", self.dynamics, DYNAMICS),
-            ("starts", self.starts, STARTS),
-        ):
-            if value not in known:
-                raise ValueError(f"Unknown {name} {value!r}; use {' or '.join(known)}.")
+        choices = {"dynamics": (self.dynamics, DYNAMICS), "starts": (self.starts, STARTS)}
+        for name, (chosen, known) in choices.items():
+            if chosen not in known:
+                raise ValueError(f"Unknown {name} {chosen!r}; use {' or '.join(known)}.")
 
     @property
     def acceptance(self) -> str:

@@ -358,7 +358,7 @@ def test_stop_commits_and_says_how_to_go_on(whole, tmp_path):
         ({"walkers": 0}, "walkers is 0"),
         ({"jumpInterval": 0}, "jumpInterval is 0"),
         ({"trajectoryFormat": "trr"}, "dcd or xtc"),
-        ({"acceptance": "metropolis"}, "metropolis"),
+        ({"acceptance": "boltzmann"}, "Unknown acceptance 'boltzmann'"),
         ({"lag": None}, "No lag was given"),
         ({"lag": -1.0}, "positive"),
     ],
