@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +51,9 @@ exact_options = options(
         type=Share(),
         multiple=True,
         metavar="KIND=X",
-        help="metropolis: how often a kind of move is tried; give the option again for each. Kinds: "
-        "all, residue, neighbours, backbone, sidechain, torsion, small. Those that are not named "
-        "are not tried.",
+        help="metropolis: how often a kind of move is tried; give the option again for each. "
+        "Kinds: all, residue, neighbours, backbone, sidechain, torsion, small. Those that are not "
+        "named are not tried.",
     ),
     option(
         "--dynamics",
@@ -157,6 +156,11 @@ def write_averages(summary: ExactSummary, folder: Path, page: bool | None) -> No
         if page or (page is None and summary.frames <= _PAGE_FRAMES):
             from ..report.exact_page import write_exact_page
 
-            began = time.monotonic()
-            path = write_exact_page(folder, summary.averages)
-            click.echo(f"Report: {path} ({time.monotonic() - began:.1f} s)", err=True)
+            try:
+                path = write_exact_page(folder, summary.averages)
+            except ImportError as error:
+                if page:
+                    raise
+                click.echo(f"No report: {error}", err=True)
+            else:
+                click.echo(f"Report: {path}", err=True)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.progress import ProgressLine
-from ..sampling.exact_progress import ExactSummary
-from ..sampling.progress import RunSummary
 from ..systems.forcefield import DEFAULT_FORCEFIELD
 from ._exact import exact_arguments, exact_options, refuse_exact_options, write_averages
 from ._molecule import bind, molecule_options, read_molecule
@@ -133,6 +131,9 @@ def command(output: Path, **options: Any) -> None:
         raise click.UsageError(
             "Give --cycles, or --valid-frames with --max-cycles as its limit, not both."
         )
+    from ..sampling.exact_progress import ExactSummary
+    from ..sampling.progress import RunSummary
+
     exact = options["acceptance"] == "metropolis"
     if exact and options["valid_frames"] is not None:
         raise click.UsageError(
