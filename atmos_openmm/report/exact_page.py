@@ -77,7 +77,7 @@ def residue_maps(
     residues : sequence of (str, int, int)
         Name, and the numbers of phi and psi.
     """
-    columns = min(3, len(residues))
+    columns = max(2, min(3, len(residues)))
     lines = math.ceil(len(residues) / columns)
     height = lines * (0.85 * style.WIDTH_INCHES / columns) * 0.9 + 0.3
     with style.page_figure(height, lines, columns, sharex=True, sharey=True) as (figure, axes):
@@ -87,7 +87,9 @@ def residue_maps(
             degrees = np.degrees(angles[:, [phi, psi]].astype(np.float64))
             counts = np.histogram2d(degrees[:, 0], degrees[:, 1], edges)[0]
             shares.append(100 * counts / max(counts.sum(), 1))
-        style.share_maps(figure, axes[: len(residues)], edges, shares, "the frames")
+        bar = style.share_maps(figure, axes[: len(residues)], edges, shares, "the frames")
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        bar.ax.yaxis.set_minor_formatter(lambda value, _: "")
         for ax, (name, _, _) in zip(axes, residues, strict=False):
             ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
             ticks = [-180, -90, 0, 90, 180]
