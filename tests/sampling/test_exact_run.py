@@ -115,8 +115,8 @@ def test_averages_are_those_of_the_folder(whole):
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole, tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-W", "ignore", exact_cases.__file__, str(folder), str(10**6)]
-    root = Path(atmos_openmm.__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    paths = (Path(atmos_openmm.__file__).parents[1], Path(exact_cases.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout:
             if line.split() == ["cycle", "6"]:
