@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,10 @@ def _integers(values: Any) -> list[int]:
 
 def _doubles(values: Any) -> list[float]:
     return [float(value) for value in np.asarray(values, dtype=np.float64).reshape(-1)]
+
+
+def _concatenated(arrays: Iterable[Any]) -> list[float]:
+    return [number for array in arrays for number in _doubles(array)]
 
 
 def _points(numbers: Sequence[float]) -> FloatArray | None:
@@ -78,7 +82,13 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
     >>> integrator.getNumAccepted(), integrator.getRejections()
 
     With acceptance "filter" or "none" the frames do not follow Boltzmann's distribution: the energy
-    decides which frames are plausible, and no more than that.
+    decides which frames are plausible, and no more than that. With "metropolis" they do: a jump is
+    then a number of torsional moves from an explicit density (`setTorsionMoves()`), each accepted by
+    its energy and the ratio of densities, and no module is needed:
+
+    >>> integrator.setTorsionMoves(torsions, density)
+    >>> integrator.setAcceptanceMode("metropolis")
+    >>> integrator.setJumpInterval(20)
 
     Checkpoints and State XML hold what changes in a run: counters, the module's state, the window
     and the seed in use. XmlSerializer, copies and pickles hold the settings with the module and the
@@ -169,6 +179,106 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
             environment_distance_nm=native.environmentDistance,
             constraint_tolerance_nm=native.constraintTolerance,
         )
+
+    # Exact jumps.
+
+    def setTorsionMoves(self, torsions: Any, density: Any) -> None:
+        """Set what the jumps of acceptance "metropolis" move and draw from.
+
+        Parameters
+        ----------
+        torsions : Torsions
+            the torsions and the particles that turn with them, as `systems.torsions` finds them
+        density : TorsionDensity
+            the density of the same torsions, in the same blocks
+
+        Raises
+        ------
+        openmm.OpenMMException
+            if they do not fit each other or the System; the integrator is then unchanged
+        """
+        if tuple(torsions.block_sizes) != tuple(density.block_sizes):
+            raise openmm.OpenMMException(
+                f"AtmosIntegrator: the density is of blocks of {tuple(density.block_sizes)} "
+                f"torsions, but the torsions stand in blocks of {tuple(torsions.block_sizes)}; "
+                "make the density of these torsions"
+            )
+        native = _atmos.TorsionParameters()
+        native.torsionAtoms = _integers(torsions.atoms)
+        native.groupSizes = [len(group) for group in torsions.groups]
+        native.groupAtoms = [int(atom) for group in torsions.groups for atom in group]
+        native.torsionBackbone = _integers(torsions.backbone)
+        native.blockSizes = _integers(torsions.block_sizes)
+        native.blockPrevious = _integers(torsions.previous)
+        native.uniformWeight = float(density.uniform_weight)
+        blocks = density.blocks
+        native.componentCounts = [len(block.means) for block in blocks]
+        native.hasLocal = [int(block.local_covariance is not None) for block in blocks]
+        native.means = _concatenated(block.means for block in blocks)
+        native.covariances = _concatenated(block.covariances for block in blocks)
+        native.localCovariances = _concatenated(
+            block.local_covariance for block in blocks if block.local_covariance is not None
+        )
+        native.gateCounts = [len(block.gate_torsions) for block in blocks]
+        native.gateTorsions = [int(gate) for block in blocks for gate in block.gate_torsions]
+        native.sequentialGates = _concatenated(block.sequential for block in blocks)
+        native.conditionalGates = _concatenated(block.conditional for block in blocks)
+        super().setTorsionMoves(native)
+
+    def getMoveShares(self) -> dict[str, float]:
+        """Get how often each kind of move is tried; empty for the defaults."""
+        return dict(zip(self.getMoveKinds(), super().getMoveShares(), strict=False))
+
+    def setMoveShares(self, shares: Mapping[str, float]) -> None:
+        """Set how often each kind of move is tried, relative to the others.
+
+        By default all 1 (0 in molecules of more than 4 blocks), residue 2, neighbours 1, backbone
+        2, sidechain 2, torsion 2, small 0.
+
+        Parameters
+        ----------
+        shares : mapping of str to float
+            shares of `getMoveKinds()`, 0 for those that are not named; empty for the defaults
+
+        Raises
+        ------
+        openmm.OpenMMException
+            if a kind is unknown, a share negative, or nothing is left that could be moved
+        """
+        kinds = list(self.getMoveKinds())
+        unknown = [kind for kind in shares if kind not in kinds]
+        if unknown:
+            raise openmm.OpenMMException(
+                f"AtmosIntegrator: there is no kind of move '{unknown[0]}'; the kinds are "
+                + ", ".join(kinds)
+            )
+        super().setMoveShares([float(shares.get(kind, 0.0)) for kind in kinds] if shares else [])
+
+    def getSmallMoveWidth(self) -> unit.Quantity:
+        """Get the standard deviation of moves of the kind "small"."""
+        return super().getSmallMoveWidth() * unit.radian
+
+    def setSmallMoveWidth(self, width: Any) -> None:
+        """Set the standard deviation of moves of the kind "small".
+
+        Parameters
+        ----------
+        width : angle
+            more than 0 (in radians); 0.35 by default
+        """
+        super().setSmallMoveWidth(plain(width, unit.radian))
+
+    def getMoveStatistics(self) -> dict[str, tuple[int, int]]:
+        """Get the numbers of proposed and accepted moves by kind, for the kinds that were tried."""
+        counts = {
+            kind: (self.getNumMovesProposed(kind), self.getNumMovesAccepted(kind))
+            for kind in self.getMoveKinds()
+        }
+        return {kind: count for kind, count in counts.items() if count[0] > 0}
+
+    def getTrajectoryStatistics(self) -> tuple[int, int]:
+        """Get the numbers of judged and of accepted trajectories of the dynamics "hmc"."""
+        return self.getNumTrajectoriesProposed(), self.getNumTrajectoriesAccepted()
 
     # Settings with units.
 

@@ -65,6 +65,8 @@ int AtmosIntegrator::getJumpInterval() const {
 
 void AtmosIntegrator::setJumpInterval(int steps) {
     require(steps >= 0, "the jump interval", steps, "0 or more steps");
+    if (steps != jumpInterval)
+        run.forgetTrajectory();
     jumpInterval = steps;
 }
 
@@ -82,7 +84,8 @@ const string& AtmosIntegrator::getAcceptanceMode() const {
 }
 
 void AtmosIntegrator::setAcceptanceMode(const string& mode) {
-    require(mode == "none" || mode == "filter", "the acceptance mode", "'" + mode + "'", "'none' or 'filter'");
+    require(mode == "none" || mode == "filter" || mode == "metropolis", "the acceptance mode", "'" + mode + "'",
+            "'none', 'filter' or 'metropolis'");
     acceptanceMode = mode;
 }
 
@@ -242,6 +245,9 @@ void AtmosIntegrator::setWindowStatistics(long long samples, double mean, double
 }
 
 const Proposal& AtmosIntegrator::getLastProposal() const {
+    if (acceptanceMode == "metropolis")
+        throw OpenMMException("AtmosIntegrator: the moves of exact jumps are not kept, as there are thousands a second; "
+                              "getNumMovesProposed() and getNumMovesAccepted() count them");
     if (lastProposal.attempt < 0)
         throw OpenMMException("AtmosIntegrator: no jump has been proposed yet");
     return lastProposal;
@@ -274,11 +280,12 @@ long long AtmosIntegrator::getNumDroppedProposals() const {
 void AtmosIntegrator::initialize(ContextImpl& contextRef) {
     // Check first, so that an integrator that does not fit can be mended and used.
 
-    unique_ptr<Binding> newBinding;
-    if (module != nullptr)
-        newBinding = make_unique<Binding>(contextRef.getSystem(), *module, atomIndices, screen);
-    else if (jumpInterval > 0)
-        throw OpenMMException("AtmosIntegrator: the jump interval is not 0, but there is no propagator module: call setModule()");
+    auto newBinding = module == nullptr ? make_unique<Binding>(contextRef.getSystem())
+                                        : make_unique<Binding>(contextRef.getSystem(), *module, atomIndices, screen);
+    if (jumpInterval > 0)
+        checkReady(*newBinding);
+    if (moves != nullptr)
+        moves->checkSystem(contextRef.getSystem());
     LangevinMiddleIntegrator::initialize(contextRef);
     binding = std::move(newBinding);
 
@@ -320,6 +327,15 @@ void AtmosIntegrator::deserializeParameters(const SerializationNode& node) {
     run = loaded;
 }
 
+/** Sets a value and puts the old one back. */
+template <class Set, class T>
+struct Temporarily {
+    Temporarily(Set set, T value, T old) : set(set), old(old) { set(value); }
+    ~Temporarily() { set(old); }
+    Set set;
+    T old;
+};
+
 void AtmosIntegrator::step(int steps) {
     if (context == nullptr)
         throw OpenMMException("This Integrator is not bound to a context!");
@@ -327,22 +343,36 @@ void AtmosIntegrator::step(int steps) {
         LangevinMiddleIntegrator::step(steps);
         return;
     }
+    checkReady(*binding);
+    const Temporarily mark([this](bool value) { isStepping = value; }, true, false);
+    const bool hasTrajectories = dynamics == "hmc";
     while (steps > 0) {
-        if (run.stepsSinceJump >= jumpInterval)
+        if (hasTrajectories && run.isInTrajectory() && run.stepsSinceJump >= jumpInterval)
+            endTrajectory();
+        if (hasTrajectories ? !run.isInTrajectory() : run.stepsSinceJump >= jumpInterval)
             performJump();
         const int chunk = static_cast<int>(min<long long>(steps, jumpInterval - run.stepsSinceJump));
-        const long long start = context->getStepCount();
-        try {
-            LangevinMiddleIntegrator::step(chunk);
-        } catch (...) {
-            // The steps before the one that failed count.
-
-            run.stepsSinceJump += context->getStepCount() - start;
-            throw;
-        }
-        run.stepsSinceJump += chunk;
+        takeSteps(chunk);
         steps -= chunk;
+        if (hasTrajectories && run.stepsSinceJump >= jumpInterval)
+            endTrajectory();
     }
+}
+
+void AtmosIntegrator::takeSteps(int steps) {
+    // Without friction the steps are those of the leapfrog scheme.
+
+    const Temporarily keep([this](double friction) { setFriction(friction); }, dynamics == "hmc" ? 0.0 : getFriction(), getFriction());
+    const long long start = context->getStepCount();
+    try {
+        LangevinMiddleIntegrator::step(steps);
+    } catch (...) {
+        // The steps before the one that failed count.
+
+        run.stepsSinceJump += context->getStepCount() - start;
+        throw;
+    }
+    run.stepsSinceJump += steps;
 }
 
 } // namespace AtmosPlugin

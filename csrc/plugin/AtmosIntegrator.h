@@ -5,6 +5,7 @@
 #include "Proposal.h"
 #include "PropagatorModule.h"
 #include "RunState.h"
+#include "TorsionMoves.h"
 #include "openmm/LangevinMiddleIntegrator.h"
 #include <deque>
 #include <memory>
@@ -26,13 +27,21 @@ struct Binding;
  * counted under the reason that turned it down.  docs/architecture.md, "One jump", gives the order
  * of the operations.
  *
+ * A LangevinMiddleIntegrator's positions and velocities are independent of each other in the middle of
+ * its step, not at its end.  So a jump takes the positions back by half a step with the old velocities,
+ * happens there, and goes forward by half a step with the new ones.
+ *
  * A jump takes place at the start of a step, so that a reporter never sees a frame that has just
  * been generated, and changes neither the step count nor the time of the Context: the time covered
  * by jumps has its own counter, getLearnedTime().  With an interval of 0, which is the default, the
  * integrator is step for step the LangevinMiddleIntegrator that it derives from.
  *
- * Nothing here depends on the Platform.  With acceptance "filter" or "none" the frames are not
- * distributed according to Boltzmann: the energy decides which frames are plausible, and no more.
+ * With acceptance "metropolis" no module is needed: a jump is a number of torsional moves, drawn from
+ * an explicit density and accepted by their energy and the ratio of densities, so that the frames are
+ * distributed according to Boltzmann.  docs/architecture.md, "Exact jumps", says how.  With "filter" or
+ * "none" they are not: the energy decides which frames are plausible, and no more.
+ *
+ * Nothing here depends on the Platform.
  */
 class AtmosIntegrator : public OpenMM::LangevinMiddleIntegrator {
 public:
@@ -76,13 +85,14 @@ public:
      * @param lag   the time (in ps), more than 0
      */
     void setLag(double lag);
-    /** Get which frames are accepted: "none" or "filter". */
+    /** Get which frames are accepted: "none", "filter" or "metropolis". */
     const std::string& getAcceptanceMode() const;
     /**
      * Set which frames are accepted.
      *
      * @param mode   "filter" (the default): those whose energy lies in the window learned from this
-     *               run's own dynamics.  "none": all that pass the screen and have a finite energy
+     *               run's own dynamics.  "none": all that pass the screen and have a finite energy.
+     *               "metropolis": torsional moves of setTorsionMoves(), by Metropolis' rule
      */
     void setAcceptanceMode(const std::string& mode);
     /** Get the width of the energy window, in standard deviations above the mean. */
@@ -158,7 +168,72 @@ public:
      */
     void setCheckpointRestore(const std::string& mode);
 
-    /** Get how many jumps have been proposed. */
+    /**
+     * Set the torsions that exact jumps move, and their density.  If a Context exists already, they are checked
+     * against its System at once.
+     *
+     * @param parameters   torsions and density
+     * @throws OpenMMException if they do not fit; the integrator is then unchanged
+     */
+    void setTorsionMoves(const TorsionParameters& parameters);
+    /** Get the torsions that exact jumps move, and their density; without torsions if none were set. */
+    const TorsionParameters& getTorsionMoves() const;
+    /** Get how many torsional moves an exact jump tries. */
+    int getMovesPerJump() const;
+    /**
+     * Set how many torsional moves an exact jump tries.
+     *
+     * @param moves   the number, 10 by default; 0 for none
+     */
+    void setMovesPerJump(int moves);
+    /** Get how often each kind of move is tried, in the order of getMoveKinds(); empty for the defaults. */
+    const std::vector<double>& getMoveShares() const;
+    /**
+     * Set how often each kind of move is tried, relative to the others.
+     *
+     * @param shares   one number of 0 or more for each of getMoveKinds(), or an empty list for the defaults
+     */
+    void setMoveShares(const std::vector<double>& shares);
+    /** Get the standard deviation of moves of the kind "small" (in radians). */
+    double getSmallMoveWidth() const;
+    /**
+     * Set the standard deviation of moves of the kind "small".
+     *
+     * @param width   the angle (in radians), more than 0; 0.35 by default
+     */
+    void setSmallMoveWidth(double width);
+    /** Get the dynamics between exact jumps: "langevin" or "hmc". */
+    const std::string& getDynamics() const;
+    /**
+     * Set the dynamics between exact jumps.
+     *
+     * @param dynamics   "langevin" (the default): the steps of a LangevinMiddleIntegrator.  "hmc": from one jump to
+     *                   the next a trajectory without friction from new velocities, undone at its end unless its
+     *                   error of the total energy is accepted.  Frames at multiples of the jump interval count
+     */
+    void setDynamics(const std::string& dynamics);
+    /** Get the names of the kinds of moves. */
+    static std::vector<std::string> getMoveKinds();
+    /**
+     * Get how many moves of a kind have been proposed.
+     *
+     * @param kind   one of getMoveKinds()
+     */
+    long long getNumMovesProposed(const std::string& kind) const;
+    /**
+     * Get how many moves of a kind have been accepted.
+     *
+     * @param kind   one of getMoveKinds()
+     */
+    long long getNumMovesAccepted(const std::string& kind) const;
+    /** Get how many times exact jumps were due. */
+    long long getNumJumps() const;
+    /** Get how many trajectories of the dynamics "hmc" have been judged. */
+    long long getNumTrajectoriesProposed() const;
+    /** Get how many trajectories of the dynamics "hmc" have been accepted. */
+    long long getNumTrajectoriesAccepted() const;
+
+    /** Get how many jumps, or moves of exact jumps, have been proposed. */
     long long getNumProposed() const;
     /** Get how many jumps have been accepted. */
     long long getNumAccepted() const;
@@ -204,7 +279,8 @@ public:
     /**
      * Get the most recent proposal, with its positions.
      *
-     * @throws OpenMMException if none has been made since the integrator was created
+     * @throws OpenMMException if none has been made since the integrator was created, or if the moves of exact
+     *         jumps are made, which are too many to keep
      */
     const Proposal& getLastProposal() const;
     /**
@@ -241,20 +317,37 @@ protected:
     void loadCheckpoint(std::istream& stream) override;
     void serializeParameters(OpenMM::SerializationNode& node) const override;
     void deserializeParameters(const OpenMM::SerializationNode& node) override;
+    void stateChanged(OpenMM::State::DataType changed) override;
 
 private:
     struct Snapshot;
+    std::unique_ptr<TorsionMoves> makeMoves(const TorsionParameters& parameters, const std::vector<double>& shares, double width) const;
+    void checkReady(const Binding& binding) const;
+    double checkedEnergy();
+    double energyOf(const std::vector<OpenMM::Vec3>& positions);
+    bool moveTorsions(std::vector<OpenMM::Vec3>& positions, double energy);
+    void exactJump(const Snapshot& snapshot);
+    void beginTrajectory(const Snapshot& snapshot);
+    void endTrajectory();
+    std::vector<OpenMM::Vec3> kick(const std::vector<OpenMM::Vec3>& velocities, double time);
+    double kineticEnergy(const std::vector<OpenMM::Vec3>& velocities) const;
+    void takeSteps(int steps);
+    double thermalEnergy() const;
     void performJump();
-    void proposeJump(const Snapshot& snapshot, double energyBefore);
+    void jumpFromMiddle(const Snapshot& snapshot);
+    std::vector<OpenMM::Vec3> moveToMiddle(const Snapshot& snapshot);
+    void finishStep(long long attempt);
+    void setConstrained(const std::vector<OpenMM::Vec3>& positions);
+    void proposeJump(const Snapshot& snapshot, const std::vector<OpenMM::Vec3>& middle, double energyBefore);
     PropagatorModule::Result callModule(const std::vector<OpenMM::Vec3>& solute, long long attempt);
-    Reason judgeFrame(const Snapshot& snapshot, const std::vector<OpenMM::Vec3>& oldSolute, const PropagatorModule::Result& result,
+    Reason judgeFrame(const std::vector<OpenMM::Vec3>& middle, const std::vector<OpenMM::Vec3>& oldSolute, const PropagatorModule::Result& result,
                       Proposal& proposal);
     Reason judgeEnergy(const std::vector<OpenMM::Vec3>& oldSolute, Proposal& proposal);
     bool constraintsAreNear(const std::vector<OpenMM::Vec3>& positions) const;
     double potentialEnergy();
     bool haveFiniteForces();
     double energyLimit() const;
-    void drawVelocities(long long attempt);
+    std::vector<OpenMM::Vec3> drawVelocities(long long attempt);
     void restore(const Snapshot& snapshot);
     void record(const Proposal& proposal);
     std::vector<OpenMM::Vec3> selectSolute(const std::vector<OpenMM::Vec3>& positions) const;
@@ -268,7 +361,13 @@ private:
     std::string acceptanceMode = "filter", checkpointRestore = "auto";
     std::vector<int> relaxationStages;
     long long jumpSeed = 0;
-    bool wasInitialized = false;
+    TorsionParameters torsionParameters;
+    std::unique_ptr<TorsionMoves> moves;
+    int movesPerJump = 10;
+    std::vector<double> moveShares;
+    double smallMoveWidth = 0.35;
+    std::string dynamics = "langevin";
+    bool wasInitialized = false, isStepping = false;
     RunState run;
     Proposal lastProposal;
     std::deque<Proposal> pending;

@@ -3,6 +3,7 @@
 #include "AtmosIntegrator.h"
 
 #include "Binding.h"
+#include "JumpSupport.h"
 #include "Noise.h"
 #include "Superposition.h"
 #include "openmm/OpenMMException.h"
@@ -23,13 +24,6 @@ static const double GAS_CONSTANT = 1.380649e-23 * 6.02214076e23 / 1000.0;
 
 static const double UNKNOWN = numeric_limits<double>::quiet_NaN();
 
-/** The Context as it was before a jump. */
-struct AtmosIntegrator::Snapshot {
-    vector<Vec3> positions, velocities;
-    // A checkpoint of the Context, where one is used.
-    string checkpoint;
-};
-
 static vector<double> flatten(const vector<Vec3>& points) {
     vector<double> numbers;
     numbers.reserve(3 * points.size());
@@ -47,11 +41,6 @@ static bool isInside(const Proposal& proposal) {
     return isfinite(proposal.energyAfter) && proposal.energyAfter <= proposal.energyLimit;
 }
 
-/** Decide whether an exception says that the energy of a frame is not a number. */
-static bool reportsNaN(const exception& error) {
-    return string(error.what()).find("NaN") != string::npos;
-}
-
 vector<Vec3> AtmosIntegrator::selectSolute(const vector<Vec3>& positions) const {
     vector<Vec3> solute;
     solute.reserve(atomIndices.size());
@@ -62,6 +51,18 @@ vector<Vec3> AtmosIntegrator::selectSolute(const vector<Vec3>& positions) const 
 
 double AtmosIntegrator::potentialEnergy() {
     return context->calcForcesAndEnergy(true, true, getIntegrationForceGroups());
+}
+
+double AtmosIntegrator::checkedEnergy() {
+    const double energy = potentialEnergy();
+    if (!isfinite(energy))
+        throw OpenMMException("AtmosIntegrator: the potential energy before a jump is not a finite number, so the dynamics has failed. "
+                              "Use a smaller step size, or minimize the starting positions");
+    return energy;
+}
+
+double AtmosIntegrator::thermalEnergy() const {
+    return GAS_CONSTANT * getTemperature();
 }
 
 bool AtmosIntegrator::haveFiniteForces() {
@@ -79,9 +80,6 @@ double AtmosIntegrator::energyLimit() const {
 }
 
 void AtmosIntegrator::performJump() {
-    if (module == nullptr)
-        throw OpenMMException("AtmosIntegrator: a jump is due, but there is no propagator module: call setModule(), or setJumpInterval(0)");
-
     // Save what a failed or rejected jump has to put back.
 
     const RunState before = run;
@@ -95,18 +93,13 @@ void AtmosIntegrator::performJump() {
         snapshot.checkpoint = stream.str();
     }
 
-    // Nothing has been changed until proposeJump(), so an error before it needs no restoring.
-
-    const double energyBefore = potentialEnergy();
-    if (!isfinite(energyBefore))
-        throw OpenMMException("AtmosIntegrator: the potential energy before a jump is not a finite number, so the dynamics has failed. "
-                              "Use a smaller step size, or minimize the starting positions");
-    run.stepsSinceJump = 0;
-    run.addWindowEnergy(energyBefore);
-    if (acceptanceMode == "filter" && run.windowCount < windowSamples)
-        return;
     try {
-        proposeJump(snapshot, energyBefore);
+        if (dynamics == "hmc")
+            beginTrajectory(snapshot);
+        else if (acceptanceMode == "metropolis")
+            exactJump(snapshot);
+        else
+            jumpFromMiddle(snapshot);
     } catch (const exception& error) {
         restore(snapshot);
         run = before;
@@ -115,7 +108,35 @@ void AtmosIntegrator::performJump() {
     }
 }
 
-void AtmosIntegrator::proposeJump(const Snapshot& snapshot, double energyBefore) {
+vector<Vec3> AtmosIntegrator::moveToMiddle(const Snapshot& snapshot) {
+    const double halfStep = 0.5 * getStepSize();
+    vector<Vec3> positions = snapshot.positions;
+    for (size_t i = 0; i < positions.size(); i++)
+        if (binding->masses[i] != 0)
+            positions[i] -= snapshot.velocities[i] * halfStep;
+    setConstrained(positions);
+    context->getPositions(positions);
+    return positions;
+}
+
+void AtmosIntegrator::setConstrained(const vector<Vec3>& positions) {
+    context->setPositions(positions);
+    context->applyConstraints(getConstraintTolerance());
+    context->computeVirtualSites();
+}
+
+void AtmosIntegrator::jumpFromMiddle(const Snapshot& snapshot) {
+    const vector<Vec3> middle = moveToMiddle(snapshot);
+    const double energyBefore = checkedEnergy();
+    run.stepsSinceJump = 0;
+    run.addWindowEnergy(energyBefore);
+    if (acceptanceMode == "filter" && run.windowCount < windowSamples)
+        restore(snapshot);
+    else
+        proposeJump(snapshot, middle, energyBefore);
+}
+
+void AtmosIntegrator::proposeJump(const Snapshot& snapshot, const vector<Vec3>& middle, double energyBefore) {
     Proposal proposal;
     proposal.attempt = run.numProposed();
     proposal.step = context->getStepCount();
@@ -125,16 +146,16 @@ void AtmosIntegrator::proposeJump(const Snapshot& snapshot, double energyBefore)
 
     // Propose a frame and judge it.
 
-    const vector<Vec3> oldSolute = selectSolute(snapshot.positions);
+    const vector<Vec3> oldSolute = selectSolute(middle);
     proposal.positionsBefore = flatten(oldSolute);
     const PropagatorModule::Result result = callModule(oldSolute, proposal.attempt);
     proposal.logRatio = result.logRatio;
-    const Reason reason = judgeFrame(snapshot, oldSolute, result, proposal);
+    const Reason reason = judgeFrame(middle, oldSolute, result, proposal);
 
     // Keep it or go back.
 
     if (reason == Reason::Accepted) {
-        drawVelocities(proposal.attempt);
+        finishStep(proposal.attempt);
         run.hidden = result.state;
         run.learnedTime += lag;
     } else
@@ -162,7 +183,7 @@ PropagatorModule::Result AtmosIntegrator::callModule(const vector<Vec3>& solute,
     return module->propagate(positions, state, noise, lag, getTemperature(), torchThreads);
 }
 
-Reason AtmosIntegrator::judgeFrame(const Snapshot& snapshot, const vector<Vec3>& oldSolute, const PropagatorModule::Result& result,
+Reason AtmosIntegrator::judgeFrame(const vector<Vec3>& middle, const vector<Vec3>& oldSolute, const PropagatorModule::Result& result,
                                    Proposal& proposal) {
     vector<Vec3> generated;
     for (size_t i = 0; i < result.positions.size(); i += 3)
@@ -184,7 +205,7 @@ Reason AtmosIntegrator::judgeFrame(const Snapshot& snapshot, const vector<Vec3>&
     vector<Vec3> environment;
     environment.reserve(binding->environment.size());
     for (int index : binding->environment)
-        environment.push_back(snapshot.positions[index]);
+        environment.push_back(middle[index]);
     Vec3 box[3];
     context->getPeriodicBoxVectors(box[0], box[1], box[2]);
     const Reason surroundings = binding->screen.checkEnvironment(newSolute, environment, binding->isPeriodic ? box : nullptr);
@@ -193,7 +214,7 @@ Reason AtmosIntegrator::judgeFrame(const Snapshot& snapshot, const vector<Vec3>&
 
     // Write it into the Context.
 
-    vector<Vec3> positions = snapshot.positions;
+    vector<Vec3> positions = middle;
     for (size_t i = 0; i < atomIndices.size(); i++)
         positions[atomIndices[i]] = newSolute[i];
     if (!constraintsAreNear(positions))
@@ -248,34 +269,26 @@ bool AtmosIntegrator::constraintsAreNear(const vector<Vec3>& positions) const {
     return true;
 }
 
-void AtmosIntegrator::drawVelocities(long long attempt) {
+vector<Vec3> AtmosIntegrator::drawVelocities(long long attempt) {
     const vector<double>& masses = binding->masses;
     const size_t numMobile = static_cast<size_t>(count_if(masses.begin(), masses.end(), [](double mass) { return mass != 0; }));
     const vector<double> numbers = Noise::gaussians(run.seed, Noise::VELOCITIES, static_cast<uint64_t>(attempt), 3 * numMobile);
-
-    // The scheme keeps velocities half a step behind the positions, so what is drawn for the positions' time is
-    // moved back with the forces that judgeEnergy() left.
-
-    vector<Vec3> forces;
-    context->getForces(forces);
-    const double halfStep = 0.5 * getStepSize();
     vector<Vec3> velocities(masses.size());
     size_t next = 0;
     for (size_t i = 0; i < masses.size(); i++) {
         if (masses[i] == 0)
             continue;
-        const double scale = sqrt(GAS_CONSTANT * getTemperature() / masses[i]);
-        velocities[i] = Vec3(numbers[next], numbers[next + 1], numbers[next + 2]) * scale - forces[i] * (halfStep / masses[i]);
+        velocities[i] = Vec3(numbers[next], numbers[next + 1], numbers[next + 2]) * sqrt(thermalEnergy() / masses[i]);
         next += 3;
     }
     context->setVelocities(velocities);
     context->applyVelocityConstraints(getConstraintTolerance());
-    if (!binding->allMobile)
-        return;
-
-    // Remove the motion of the centre of mass.
-
     context->getVelocities(velocities);
+    if (!binding->removesMotion)
+        return velocities;
+
+    // Remove the motion of the centre of mass, as the dynamics does.
+
     Vec3 momentum;
     double totalMass = 0;
     for (size_t i = 0; i < masses.size(); i++) {
@@ -286,6 +299,16 @@ void AtmosIntegrator::drawVelocities(long long attempt) {
         if (masses[i] != 0)
             velocities[i] -= momentum / totalMass;
     context->setVelocities(velocities);
+    return velocities;
+}
+
+void AtmosIntegrator::finishStep(long long attempt) {
+    const vector<Vec3> velocities = drawVelocities(attempt);
+    vector<Vec3> positions;
+    context->getPositions(positions);
+    for (size_t i = 0; i < positions.size(); i++)
+        positions[i] += velocities[i] * (0.5 * getStepSize());
+    setConstrained(positions);
 }
 
 void AtmosIntegrator::restore(const Snapshot& snapshot) {

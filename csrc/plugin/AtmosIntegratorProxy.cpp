@@ -74,9 +74,49 @@ static ScreenParameters readScreen(const SerializationNode& node) {
     return screen;
 }
 
+static void writeTorsions(SerializationNode& node, const TorsionParameters& torsions) {
+    node.setDoubleProperty("uniformWeight", torsions.uniformWeight);
+    writeIntegers(node, "TorsionAtoms", torsions.torsionAtoms);
+    writeIntegers(node, "GroupSizes", torsions.groupSizes);
+    writeIntegers(node, "GroupAtoms", torsions.groupAtoms);
+    writeIntegers(node, "TorsionBackbone", torsions.torsionBackbone);
+    writeIntegers(node, "BlockSizes", torsions.blockSizes);
+    writeIntegers(node, "BlockPrevious", torsions.blockPrevious);
+    writeIntegers(node, "ComponentCounts", torsions.componentCounts);
+    writeIntegers(node, "HasLocal", torsions.hasLocal);
+    writeDoubles(node, "Means", torsions.means);
+    writeDoubles(node, "Covariances", torsions.covariances);
+    writeDoubles(node, "LocalCovariances", torsions.localCovariances);
+    writeIntegers(node, "GateCounts", torsions.gateCounts);
+    writeIntegers(node, "GateTorsions", torsions.gateTorsions);
+    writeDoubles(node, "SequentialGates", torsions.sequentialGates);
+    writeDoubles(node, "ConditionalGates", torsions.conditionalGates);
+}
+
+static TorsionParameters readTorsions(const SerializationNode& node) {
+    TorsionParameters torsions;
+    torsions.uniformWeight = node.getDoubleProperty("uniformWeight");
+    torsions.torsionAtoms = readIntegers(node, "TorsionAtoms");
+    torsions.groupSizes = readIntegers(node, "GroupSizes");
+    torsions.groupAtoms = readIntegers(node, "GroupAtoms");
+    torsions.torsionBackbone = readIntegers(node, "TorsionBackbone");
+    torsions.blockSizes = readIntegers(node, "BlockSizes");
+    torsions.blockPrevious = readIntegers(node, "BlockPrevious");
+    torsions.componentCounts = readIntegers(node, "ComponentCounts");
+    torsions.hasLocal = readIntegers(node, "HasLocal");
+    torsions.means = readDoubles(node, "Means");
+    torsions.covariances = readDoubles(node, "Covariances");
+    torsions.localCovariances = readDoubles(node, "LocalCovariances");
+    torsions.gateCounts = readIntegers(node, "GateCounts");
+    torsions.gateTorsions = readIntegers(node, "GateTorsions");
+    torsions.sequentialGates = readDoubles(node, "SequentialGates");
+    torsions.conditionalGates = readDoubles(node, "ConditionalGates");
+    return torsions;
+}
+
 void AtmosIntegratorProxy::serialize(const void* object, SerializationNode& node) const {
     const AtmosIntegrator& integrator = *reinterpret_cast<const AtmosIntegrator*>(object);
-    node.setIntProperty("version", 1);
+    node.setIntProperty("version", 2);
 
     // What the base class has.
 
@@ -100,6 +140,12 @@ void AtmosIntegratorProxy::serialize(const void* object, SerializationNode& node
     node.setStringProperty("checkpointRestore", integrator.getCheckpointRestore());
     node.setIntProperty("proposalCapacity", integrator.getProposalCapacity());
     node.setBoolProperty("keepProposalPositions", integrator.getKeepProposalPositions());
+    node.setStringProperty("dynamics", integrator.getDynamics());
+    node.setIntProperty("movesPerJump", integrator.getMovesPerJump());
+    node.setDoubleProperty("smallMoveWidth", integrator.getSmallMoveWidth());
+    writeDoubles(node, "MoveShares", integrator.getMoveShares());
+    if (integrator.getTorsionMoves().getNumTorsions() > 0)
+        writeTorsions(node.createChildNode("TorsionMoves"), integrator.getTorsionMoves());
     writeIntegers(node, "RelaxationStages", integrator.getRelaxationStages());
     writeIntegers(node, "AtomIndices", integrator.getAtomIndices());
     writeScreen(node.createChildNode("Screen"), integrator.getScreen());
@@ -107,7 +153,10 @@ void AtmosIntegratorProxy::serialize(const void* object, SerializationNode& node
 }
 
 void* AtmosIntegratorProxy::deserialize(const SerializationNode& node) const {
-    if (node.getIntProperty("version") != 1)
+    // Version 1 knew no torsional moves.
+
+    const int version = node.getIntProperty("version");
+    if (version != 1 && version != 2)
         throw OpenMMException("Unsupported version number");
     auto integrator = make_unique<AtmosIntegrator>(node.getDoubleProperty("temperature"), node.getDoubleProperty("friction"),
                                                    node.getDoubleProperty("stepSize"));
@@ -129,6 +178,15 @@ void* AtmosIntegratorProxy::deserialize(const SerializationNode& node) const {
     if (!bytes.empty())
         integrator->setModule(bytes, readIntegers(node, "AtomIndices"));
     integrator->setScreen(readScreen(node.getChildNode("Screen")));
+    if (version == 1)
+        return integrator.release();
+    integrator->setDynamics(node.getStringProperty("dynamics"));
+    integrator->setMovesPerJump(node.getIntProperty("movesPerJump"));
+    integrator->setSmallMoveWidth(node.getDoubleProperty("smallMoveWidth"));
+    integrator->setMoveShares(readDoubles(node, "MoveShares"));
+    for (const SerializationNode& child : node.getChildren())
+        if (child.getName() == "TorsionMoves")
+            integrator->setTorsionMoves(readTorsions(child));
     return integrator.release();
 }
 

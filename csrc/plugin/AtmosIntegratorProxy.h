@@ -6,8 +6,8 @@
 namespace AtmosPlugin {
 
 /**
- * Writes an AtmosIntegrator to XML and reads it back: every setting, the screen, and the module itself
- * as base64 text, so that the file needs nothing beside it.  What changes while a simulation runs is
+ * Writes an AtmosIntegrator to XML and reads it back: every setting, the screen, the torsional moves, and the
+ * module itself as base64 text, so that the file needs nothing beside it.  What changes while a simulation runs is
  * not in it: that is in checkpoints and in State XML, as OpenMM divides the two.
  */
 class AtmosIntegratorProxy : public OpenMM::SerializationProxy {

@@ -3,6 +3,7 @@
 
 #include "JumpScreen.h"
 #include "openmm/System.h"
+#include <string>
 #include <vector>
 
 namespace AtmosPlugin {
@@ -10,7 +11,7 @@ namespace AtmosPlugin {
 class PropagatorModule;
 
 /**
- * What the jumps need to know of a System, worked out once when a module and a Context come together.
+ * What the jumps need to know of a System, worked out once when a Context is created.
  */
 struct Binding {
     /** A constraint that holds at least one atom of the model. */
@@ -19,6 +20,8 @@ struct Binding {
         /** The constrained distance (in nm). */
         double distance;
     };
+    /** Without a module. */
+    explicit Binding(const OpenMM::System& system);
     /**
      * Check that a module fits a System.
      *
@@ -36,9 +39,11 @@ struct Binding {
     std::vector<int> environment;
     /** The mass of each particle (in dalton). */
     std::vector<double> masses;
-    /** Whether every particle that is not a virtual site has mass, so that nothing is held in place. */
-    bool allMobile;
+    /** Whether the System removes the motion of the centre of mass. */
+    bool removesMotion = false;
     bool isPeriodic;
+    /** Why trajectories of constant energy are not possible, or empty: what in the System forbids them. */
+    std::string trajectoryObstacle;
 };
 
 } // namespace AtmosPlugin

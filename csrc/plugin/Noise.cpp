@@ -46,6 +46,18 @@ vector<double> gaussians(uint64_t seed, uint64_t stream, uint64_t attempt, size_
     return numbers;
 }
 
+Draws::Draws(uint64_t seed, uint64_t stream, uint64_t attempt) : key(streamKey(seed, stream, attempt)) {
+}
+
+double Draws::uniform() {
+    return AtmosPlugin::Noise::uniform(key, next++);
+}
+
+double Draws::normal() {
+    const double radius = sqrt(-2.0 * log(uniform()));
+    return radius * cos(2.0 * M_PI * uniform());
+}
+
 uint64_t drawSeed() {
     random_device entropy;
     uint64_t seed = 0;

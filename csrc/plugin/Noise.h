@@ -16,7 +16,7 @@ namespace AtmosPlugin {
 namespace Noise {
 
 /** Which use the numbers are for.  Streams of one attempt are independent of each other. */
-enum Stream : std::uint64_t { PROPOSAL = 0, VELOCITIES = 1, ACCEPTANCE = 2 };
+enum Stream : std::uint64_t { PROPOSAL = 0, VELOCITIES = 1, ACCEPTANCE = 2, MOVES = 3, TRAJECTORIES = 4 };
 
 /**
  * Get uniform random numbers in the open interval (0, 1).
@@ -37,6 +37,19 @@ std::vector<double> uniforms(std::uint64_t seed, std::uint64_t stream, std::uint
  * @param count     how many numbers to return
  */
 std::vector<double> gaussians(std::uint64_t seed, std::uint64_t stream, std::uint64_t attempt, std::size_t count);
+
+/** The numbers of one attempt, one after the other. */
+class Draws {
+public:
+    Draws(std::uint64_t seed, std::uint64_t stream, std::uint64_t attempt);
+    /** Take one number of uniforms(). */
+    double uniform();
+    /** Take a normal random number, from two numbers of uniforms(). */
+    double normal();
+
+private:
+    std::uint64_t key, next = 0;
+};
 
 /**
  * Draw a seed from the operating system's source of entropy.  It is never 0 and fits in 53 bits, so

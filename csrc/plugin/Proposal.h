@@ -21,11 +21,12 @@ enum class Reason {
     Clash,
     Environment,
     Constraints,
-    Energy
+    Energy,
+    Metropolis
 };
 
 /** The number of values of Reason. */
-constexpr int NUM_REASONS = 11;
+constexpr int NUM_REASONS = 12;
 
 /** Get the name of a reason as it is written in records: "accepted", "nonfinite", ... */
 const std::string& reasonName(Reason reason);

@@ -12,11 +12,15 @@ using namespace std;
 
 namespace AtmosPlugin {
 
-// "ATMOS" and the version of the layout that follows.
-static const char CHECKPOINT_MAGIC[8] = {'A', 'T', 'M', 'O', 'S', 'C', 'P', '1'};
+// "ATMOS", followed by the version of the layout that comes next.
+static const char CHECKPOINT_MAGIC[7] = {'A', 'T', 'M', 'O', 'S', 'C', 'P'};
+static const int VERSION = 2;
 
-// No module keeps more than this many numbers in its state; a larger count means a damaged file.
-static const uint64_t MAX_HIDDEN = 1ull << 32;
+// Version 1 knew no torsional moves, and neither the last reason.
+static const int NUM_REASONS_1 = 11;
+
+// No list has more than this many numbers; a larger count means a damaged file.
+static const uint64_t MAX_COUNT = 1ull << 32;
 
 long long RunState::numProposed() const {
     long long total = 0;
@@ -36,6 +40,12 @@ double RunState::windowStandardDeviation() const {
     return windowCount < 2 ? 0.0 : sqrt(windowSumSquares / static_cast<double>(windowCount - 1));
 }
 
+void RunState::forgetTrajectory() {
+    startPositions.clear();
+    startVelocities.clear();
+    startEnergy = 0;
+}
+
 template <class T>
 static void writeValue(ostream& stream, const T& value) {
     stream.write(reinterpret_cast<const char*>(&value), sizeof(T));
@@ -48,8 +58,27 @@ static void readValue(istream& stream, T& value) {
         throw OpenMMException("AtmosIntegrator: the checkpoint ends early; it was written by another integrator or is damaged");
 }
 
+template <class T>
+static void writeList(ostream& stream, const vector<T>& values) {
+    writeValue(stream, static_cast<uint64_t>(values.size()));
+    stream.write(reinterpret_cast<const char*>(values.data()), static_cast<streamsize>(values.size() * sizeof(T)));
+}
+
+template <class T>
+static void readList(istream& stream, vector<T>& values) {
+    uint64_t count = 0;
+    readValue(stream, count);
+    if (count > MAX_COUNT)
+        throw OpenMMException("AtmosIntegrator: the checkpoint is damaged");
+    values.resize(count);
+    stream.read(reinterpret_cast<char*>(values.data()), static_cast<streamsize>(count * sizeof(T)));
+    if (!stream)
+        throw OpenMMException("AtmosIntegrator: the checkpoint ends early; it is damaged");
+}
+
 void RunState::write(ostream& stream) const {
     stream.write(CHECKPOINT_MAGIC, sizeof(CHECKPOINT_MAGIC));
+    stream.put(static_cast<char>('0' + VERSION));
     writeValue(stream, stepsSinceJump);
     writeValue(stream, outcomes);
     writeValue(stream, learnedTime);
@@ -57,37 +86,67 @@ void RunState::write(ostream& stream) const {
     writeValue(stream, windowCount);
     writeValue(stream, windowMean);
     writeValue(stream, windowSumSquares);
-    writeValue(stream, static_cast<uint64_t>(hidden.size()));
-    stream.write(reinterpret_cast<const char*>(hidden.data()), static_cast<streamsize>(hidden.size() * sizeof(float)));
+    writeValue(stream, movesProposed);
+    writeValue(stream, movesAccepted);
+    writeValue(stream, jumps);
+    writeValue(stream, trajectoriesProposed);
+    writeValue(stream, trajectoriesAccepted);
+    writeValue(stream, startEnergy);
+    writeList(stream, startPositions);
+    writeList(stream, startVelocities);
+    writeList(stream, hidden);
 }
 
 void RunState::read(istream& stream) {
-    char magic[sizeof(CHECKPOINT_MAGIC)] = {};
+    char magic[sizeof(CHECKPOINT_MAGIC) + 1] = {};
     stream.read(magic, sizeof(magic));
-    if (!stream || memcmp(magic, CHECKPOINT_MAGIC, sizeof(magic)) != 0)
+    const int version = magic[sizeof(CHECKPOINT_MAGIC)] - '0';
+    if (!stream || memcmp(magic, CHECKPOINT_MAGIC, sizeof(CHECKPOINT_MAGIC)) != 0 || version < 1)
         throw OpenMMException("AtmosIntegrator: the checkpoint holds no data of an AtmosIntegrator; it was written by another "
                               "integrator.  Load it with that integrator, or start from a State XML file");
+    if (version > VERSION)
+        throw OpenMMException("AtmosIntegrator: the checkpoint was written by a newer version of atmos-openmm");
     RunState loaded;
-    uint64_t numHidden = 0;
     readValue(stream, loaded.stepsSinceJump);
-    readValue(stream, loaded.outcomes);
+    const int numReasons = version == 1 ? NUM_REASONS_1 : NUM_REASONS;
+    for (int i = 0; i < numReasons; i++)
+        readValue(stream, loaded.outcomes[i]);
     readValue(stream, loaded.learnedTime);
     readValue(stream, loaded.seed);
     readValue(stream, loaded.windowCount);
     readValue(stream, loaded.windowMean);
     readValue(stream, loaded.windowSumSquares);
-    readValue(stream, numHidden);
-    if (numHidden > MAX_HIDDEN)
-        throw OpenMMException("AtmosIntegrator: the checkpoint is damaged");
-    loaded.hidden.resize(numHidden);
-    stream.read(reinterpret_cast<char*>(loaded.hidden.data()), static_cast<streamsize>(numHidden * sizeof(float)));
-    if (!stream)
-        throw OpenMMException("AtmosIntegrator: the checkpoint ends early; it is damaged");
+    if (version > 1) {
+        readValue(stream, loaded.movesProposed);
+        readValue(stream, loaded.movesAccepted);
+        readValue(stream, loaded.jumps);
+        readValue(stream, loaded.trajectoriesProposed);
+        readValue(stream, loaded.trajectoriesAccepted);
+        readValue(stream, loaded.startEnergy);
+        readList(stream, loaded.startPositions);
+        readList(stream, loaded.startVelocities);
+    }
+    readList(stream, loaded.hidden);
     *this = loaded;
 }
 
+template <class T>
+static string encodeList(const vector<T>& values) {
+    return encodeBase64(string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
+}
+
+template <class T>
+static vector<T> decodeList(const string& text, const char* what) {
+    const string bytes = decodeBase64(text);
+    if (bytes.size() % sizeof(T) != 0)
+        throw OpenMMException(string("AtmosIntegrator: the ") + what + " in the State is damaged");
+    vector<T> values(bytes.size() / sizeof(T));
+    memcpy(static_cast<void*>(values.data()), bytes.data(), bytes.size());
+    return values;
+}
+
 void RunState::write(SerializationNode& node) const {
-    node.setIntProperty("atmosVersion", 1);
+    node.setIntProperty("atmosVersion", VERSION);
     node.setLongProperty("stepsSinceJump", stepsSinceJump);
     SerializationNode& counts = node.createChildNode("Proposals");
     for (int i = 0; i < NUM_REASONS; i++)
@@ -97,29 +156,52 @@ void RunState::write(SerializationNode& node) const {
     node.setLongProperty("windowCount", windowCount);
     node.setDoubleProperty("windowMean", windowMean);
     node.setDoubleProperty("windowSumSquares", windowSumSquares);
-    node.setStringProperty("hidden", encodeBase64(string(reinterpret_cast<const char*>(hidden.data()), hidden.size() * sizeof(float))));
+    node.setStringProperty("hidden", encodeList(hidden));
+    SerializationNode& moves = node.createChildNode("Moves");
+    for (int i = 0; i < NUM_MOVE_KINDS; i++)
+        moves.createChildNode(moveKindName(static_cast<MoveKind>(i)))
+                .setLongProperty("proposed", movesProposed[i])
+                .setLongProperty("accepted", movesAccepted[i]);
+    node.setLongProperty("jumps", jumps);
+    SerializationNode& trajectories = node.createChildNode("Trajectories");
+    trajectories.setLongProperty("proposed", trajectoriesProposed);
+    trajectories.setLongProperty("accepted", trajectoriesAccepted);
+    trajectories.setDoubleProperty("startEnergy", startEnergy);
+    trajectories.setStringProperty("startPositions", encodeList(startPositions));
+    trajectories.setStringProperty("startVelocities", encodeList(startVelocities));
 }
 
 void RunState::read(const SerializationNode& node) {
     if (!node.hasProperty("atmosVersion"))
         throw OpenMMException("AtmosIntegrator: the State holds the parameters of another kind of integrator");
-    if (node.getIntProperty("atmosVersion") != 1)
+    const int version = node.getIntProperty("atmosVersion");
+    if (version < 1 || version > VERSION)
         throw OpenMMException("AtmosIntegrator: the State was written by a newer version of atmos-openmm");
     RunState loaded;
     loaded.stepsSinceJump = node.getLongProperty("stepsSinceJump");
     const SerializationNode& counts = node.getChildNode("Proposals");
-    for (int i = 0; i < NUM_REASONS; i++)
+    for (int i = 0; i < (version == 1 ? NUM_REASONS_1 : NUM_REASONS); i++)
         loaded.outcomes[i] = counts.getLongProperty(reasonName(static_cast<Reason>(i)));
     loaded.learnedTime = node.getDoubleProperty("learnedTime");
     loaded.seed = static_cast<uint64_t>(node.getLongProperty("seed"));
     loaded.windowCount = node.getLongProperty("windowCount");
     loaded.windowMean = node.getDoubleProperty("windowMean");
     loaded.windowSumSquares = node.getDoubleProperty("windowSumSquares");
-    const string bytes = decodeBase64(node.getStringProperty("hidden"));
-    if (bytes.size() % sizeof(float) != 0)
-        throw OpenMMException("AtmosIntegrator: the hidden state in the State is damaged");
-    loaded.hidden.resize(bytes.size() / sizeof(float));
-    memcpy(loaded.hidden.data(), bytes.data(), bytes.size());
+    loaded.hidden = decodeList<float>(node.getStringProperty("hidden"), "hidden state");
+    if (version > 1) {
+        for (int i = 0; i < NUM_MOVE_KINDS; i++) {
+            const SerializationNode& kind = node.getChildNode("Moves").getChildNode(moveKindName(static_cast<MoveKind>(i)));
+            loaded.movesProposed[i] = kind.getLongProperty("proposed");
+            loaded.movesAccepted[i] = kind.getLongProperty("accepted");
+        }
+        loaded.jumps = node.getLongProperty("jumps");
+        const SerializationNode& trajectories = node.getChildNode("Trajectories");
+        loaded.trajectoriesProposed = trajectories.getLongProperty("proposed");
+        loaded.trajectoriesAccepted = trajectories.getLongProperty("accepted");
+        loaded.startEnergy = trajectories.getDoubleProperty("startEnergy");
+        loaded.startPositions = decodeList<Vec3>(trajectories.getStringProperty("startPositions"), "start of the trajectory");
+        loaded.startVelocities = decodeList<Vec3>(trajectories.getStringProperty("startVelocities"), "start of the trajectory");
+    }
     *this = loaded;
 }
 

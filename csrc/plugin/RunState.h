@@ -2,6 +2,8 @@
 #define ATMOS_RUNSTATE_H_
 
 #include "Proposal.h"
+#include "TorsionMoves.h"
+#include "openmm/Vec3.h"
 #include "openmm/serialization/SerializationNode.h"
 #include <array>
 #include <cstdint>
@@ -30,6 +32,21 @@ struct RunState {
     double windowMean = 0;
     double windowSumSquares = 0;
 
+    /** Torsional moves by kind. */
+    std::array<long long, NUM_MOVE_KINDS> movesProposed = {}, movesAccepted = {};
+    /** How many times moves were due. */
+    long long jumps = 0;
+    /** The trajectories that were judged, and those of them that were accepted. */
+    long long trajectoriesProposed = 0, trajectoriesAccepted = 0;
+    /** Where the present trajectory began; without positions there is none. */
+    std::vector<OpenMM::Vec3> startPositions, startVelocities;
+    /** The total energy there (in kJ/mol). */
+    double startEnergy = 0;
+
+    /** Whether a trajectory has begun that has not been judged. */
+    bool isInTrajectory() const { return !startPositions.empty(); }
+    /** Forget where the present trajectory began. */
+    void forgetTrajectory();
     /** How many jumps have been proposed. */
     long long numProposed() const;
     /** Take one more MD energy into the running mean and variance (Welford's update). */

@@ -105,12 +105,15 @@ static void prepareBackend() {
 %ignore AtmosPlugin::reasonName;
 %ignore AtmosPlugin::JumpScreen;
 %ignore AtmosPlugin::ScreenParameters::validate;
+%ignore AtmosPlugin::TorsionParameters::validate;
 %ignore AtmosPlugin::AtmosIntegrator::step;
 %ignore AtmosPlugin::Noise::drawSeed;
 %ignore AtmosPlugin::Noise::Stream;
+%ignore AtmosPlugin::Noise::Draws;
 %include "Proposal.h"
 %include "JumpScreen.h"
 %include "Noise.h"
+%include "TorsionParameters.h"
 %template(ProposalVector) std::vector<AtmosPlugin::Proposal>;
 %include "AtmosIntegrator.h"
 

@@ -2,6 +2,7 @@
 #include "PropagatorModule.h"
 #include "check.h"
 
+#include "openmm/CMMotionRemover.h"
 #include "openmm/VirtualSite.h"
 
 using namespace AtmosPlugin;
@@ -36,21 +37,23 @@ TEST(binding, particles_are_sorted_out) {
     CHECK_EQUAL(binding.constraints[1].particle1, 2);
     CHECK_EQUAL(binding.constraints[1].particle2, 3);
     CHECK_EQUAL(binding.constraints[1].distance, 0.2);
-    CHECK(!binding.allMobile);
+    CHECK(!binding.removesMotion);
     CHECK(!binding.isPeriodic);
+}
+
+TEST(binding, a_remover_of_the_motion_is_found) {
+    System system;
+    build(system);
+    system.addForce(new CMMotionRemover());
+    CHECK(bind(system, {0, 1}).removesMotion);
 }
 
 TEST(binding, constraints_of_other_particles_do_not_count) {
     System system;
     build(system);
-    system.setParticleMass(4, 5.0);
     const Binding binding = bind(system, {0, 1});
     CHECK_EQUAL(binding.constraints.size(), 1u);
     CHECK_EQUAL(binding.constraints[0].distance, 0.1);
-
-    // A virtual site is nothing that is held in place.
-
-    CHECK(binding.allMobile);
 }
 
 TEST(binding, particles_that_a_module_cannot_move_are_refused) {

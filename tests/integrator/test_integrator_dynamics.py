@@ -89,17 +89,20 @@ def test_jumps_take_no_step_and_no_time():
 
 
 def test_a_jump_comes_at_the_start_of_a_step():
-    # The frame that a reporter sees after the jump has had one step of dynamics: it is the accepted
-    # frame plus half a step with the drawn velocity and half with the thermostat's.
+    # The module is given the frame in the middle of the step before, half a step back with the old
+    # velocity. The frame that a reporter sees after the jump has had half a step with the drawn
+    # velocity and one step of dynamics. The constrained bond is mended in between.
     integrator = make_integrator(module_bytes(Identity(NUM_ATOMS)), interval=5)
     context = make_context(integrator)
     integrator.step(5)
-    before = phase_point(context)
+    x, v = phase_point(context)
     integrator.step(1)
     record = integrator.getLastProposal()
     assert record.step == 5 and record.accepted
-    np.testing.assert_allclose(record.positions_before_nm, before[0], atol=0)
-    moved = np.abs(phase_point(context)[0] - before[0]).max()
+    middle = x - 0.5 * STEP_PS * v
+    np.testing.assert_allclose(record.positions_before_nm[:4], middle[:4], atol=1e-15)
+    np.testing.assert_allclose(record.positions_before_nm, middle, atol=1e-4)
+    moved = np.abs(phase_point(context)[0] - x).max()
     assert 1e-5 < moved < 0.05
 
 

@@ -20,6 +20,7 @@ from integrator_support import (
     molecule_positions,
     molecule_screen,
     molecule_system,
+    no_screen,
     phase_point,
     rotor_bytes,
 )
@@ -202,34 +203,31 @@ def _drawn_kinetic_energies(system, jumps):
     return np.array(values), max(drifts), max(stretches)
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_drawn_velocities_follow_maxwell_and_boltzmann(held):
+@pytest.mark.parametrize("removed", [False, True])
+def test_drawn_velocities_follow_maxwell_and_boltzmann(removed):
     # 2 K / kT is a chi-square variable of n degrees of freedom: mean n, variance 2n. Over m
     # independent draws the mean has the standard deviation sqrt(2n/m) and the variance one of about
-    # sqrt((8n^2 + 48n)/m). Leaving the centre of mass in would add 3 to n, leaving the constraint
-    # 1.
+    # sqrt((8n^2 + 48n)/m). The centre of mass has 3 of them where the System does not remove its
+    # motion; leaving the constraint would add 1 to n.
     system = molecule_system()
-    if held:
-        # A particle that is held in place: the centre of mass is free to move then.
-        system.addParticle(0.0)
+    if removed:
+        system.addForce(openmm.CMMotionRemover())
     jumps = 1500
     values, drift, stretch = _drawn_kinetic_energies(system, jumps)
-    n = 3 * NUM_ATOMS - 1 - (0 if held else 3)
+    n = 3 * NUM_ATOMS - 1 - (3 if removed else 0)
     assert abs(values.mean() - n) < 4 * math.sqrt(2 * n / jumps)
     assert abs(values.var(ddof=1) - 2 * n) < 4 * math.sqrt((8 * n**2 + 48 * n) / jumps)
     assert stretch < 1e-5
-    assert drift > 1e-2 if held else drift < 1e-12
+    assert drift < 1e-12 if removed else drift > 1e-2
 
 
 def test_dynamics_between_jumps_keeps_the_temperature():
     # Between jumps bonds and angles swap kinetic and potential energy, so velocities that do not
-    # fit the positions show before the next jump as a wrong temperature. For an oscillator of
-    # frequency w the velocity at the time of the positions has the variance kT/m (1 - (w dt/2)^2)
-    # in the scheme's own distribution and kT/m in the draw, a heating of (w dt/2)^2: 0.12 for the
-    # fastest bonds and angles here (w = 175 and 182 per ps at 4 fs), and less on average over all
-    # degrees of freedom. A draw that leaves out the half step of the force heats by 0.48 here, as
-    # was measured.
-    interval, jumps, largest_heating = 10, 1500, 0.12
+    # fit the positions show before the next jump as a wrong temperature. The velocities that the
+    # scheme keeps are those of the middle of the step, which have Maxwell's distribution at any
+    # step size for harmonic forces. Drawn at the end of the step they heat by 0.48 here, and by
+    # 0.07 when they are moved back by half a kick.
+    interval, jumps = 10, 1500
     integrator = make_integrator(module_bytes(Identity(NUM_ATOMS)), interval=interval)
     integrator.setStepSize(0.004)
     context = make_context(integrator)
@@ -244,8 +242,45 @@ def test_dynamics_between_jumps_keeps_the_temperature():
     # The first tenth is left out. Potential energy is remembered for some jumps: an effective
     # sample is taken as five of them.
     values = np.array(values[jumps // 10 :])
-    error = 4 * math.sqrt(2 / (n * len(values) / 5))
-    assert -error < values.mean() / n - 1 < largest_heating
+    assert abs(values.mean() / n - 1) < 4 * math.sqrt(2 / (n * len(values) / 5))
+
+
+@pytest.mark.parametrize("interval", [10, 20, 100])
+def test_redrawn_velocities_leave_harmonic_wells_as_they_are(interval):
+    # The scheme samples a harmonic well exactly at any step size: the middle of the step has the
+    # variance kT/k (1 - (w dt)^2/4), and half a step with a Maxwell velocity adds what is missing.
+    # With w dt = 1 a step turns the phase by pi/3, so 10, 20 and 100 steps turn it by 60 or 120
+    # degrees (but for a sign): U, which goes with the squared cosine of 1/2, is remembered by 1/4
+    # from jump to jump and the mean of m values has the variance of m (1 - 1/4) / (1 + 1/4).
+    # Velocities drawn at the end of the step are independent of the wrong positions.
+    wells, step, jumps = 6, 0.004, 1500
+    system = openmm.System()
+    force = openmm.CustomExternalForce("0.5*k*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
+    for name in ("k", "x0", "y0", "z0"):
+        force.addPerParticleParameter(name)
+    centers = 3.0 * molecule_positions()
+    for i, mass in enumerate(MASSES):
+        system.addParticle(mass)
+        force.addParticle(i, [mass / step**2, *centers[i]])
+    system.addForce(force)
+    integrator = make_integrator(module_bytes(Identity(NUM_ATOMS)), interval=interval)
+    integrator.setScreen(no_screen(NUM_ATOMS))
+    integrator.setStepSize(step)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(centers)
+    context.setVelocitiesToTemperature(TEMPERATURE, 3)
+    integrator.step(5 * interval)
+    potential, kinetic = [], []
+    for _ in range(jumps):
+        integrator.step(interval)
+        v = phase_point(context)[1]
+        potential.append(context.getState(energy=True).getPotentialEnergy()._value)
+        kinetic.append(0.5 * (np.array(MASSES)[:, None] * v**2).sum())
+    assert integrator.getNumAccepted() == integrator.getNumProposed() >= jumps
+    expected = 1.5 * wells * GAS_CONSTANT * TEMPERATURE
+    error = expected * math.sqrt(2 / (3 * wells)) * math.sqrt(5 / 3 / jumps)
+    assert abs(np.mean(potential) - expected) < 4 * error
+    assert abs(np.mean(kinetic) - expected) < 4 * error
 
 
 def test_the_thermostats_temperature_is_the_jumps():
@@ -285,18 +320,34 @@ class _Thermometer(Identity):
         return positions, torch.stack([lag, temperature], dim=1), torch.zeros(1)
 
 
+class _Stretcher(Identity):
+    """Stretches the constrained bond."""
+
+    def __init__(self, stretch: float) -> None:
+        super().__init__(NUM_ATOMS)
+        self.scale = stretch / BOND_LENGTHS[-1]
+
+    @torch.jit.export
+    def propagate(
+        self,
+        positions: torch.Tensor,
+        state: torch.Tensor,
+        noise: torch.Tensor,
+        lag: torch.Tensor,
+        temperature: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = positions.clone()
+        x[:, 5] += self.scale * (x[:, 5] - x[:, 4])
+        return x, state, torch.zeros(1)
+
+
 @pytest.mark.parametrize("stretch, reason", [(0.02, "accepted"), (0.06, "constraints")])
 def test_a_slightly_stretched_constraint_is_mended_and_a_far_one_rejected(stretch, reason):
-    # The limit is 0.05 nm. Positions that are set are not constrained, so the identity brings the
-    # stretched bond back to the integrator.
-    integrator = make_integrator(module_bytes(Identity(NUM_ATOMS)), interval=1)
+    # The limit is 0.05 nm.
+    integrator = make_integrator(module_bytes(_Stretcher(stretch)), interval=1)
     integrator.setScreen(molecule_screen(bond_tolerance_nm=1.0))
-    context = make_context(integrator)
-    integrator.step(1)
-    shifted = molecule_positions()
-    shifted[5] += (stretch / BOND_LENGTHS[-1]) * (shifted[5] - shifted[4])
-    context.setPositions(shifted)
-    integrator.step(1)
+    _context = make_context(integrator)
+    integrator.step(2)
     record = integrator.getLastProposal()
     assert record.reason == reason
     if reason == "accepted":
