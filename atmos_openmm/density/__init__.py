@@ -2,7 +2,7 @@
 
 wrapped_normal   normals wrapped around the torus, their images and conditionals
 block_density    the mixture of one block, with weights that depend on other torsions
-layout           how torsions are arranged in blocks, and which blocks are neighbours
+block_layout     how torsions are arranged in blocks, and which blocks are neighbours
 exact_density    the density of a molecule: exact values and draws
 torsion_density  the same with all ways to make, keep and read one
 mixture_fit      mixtures by expectation maximisation

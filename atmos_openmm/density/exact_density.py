@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..core.text import listed
 from .block_density import BlockDensity, Draws, Gates
-from .layout import block_slices, check_layout
+from .block_layout import block_slices, check_layout
 from .wrapped_normal import FloatArray
 
 __all__ = ["DEFAULT_UNIFORM_WEIGHT", "ExactDensity"]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .block_density import BlockDensity
+from .block_layout import block_slices
 from .gate_fit import fit_gates, gated_log_density, harmonics
-from .layout import block_slices
 from .mixture_fit import Mixture, effective_counts, fit_mixture
 from .wrapped_normal import FloatArray
 
@@ -27,6 +27,7 @@ SIZES = (1, 2, 3, 4, 6, 8, 11, 15, 20, 26, 34, 44)
 _FOLDS = 3
 _PIECES = 24  # of time, about, in all frames
 _STARTS = 2  # of the final fit
+_CERTAINTY = 2.0  # standard errors by which gates have to gain
 _PATIENCE = 2  # sizes without a gain after which no larger one is tried
 
 
@@ -205,7 +206,7 @@ class _Block:
             tables = [self.gates(f.mixture, f.log_kernels, option, f.train) for f in folds]
             gain = self._held_out(folds, tables, option) - plain
             mean = self._mean(gain)
-            if mean > max(best[0], self._error(gain)):
+            if mean > max(best[0], _CERTAINTY * self._error(gain)):
                 best = (mean, option)
         return best[1]
 

@@ -17,8 +17,11 @@ from .wrapped_normal import LARGEST_SD, LOG_TWO_PI, REACH, FloatArray, Kernels, 
 
 __all__ = ["Mixture", "bounded", "fit_mixture"]
 
-PRIOR_SD = 0.15
+PRIOR_SD = 0.25
 """Standard deviation in radians that a component tends to which has few frames."""
+
+SHRINKAGE = 30.0
+"""Frames that speak for components without correlations."""
 
 SMALLEST_SD = 0.03
 """Least standard deviation in radians along any direction."""
@@ -168,8 +171,11 @@ def _maximise(
     safe = np.maximum(number, 1e-9)
     shift = first / safe[:, None]
     scatter = second - safe[:, None, None] * shift[:, :, None] * shift[:, None, :]
-    prior = float(size)
-    covariances = (scatter + prior * PRIOR_SD**2 * np.eye(size)) / (safe + prior)[:, None, None]
+    own = scatter + size * PRIOR_SD**2 * np.eye(size)
+    number_seen = (safe + size)[:, None, None]
+    # Frames of a trajectory are alike, and correlations that a few of them show are chance.
+    plain = own * np.eye(size) / number_seen
+    covariances = (own + SHRINKAGE * plain) / (number_seen + SHRINKAGE)
     values, vectors = np.linalg.eigh(covariances)
     values = np.maximum(values, SMALLEST_SD**2)
     covariances = (vectors * values[:, None, :]) @ np.swapaxes(vectors, 1, 2)

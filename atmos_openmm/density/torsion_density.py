@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 
 from .adaptation import adapt_block, widened
 from .block_density import BlockDensity
+from .block_layout import check_layout, neighbours
 from .cache import cache_folder, model_key
 from .density_file import read_density, write_density
 from .exact_density import DEFAULT_UNIFORM_WEIGHT, ExactDensity
 from .fitting import DEFAULT_MAX_COMPONENTS, fit_blocks, prepare_frames
-from .layout import check_layout, neighbours
 from .model_frames import Progress, Propagator, Torsions, draw_frames, frames_in_nm
 
 __all__ = ["TorsionDensity"]

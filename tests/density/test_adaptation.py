@@ -36,8 +36,8 @@ def test_a_lost_basin_keeps_its_floor():
 def test_again_and_again():
     density = OLD
     for round_ in range(5):
+        components = len(density.blocks[0].means)
         density = density.adapt(CHAIN, seed=round_)
-    components = len(density.blocks[0].means)
     # Half of the floor is shared evenly by the components of the density before.
     assert basin_weight(density, [1.0, 0.5]) > 0.9 * 0.98 * 0.1 / 2 / components
 
