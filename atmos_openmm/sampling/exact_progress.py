@@ -62,7 +62,8 @@ class ExactProgress:
         if self.proposed:
             shown = 100 * self.accepted / self.proposed
             parts.append(f"accepted {shown:.0f} % of {self.proposed} moves")
-        parts.append(f"MD {self.ns_per_day:.3g} ns/day")
+        if self.cycle_md_ps:
+            parts.append(f"MD {self.ns_per_day:.3g} ns/day")
         parts.append(f"ETA {duration(self.remaining_s)}")
         return "  ".join(parts)
 

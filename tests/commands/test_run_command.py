@@ -216,3 +216,60 @@ def test_an_unwritable_folder_is_named_at_once(structure, tmp_path, capsys):
     assert main(["run", str(structure), "-o", str(blocked / "run")]) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert "Cannot write to the folder" in error and "--output" in error
+
+
+EXACT = ["--acceptance", "metropolis", *FAST, "--adapt", "0", "--cycles", "30"]
+
+
+def test_an_exact_run_ends_with_averages(structure, tmp_path, capsys):
+    folder = tmp_path / "run"
+    arguments = ["run", str(structure), "-o", str(folder), "--density", "uniform", *EXACT]
+    arguments += ["--walkers", "2", "--moves", "3", "--move-share", "all=1"]
+    arguments += ["--move-share", "torsion=2", "--dynamics", "hmc"]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert "2 x 30" in output and "each of weight 1" in output and "HMC trajectories" in output
+    assert "ALA2 phi, psi  beta/PPII" in output and "Boltzmann" in output
+    assert "biased" not in output
+    document = json.loads((folder / "averages.json").read_text())
+    assert set(document["moves"]) == {"all", "torsion"}
+    assert sum(counts[0] for counts in document["moves"].values()) == 2 * 30 * 3
+    assert (folder / "averages.csv").exists() and (folder / "report.html").exists()
+    # The same command makes nothing; another density is another run.
+    assert main(arguments) == 0
+    assert "Going on" in capsys.readouterr().err
+    settings = read_settings(folder)
+    assert settings["density"] == "uniform" and settings["dynamics"] == "hmc"
+    arguments[arguments.index("uniform")] = str(folder / "density.safetensors")
+    assert main(arguments) == 1
+    assert "density: 'uniform' there" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_density_is_uniform_where_the_model_does_not_fit(model, structure, tmp_path, capsys):
+    arguments = ["--cycles", "2", "--walkers", "1", "--no-page", "--temperature", "900"]
+    asked = ["run", str(structure), "-o", str(tmp_path / "hot"), *EXACT, *arguments]
+    # The bundled model knows no such temperature.
+    assert main(asked) == 0
+    captured = capsys.readouterr()
+    assert "The density is uniform: the model" in captured.err and "900" in captured.err
+    assert "one walker only" in captured.out and not (tmp_path / "hot" / "report.html").exists()
+    # A model that was asked for by name has to fit.
+    assert main([*asked, "--model", model]) == 1
+    assert "280 to 400 K" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--density", "uniform"], "only with --acceptance metropolis"),
+        (["--move-share", "all=2", "--methyls"], "--move-share, --methyls: only with"),
+        ([*EXACT[:2], "--valid-frames", "3"], "Give --cycles"),
+        ([*EXACT[:2], "--move-share", "all"], "residue=2"),
+        ([*EXACT[:2], "--density", "none.safetensors"], "there is no file none.safetensors"),
+        ([*EXACT[:2], "--density", "uniform", "--move-share", "some=1"], "some"),
+    ],
+)
+def test_wrong_options_of_exact_runs_are_named(tmp_path, capsys, arguments, message):
+    command = ["run", "--sequence", "ACE-ALA-NME", "-o", str(tmp_path / "run"), *FAST]
+    assert main([*command, *arguments]) != 0
+    assert message in " ".join(capsys.readouterr().err.split())
