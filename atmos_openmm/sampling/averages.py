@@ -172,6 +172,7 @@ def compute_averages(
     moves: Mapping[str, tuple[int, int]] | None = None,
     trajectories: tuple[int, int] = (0, 0),
     setup_seconds: float = 0.0,
+    same_start: bool = False,
 ) -> Averages:
     """Populations of basins, their errors, and how far walkers agree, from torsions of frames.
 
@@ -187,6 +188,8 @@ def compute_averages(
         where somebody put them.
     moves, trajectories, setup_seconds
         Of `Averages`.
+    same_start : bool
+        Whether all walkers started from one conformation, so that their agreement says little.
 
     Raises
     ------
@@ -224,7 +227,7 @@ def compute_averages(
         dict(moves or {}),
         trajectories,
         setup_seconds,
-        _warnings(basins, torsions, len(kept)),
+        _warnings(basins, torsions, len(kept), same_start),
     )
 
 
@@ -302,7 +305,10 @@ def _rate(samples: float, seconds: float) -> float:
 
 
 def _warnings(
-    basins: Sequence[BasinAverage], torsions: Sequence[TorsionAverage], walkers: int
+    basins: Sequence[BasinAverage],
+    torsions: Sequence[TorsionAverage],
+    walkers: int,
+    same_start: bool,
 ) -> tuple[str, ...]:
     """Why some averages should not be trusted."""
     found = []
@@ -310,6 +316,10 @@ def _warnings(
         found.append(
             "there is one walker only, so that nothing tells whether the result depends on the "
             "start. Use several walkers."
+        )
+    elif same_start:
+        found.append(
+            "all walkers started from one conformation, so that their agreement says little."
         )
     seen = [basin for basin in basins if basin.population >= SMALLEST_POPULATION]
     alone = [

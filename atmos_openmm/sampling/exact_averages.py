@@ -30,7 +30,8 @@ def averages_of(folder: str | Path, discard: float = 0.1) -> Averages:
     if settings.get("kind", HYBRID_RUN) != EXACT_RUN:
         refuse_averages(str(settings.get("acceptance", "another acceptance")))
     rows = read_exact_run(folder)
-    adaptation = read_density_record(folder).get("adaptation", {})
+    record = read_density_record(folder)
+    adaptation = record.get("adaptation", {})
     return compute_averages(
         rows.torsions(),
         settings["torsions"],
@@ -40,6 +41,7 @@ def averages_of(folder: str | Path, discard: float = 0.1) -> Averages:
         moves=rows.counts(),
         trajectories=rows.trajectories(),
         setup_seconds=float(adaptation.get("seconds", 0.0)),
+        same_start=bool(record.get("same_start", False)),
     )
 
 

@@ -119,6 +119,8 @@ class ExactRun(RunMode):
         drawn = self._given if moves.starts == "density" else None
         record: dict[str, Any] = {"source": self._source}
         record["starts"] = make_starts(walkers, sampled, self._torsions, drawn)
+        given_apart = bool(np.ptp(sampled.starts_nm, axis=0).any())
+        record["same_start"] = not given_apart and "drawn" not in record["starts"]
         density = self._given
         if moves.adapt:
             density, record["adaptation"] = adapt_density(

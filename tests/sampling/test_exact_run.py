@@ -1,5 +1,6 @@
 """HybridSampler with acceptance "metropolis": tables, densities, starts, resumption, averages."""
 
+import copy
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import exact_cases
 import mdtraj
 import numpy as np
+import openmm
 import pytest
 import sampling_cases as cases
 
@@ -91,6 +93,53 @@ def test_walkers_start_in_different_basins(whole):
     first = read_exact_run(whole[0]).torsions()[:, 0]
     apart = np.abs((first[0] - first[1] + np.pi) % (2 * np.pi) - np.pi)
     assert np.degrees(apart).max() > 60
+
+
+def test_walkers_of_one_start_are_warned_of(tmp_path):
+    with exact_cases.exact_sampler(tmp_path / "same", starts="given") as sampler:
+        warnings = sampler.run(cycles=12).averages.warnings
+    assert "all walkers started from one conformation" in warnings[0]
+    start = cases.dipeptide()[2]
+    apart = np.stack([start, torsions().rotated(start, {1: 2.0})])
+    with exact_cases.exact_sampler(tmp_path / "apart", positions=apart) as sampler:
+        warnings = sampler.run(cycles=12).averages.warnings
+    assert read_density_record(tmp_path / "apart")["starts"] == ["given", "given"]
+    assert "one conformation" not in " ".join(warnings)
+
+
+def test_populations_are_those_of_the_potential(tmp_path):
+    """Bonds, angles and a potential of phi alone: P(phi > 0) is an integral over one angle."""
+    topology, full, positions = cases.dipeptide()
+    system = openmm.System()
+    for k in range(full.getNumParticles()):
+        system.addParticle(full.getParticleMass(k))
+    for force in full.getForces():
+        if isinstance(force, (openmm.HarmonicBondForce, openmm.HarmonicAngleForce)):
+            system.addForce(copy.deepcopy(force))
+    # Hydrogens' bonds were constraints.
+    stiff = openmm.HarmonicBondForce()
+    for k in range(full.getNumConstraints()):
+        i, j, length = full.getConstraintParameters(k)
+        stiff.addBond(i, j, length, 2e5)
+    system.addForce(stiff)
+    height = 3.0  # kJ/mol
+    phi = openmm.CustomTorsionForce(f"{height} * (1 - cos(theta + 0.8))")
+    phi.addTorsion(*map(int, torsions().atoms[0]), [])
+    system.addForce(phi)
+    with exact_cases.exact_sampler(
+        tmp_path / "run", system=system, walkers=4, stepSize=0.001, commitSeconds=1e9
+    ) as sampler:
+        averages = sampler.run(cycles=3000).averages
+    grid = np.linspace(-np.pi, np.pi, 100000, endpoint=False)
+    weights = np.exp(-height * (1 - np.cos(grid + 0.8)) / (8.31446e-3 * 300))
+    expected = weights[grid > 0].sum() / weights.sum()
+    left = next(basin for basin in averages.basins if basin.basin == "phi>0")
+    assert 0.15 < expected < 0.3 and left.error < 0.012
+    assert abs(left.population - expected) < 3 * left.error
+    # psi is free: alpha-R takes half of phi < 0, by 180 degrees of 360.
+    alpha = next(basin for basin in averages.basins if basin.basin == "alpha-R")
+    assert abs(alpha.population - (1 - expected) / 2) < 3 * alpha.error
+    assert left.r_hat < 1.05 and left.walkers == (0, 1, 2, 3)
 
 
 def test_run_json_names_what_is_sampled(whole):

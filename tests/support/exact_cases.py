@@ -30,6 +30,8 @@ def exact_sampler(folder: str | Path, propagator=None, **changes):
         "commitSeconds": 0.0,
     }
     arguments.update(changes)
+    system = arguments.pop("system", system)
+    positions = arguments.pop("positions", positions)
     return HybridSampler(topology, system, positions, propagator, folder, **arguments)
 
 
