@@ -91,11 +91,11 @@ def write_page(
 def _beside(runs: ThreeRuns, reference: KnownEnsemble, *series: Any) -> BesideReference:
     """The three runs and the reference."""
     from ..report import style
-    from ..report.ensembles_page import BesideReference, Ensemble
+    from ..report.ensembles_page import BesideReference, SampledRun
 
-    exact = Ensemble("Exact", style.HYBRID_COLOR, runs.exact.angles, runs.exact.seconds)
+    exact = SampledRun("Exact", style.HYBRID_COLOR, runs.exact.angles, runs.exact.seconds)
     others = [
-        Ensemble(
+        SampledRun(
             run.name,
             run.color,
             np.stack([run.phi, run.psi], axis=-1)[None],

@@ -30,7 +30,7 @@ PICTURES = ("ramachandran.png", "populations.png", "error_against_time.png")
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class SampledRun:
     """Phi and psi along one run.
 
     Attributes
@@ -88,13 +88,13 @@ class BesideReference:
     Attributes
     ----------
     reference : KnownEnsemble
-    runs : sequence of Ensemble
+    runs : sequence of SampledRun
     setup_note : str
         What was made before the exact run, and how long that took.
     """
 
     reference: KnownEnsemble
-    runs: Sequence[Ensemble]
+    runs: Sequence[SampledRun]
     setup_note: str
 
     def facts(self) -> list[Fact]:
