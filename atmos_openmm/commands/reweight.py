@@ -84,8 +84,9 @@ def command(frames: Path, output: Path, **options: Any) -> None:
         raise click.UsageError("Give either --system or --forcefield.")
     if not frames.exists():
         raise FileNotFoundError(f"There is no trajectory {frames}.")
+    molecule = read_topology(frames, options["topology"])
     show = ProgressLine()
-    with output_folder(output), _open(frames, output, options, show) as work:
+    with output_folder(output), _open(frames, molecule, output, options, show) as work:
         with stopping_on_signals(work.sampler, "this cycle"):
             result = work.run(options["cycles"], progress=show)
         show.finish()
@@ -95,10 +96,16 @@ def command(frames: Path, output: Path, **options: Any) -> None:
         conclude(result, work.sampler, output, closing, "--cycles")
 
 
-def _open(frames: Path, output: Path, options: dict[str, Any], show: ProgressLine) -> Reweighting:
+def _open(
+    frames: Path,
+    molecule: tuple[Any, Any, Any],
+    output: Path,
+    options: dict[str, Any],
+    show: ProgressLine,
+) -> Reweighting:
     from ..sampling.reweight import Reweighting
 
-    topology, positions_nm, inside = read_topology(frames, options["topology"])
+    topology, positions_nm, inside = molecule
     mass = options["hydrogen_mass"]
     if options["system_xml"] is not None:
         system = read_system(options["system_xml"])
