@@ -144,7 +144,7 @@ class Reweighting:
             f"{self._name}, {len(self._angles):,} frames",
             before,
             after,
-            compare_basins(before.basins, after.basins, LARGEST_R_HAT),
+            compare_basins(before.basins, after.basins, len(self._angles), LARGEST_R_HAT),
             summary.complete,
             self.notes,
         )

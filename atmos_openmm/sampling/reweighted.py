@@ -122,9 +122,22 @@ class Reweighted:
 
 
 def compare_basins(
-    before: Sequence[BasinAverage], after: Sequence[BasinAverage], largest_r_hat: float
+    before: Sequence[BasinAverage],
+    after: Sequence[BasinAverage],
+    frames: int,
+    largest_r_hat: float,
 ) -> tuple[BasinChange, ...]:
-    """Basins that somebody's frames and an exact run have in common, with verdicts."""
+    """Basins that somebody's frames and an exact run have in common, with verdicts.
+
+    Parameters
+    ----------
+    before, after : sequence of BasinAverage
+        Of the same basins.
+    frames : int
+        How many there are of the first.
+    largest_r_hat : float
+        Of a basin on which the run's walkers agree.
+    """
     return tuple(
         BasinChange(
             old.torsion,
@@ -133,20 +146,22 @@ def compare_basins(
             old.error,
             new.population,
             new.error,
-            _verdict(old, new, largest_r_hat),
+            _verdict(old, new, frames, largest_r_hat),
         )
         for old, new in zip(before, after, strict=True)
     )
 
 
-def _verdict(old: BasinAverage, new: BasinAverage, largest_r_hat: float) -> str:
+def _verdict(old: BasinAverage, new: BasinAverage, frames: int, largest_r_hat: float) -> str:
     if math.isnan(new.population) or new.r_hat > largest_r_hat:
         return "not known"
-    # Where nothing varies there is no error of that side; the other one has to do.
-    errors = [error for error in (old.error, new.error) if not math.isnan(error)]
-    if not errors:
-        return "agrees" if old.population == new.population else "not known"
-    if abs(old.population - new.population) <= ERRORS * math.hypot(*errors):
+    before, after = old.error, new.error
+    if math.isnan(before):
+        # Frames among which nothing varies: what as many would show if the run were right.
+        before = math.sqrt(new.population * (1 - new.population) / frames)
+    if math.isnan(after):
+        after = 0.0
+    if abs(old.population - new.population) <= ERRORS * math.hypot(before, after):
         return "agrees"
     if new.population >= LEAST_POPULATION and old.population < PART * new.population:
         return "missing"
