@@ -117,7 +117,8 @@ class BesideReference:
             Fact(
                 "Divergence from the reference's map",
                 "; ".join(far),
-                f"Jensen-Shannon in nats, {BINS} × {BINS} bins; 0 equal, 0.693 disjoint",
+                f"Jensen-Shannon in nats, {BINS} × {BINS} bins; 0 equal, 0.693 disjoint; "
+                "fewer frames look farther",
             ),
         ]
 
