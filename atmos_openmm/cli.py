@@ -21,9 +21,10 @@ import click
 # `command`.
 # The lines stand here, not in the modules, so that --help imports none of them.
 COMMANDS = {
-    "demo": "Sample alanine dipeptide with the bundled model beside plain MD; make a report.",
+    "demo": "Alanine dipeptide by an exact run, an exploring one and plain MD; make a report.",
     "run": "Hybrid sampling of a PDB file or a sequence: learned jumps and short MD in turn.",
     "rollout": "A trajectory by the model alone, frame after frame, without MD between.",
+    "reweight": "Say what the populations of anyone's ensemble should be, by a short exact run.",
     "validate": "Check every frame of a trajectory against its force field and geometry.",
     "data": "Check, list and convert data: mdCATH, MISATO, PDB entries, trajectories.",
     "evaluate": "Measure generated ensembles beside molecular dynamics by the field's metrics.",

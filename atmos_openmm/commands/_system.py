@@ -1,14 +1,16 @@
-"""The System that frames are judged under: an XML file, or a force field."""
+"""What frames are of: their Topology, and the System as an XML file or by a force field."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     import openmm
 
-__all__ = ["create_system", "read_system"]
+__all__ = ["create_system", "read_structure", "read_system", "read_topology"]
 
 
 def read_system(path: Path) -> openmm.System:
@@ -33,7 +35,41 @@ def read_system(path: Path) -> openmm.System:
     return system
 
 
-def create_system(topology: Any, names: tuple[str, ...]) -> openmm.System:
+def read_structure(path: Path) -> tuple[Any, Any]:
+    """Topology and positions (nm) of the first model of a PDB or mmCIF file."""
+    from ..systems.structure_files import read_structure_file
+
+    file = read_structure_file(path)
+    return file.topology, file.positions_nm
+
+
+def read_topology(trajectory: Path, topology: Path | None) -> tuple[Any, Any, Any]:
+    """Topology of a trajectory, and positions (nm) and System where the files have them.
+
+    Parameters
+    ----------
+    trajectory : Path
+    topology : Path or None
+        A structure, or a trajectory file of this package; the trajectory itself by default.
+    """
+    from ..trajectories.layout import TrajectoryFile, is_own_layout
+
+    source = trajectory if topology is None else topology
+    if not source.exists():
+        raise FileNotFoundError(f"There is no file {source}.")
+    if is_own_layout(source):
+        with TrajectoryFile(source) as file:
+            return file.topology, None, file.system
+    if topology is None:
+        raise click.UsageError(
+            f"{trajectory} does not say what its atoms are; give --topology FILE (PDB or mmCIF)."
+        )
+    return (*read_structure(topology), None)
+
+
+def create_system(
+    topology: Any, names: tuple[str, ...], hydrogen_mass_dalton: float | None = None
+) -> openmm.System:
     """A System with bonds to hydrogen constrained, as most simulations have it.
 
     A box is no hindrance to an implicit solvent here: frames of single molecules often carry one.
@@ -51,7 +87,7 @@ def create_system(topology: Any, names: tuple[str, ...]) -> openmm.System:
             names,
             nonbonded="NoCutoff" if forcefield.has_implicit_solvent(names) else None,
             cutoff_nm=1.0,
-            hydrogen_mass_dalton=None,
+            hydrogen_mass_dalton=hydrogen_mass_dalton,
         )
     except forcefield.ForceFieldError as error:
         raise ValueError(

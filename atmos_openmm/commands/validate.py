@@ -14,7 +14,7 @@ from ..core.files import naming
 from ..core.progress import CountedProgress
 from ..systems.forcefield import DEFAULT_FORCEFIELD
 from ._options import FILE, option, shared_option
-from ._system import create_system, read_system
+from ._system import create_system, read_structure, read_system, read_topology
 
 
 @click.command("validate")
@@ -120,7 +120,7 @@ def command(
         energyWindow=window,
         relaxationIterations=0 if no_relax else iterations,
         platform=platform,
-        nativePositions=None if native is None else _read_structure(native)[1],
+        nativePositions=None if native is None else read_structure(native)[1],
     )
     progress = CountedProgress("frame")
     try:
@@ -175,32 +175,9 @@ def _molecule_and_system(
     trajectory: Path, topology: Path | None, system_xml: Path | None, forcefield: tuple[str, ...]
 ) -> tuple[Any, Any]:
     """Topology and System from the files and names given."""
-    from ..trajectories.layout import TrajectoryFile, is_own_layout
-
-    source = trajectory if topology is None else topology
-    if not source.exists():
-        raise FileNotFoundError(f"There is no file {source}.")
-    if is_own_layout(source):
-        with TrajectoryFile(source) as file:
-            molecule = file.topology
-            inside = None if system_xml or forcefield else file.system
-    elif topology is None:
-        raise click.UsageError(
-            f"{trajectory} does not say what its atoms are; give --topology FILE (PDB or mmCIF)."
-        )
-    else:
-        molecule, _ = _read_structure(topology)
-        inside = None
+    molecule, _, inside = read_topology(trajectory, topology)
     if system_xml is not None:
         return molecule, read_system(system_xml)
-    if inside is not None:
+    if inside is not None and not forcefield:
         return molecule, inside
     return molecule, create_system(molecule, forcefield or DEFAULT_FORCEFIELD)
-
-
-def _read_structure(path: Path) -> tuple[Any, Any]:
-    """Topology and positions (nm) of the first model of a PDB or mmCIF file."""
-    from ..systems.structure_files import read_structure_file
-
-    file = read_structure_file(path)
-    return file.topology, file.positions_nm

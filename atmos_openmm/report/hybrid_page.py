@@ -15,6 +15,7 @@ from ..core.files import write_atomically
 from ..evaluation.divergence import jensen_shannon_divergence, torsion_histogram
 from ..evaluation.transitions import count_transitions, event_rate, rate_ratio
 from . import plots, style
+from .ensembles_page import PICTURES, BesideReference
 from .page import Fact, Picture, Section, Table, Text, render_page
 
 # Coarser than the 50 bins of an evaluation: a run of minutes has some hundred frames.
@@ -53,6 +54,8 @@ class Comparison:
         Which frames were validated, and how.
     jump_cost_steps : float
         Wall-clock time of one proposal, from network to verdict, in MD steps of the same System.
+    beside : BesideReference, optional
+        These runs and an exact one beside a reference.
     settings, versions : mapping of str to str
         Shown as tables.
     """
@@ -75,19 +78,43 @@ class Comparison:
     settings: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     jump_cost_steps: float = float("nan")
+    beside: BesideReference | None = None
 
     def facts(self) -> list[Fact]:
         """The numbers at the top of the page."""
+        if self.beside is None:
+            return [*self._facts_of_jumps(), *self._facts_of_maps()]
+        return [*self.beside.facts(), *self._facts_of_jumps()]
+
+    def _facts_of_maps(self) -> list[Fact]:
+        """How the two runs differ, where no reference is at hand."""
+        divergence = jensen_shannon_divergence(
+            torsion_histogram(self.hybrid.phi, self.hybrid.psi, SHORT_RUN_BINS),
+            torsion_histogram(self.md.phi, self.md.psi, SHORT_RUN_BINS),
+        )
+        shares = [count_transitions([run.phi]).fractions[1] for run in (self.hybrid, self.md)]
+        return [
+            Fact(
+                "Frames with φ > 0, hybrid and MD",
+                f"{_percent(shares[0])} and {_percent(shares[1])}",
+                "populations of a filtered run are biased; see below",
+            ),
+            Fact(
+                "Divergence of the two maps",
+                f"{divergence:.3f} nats",
+                f"Jensen-Shannon, {SHORT_RUN_BINS} × {SHORT_RUN_BINS} bins; 0 equal, 0.693 "
+                "disjoint. MD of this length is no reference",
+            ),
+        ]
+
+    def _facts_of_jumps(self) -> list[Fact]:
+        """What the jumps of the hybrid run were like."""
         hybrid = count_transitions([self.hybrid.phi])
         md = count_transitions([self.md.phi])
         hybrid_rate = event_rate(hybrid.total, self.hybrid_seconds)
         md_rate = event_rate(md.total, self.md_seconds)
         proposed = sum(self.reasons.values())
         accepted = self.reasons.get("accepted", 0)
-        divergence = jensen_shannon_divergence(
-            torsion_histogram(self.hybrid.phi, self.hybrid.psi, SHORT_RUN_BINS),
-            torsion_histogram(self.md.phi, self.md.psi, SHORT_RUN_BINS),
-        )
         valid = sum(flag == "good" for flag in self.verdicts.flags)
         ratio = f"ratio of the rates {rate_ratio(hybrid_rate, md_rate)} (95 %)"
         if hybrid.total == md.total == 0:
@@ -95,14 +122,9 @@ class Comparison:
         return [
             Fact(
                 "Crossings between φ < 0 and φ > 0",
-                f"{hybrid.total:,} hybrid, {md.total:,} MD",
+                f"{hybrid.total:,} {self.hybrid.name.lower()}, {md.total:,} MD",
                 f"in {self.hybrid_seconds:.0f} s and {self.md_seconds:.0f} s of wall clock; "
                 f"{ratio}",
-            ),
-            Fact(
-                "Frames with φ > 0, hybrid and MD",
-                f"{_percent(hybrid.fractions[1])} and {_percent(md.fractions[1])}",
-                "populations of a filtered run are biased; see below",
             ),
             Fact(
                 "Proposals accepted",
@@ -121,12 +143,6 @@ class Comparison:
                 "Cost of one proposal",
                 f"{self.jump_cost_steps:.0f} MD steps",
                 "network, screening, relaxation and energies, accepted or not",
-            ),
-            Fact(
-                "Divergence of the two maps",
-                f"{divergence:.3f} nats",
-                f"Jensen-Shannon, {SHORT_RUN_BINS} × {SHORT_RUN_BINS} bins; 0 equal, 0.693 "
-                "disjoint. MD of this length is no reference",
             ),
         ]
 
@@ -171,10 +187,14 @@ class Comparison:
                 "that the model, not the minimiser, placed the atoms.",
             ),
         }
-        return {
+        made = {
             name: (style.png_bytes(figure), alternative, caption)
             for name, (figure, alternative, caption) in drawn.items()
         }
+        if self.beside is not None:
+            for name, picture in self.beside.pictures().items():
+                made[name] = (picture.png, picture.alternative, picture.caption)
+        return made
 
     def page(self, pictures: Mapping[str, tuple[bytes, str, str]]) -> str:
         """The HTML page with the pictures of `pictures()` embedded."""
@@ -182,10 +202,15 @@ class Comparison:
         def picture(name: str) -> Picture:
             return Picture(*pictures[name])
 
-        sections = [
-            Section(
-                "Where the runs went", [picture("ramachandran.png"), picture("phi_series.png")]
-            ),
+        maps = ["ramachandran.png", "phi_series.png"]
+        explained = []
+        sections = []
+        if self.beside is not None:
+            maps = ["phi_series.png"]
+            explained = [self.beside.explanation]
+            sections = [self.beside.section({name: picture(name) for name in PICTURES})]
+        sections += [
+            Section("Where the runs went", [picture(name) for name in maps]),
             Section(
                 "How good the proposals are", [picture("energies.png"), picture("outcomes.png")]
             ),
@@ -196,6 +221,7 @@ class Comparison:
             Section(
                 "How to read this page",
                 [
+                    *explained,
                     Text(
                         (
                             "The hybrid run alternates short molecular dynamics with jumps "
@@ -210,7 +236,7 @@ class Comparison:
                         (
                             "The wall clock of the hybrid run holds everything: network, "
                             "screening, relaxation, rejected proposals, MD and the writing of its "
-                            "files. Both runs used one thread and one System, and took turns of a "
+                            "files. All runs used one thread and one System, and took turns of a "
                             "few seconds, each on its own clock. Training the network is not in "
                             "it.",
                         ),

@@ -51,14 +51,19 @@ class Stereochemistry:
             near.setdefault(i, []).append(j)
             near.setdefault(j, []).append(i)
         self._bonds = np.array(bonds, dtype=np.int64).reshape(-1, 2)
-        centers = [(i, *sorted(others)[:3]) for i, others in near.items() if len(others) == 4]
-        self._centers = np.array(centers, dtype=np.int64).reshape(-1, 4)
         free = {frozenset((int(b), int(c))) for _, b, c, _ in torsions.atoms}
         heavy = {
             atom.index
             for atom in topology.atoms()
             if atom.element is not None and atom.element.atomic_number > 1
         }
+        # Two hydrogens that change places make no other molecule.
+        centers = [
+            (i, *sorted(others)[:3])
+            for i, others in near.items()
+            if len(others) == 4 and len(heavy.intersection(others)) >= 3
+        ]
+        self._centers = np.array(centers, dtype=np.int64).reshape(-1, 4)
         stiff = []
         for i, j in bonds:
             a = [k for k in near[i] if k != j and k in heavy]

@@ -54,7 +54,10 @@ def test_demo_writes_a_page_plots_and_tables_and_says_where(demo):
         "report.html",
         "generated_frames.csv",
         "torsions.csv",
+        "exact",
         "hybrid",
+        "populations.png",
+        "error_against_time.png",
         "ramachandran.png",
         "phi_series.png",
         "energies.png",
@@ -81,7 +84,19 @@ def test_demo_judges_generated_frames_and_proposes_some(demo):
     assert any(row["outcome_in_run"] == "accepted" for row in rows)
 
 
-def test_demo_gives_both_runs_the_same_time(demo):
+def test_demo_shows_the_exact_run_beside_the_reference(demo):
+    output, _ = demo
+    text = " ".join(_Text((output / "report.html").read_text(encoding="utf-8")).parts)
+    assert "a long reference says 2.0 ± 0.2 %" in text
+    assert "of Filter they are the model's" in text and "What is exact." in text
+    with open(output / "torsions.csv", encoding="utf-8", newline="") as file:
+        exact = [row for row in csv.DictReader(file) if row["run"] == "exact"]
+    assert {row["walker"] for row in exact} == {"0", "1"} and len(exact) >= 40
+    # The making of the density is in the run's time.
+    assert float(exact[0]["wall_clock_s"]) > 0.3
+
+
+def test_demo_gives_all_runs_the_same_time(demo):
     output, _ = demo
     last = {}
     with open(output / "torsions.csv", encoding="utf-8", newline="") as file:

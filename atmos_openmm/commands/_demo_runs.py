@@ -1,0 +1,184 @@
+"""The three runs of `atmos-openmm demo`: exact, filtered and plain MD, in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..evaluation.exact_turns import ExactFrames, ExactTurns, read_exact_frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..density import TorsionDensity
+    from ..evaluation.side_by_side import HybridFrames, Turns
+    from ..propagator import AtmosPropagator
+
+SEQUENCE = "ACE-ALA-NME"
+TEMPERATURE_K = 300.0
+STEP_PS = 0.004
+JUMP_INTERVAL = 100
+FRAME_STEPS = 50
+RELAXATION = (20,)
+#: Of the exact run.
+EXACT_INTERVAL = 15
+EXACT_MOVES = 10
+WALKERS = 2
+#: Frames of the model that its density is made of come in chains of this many jumps at once; one
+#: such round for so many seconds of a run's time, which is about a third of it.
+ROUND_FRAMES = 32
+SECONDS_A_ROUND = 7.0
+MOST_ROUNDS = 12
+LEAST_CYCLES = 20
+#: Share of the density that is uniform: few frames of the model leave places out.
+UNIFORM_WEIGHT = 0.05
+
+Say = Callable[[str, bool], None]
+
+
+@dataclass(frozen=True)
+class ThreeRuns:
+    """What the runs left.
+
+    Attributes
+    ----------
+    exact : ExactFrames
+    exact_turns : ExactTurns
+    density : TorsionDensity
+        What the exact run drew torsions from.
+    density_seconds : float
+        Wall-clock time that it took to make.
+    exact_moves : dict of str to (int, int)
+        Proposed and accepted moves by kind.
+    hybrid : HybridFrames
+    turns : Turns
+        Of the filtered run and MD.
+    energy_limit : float
+        Upper edge of the filter's window, kJ/mol.
+    """
+
+    exact: ExactFrames
+    exact_turns: ExactTurns
+    density: TorsionDensity
+    density_seconds: float
+    exact_moves: dict[str, tuple[int, int]]
+    hybrid: HybridFrames
+    turns: Turns
+    energy_limit: float
+
+
+def three_runs(
+    topology: Any,
+    system: Any,
+    positions_nm: NDArray[Any],
+    propagator: AtmosPropagator,
+    output: Path,
+    seconds: float,
+    seed: int,
+    say: Say,
+) -> ThreeRuns:
+    """Run all three for the same wall-clock time each, in turns of a few seconds."""
+    from openmm import unit
+
+    from ..evaluation.side_by_side import plain_md_context, read_hybrid_frames, run_in_turns
+    from ..sampling.exact_storage import read_exact_run
+    from ..sampling.hybrid import HybridSampler
+
+    shared: dict[str, Any] = {
+        "temperature": TEMPERATURE_K,
+        "stepSize": STEP_PS,
+        "seed": seed,
+        "platform": "CPU",
+        "threads": 1,
+    }
+    start = positions_nm * unit.nanometer
+    exact_turns = ExactTurns(time.perf_counter())
+    density = _density(topology, system, positions_nm, propagator, seconds, say)
+    density_seconds = exact_turns.seconds
+    # Minimising and equilibrating the starts is in the clock of none of the runs.
+    exact_turns.pause()
+    with HybridSampler(
+        topology,
+        system,
+        start,
+        None,
+        output / "exact",
+        acceptance="metropolis",
+        density=density,
+        jumpInterval=EXACT_INTERVAL,
+        moves=EXACT_MOVES,
+        walkers=WALKERS,
+        **shared,
+    ) as exact:
+        with HybridSampler(
+            topology,
+            system,
+            start,
+            propagator,
+            output / "hybrid",
+            jumpInterval=JUMP_INTERVAL,
+            reportInterval=FRAME_STEPS,
+            relaxation=RELAXATION,
+            **shared,
+        ) as filtered:
+            md = plain_md_context(filtered, seed=seed)
+            say(f"Exact run, filtered run and plain MD in turns, {seconds:.0f} s each", True)
+
+            def progress(clock: float, state: Any) -> None:
+                exact_turns.run(exact, min(clock, seconds))
+                done = f"{state.reasons['accepted']} of {state.proposed} proposals accepted"
+                if not state.proposed:
+                    done = "learning the energy window"
+                say(
+                    f"  {clock:5.0f} of {seconds:.0f} s   {exact.cycle} exact cycles   {done}",
+                    False,
+                )
+
+            turns = run_in_turns(
+                filtered, md, seconds=seconds, frame_steps=FRAME_STEPS, progress=progress
+            )
+            limit = filtered.walkers[0].energy_limit
+        exact_turns.run(exact, turns.hybrid_seconds, LEAST_CYCLES)
+    return ThreeRuns(
+        read_exact_frames(output / "exact", exact_turns),
+        exact_turns,
+        density,
+        density_seconds,
+        read_exact_run(output / "exact").counts(),
+        read_hybrid_frames(output / "hybrid", turns, topology),
+        turns,
+        limit,
+    )
+
+
+def _density(
+    topology: Any,
+    system: Any,
+    positions_nm: NDArray[Any],
+    propagator: AtmosPropagator,
+    seconds: float,
+    say: Say,
+) -> TorsionDensity:
+    """A density of the model's frames, as many as a third of the run's time allows."""
+    from dataclasses import replace
+
+    from ..density import TorsionDensity
+    from ..systems.torsions import find_torsions
+
+    rounds = min(max(int(seconds / SECONDS_A_ROUND), 1), MOST_ROUNDS)
+    frames = ROUND_FRAMES * rounds
+    say(f"Drawing {frames} frames of the model, of which the exact run's density is made", True)
+    density = TorsionDensity.from_model(
+        propagator,
+        cast(Any, find_torsions(topology, system=system)),
+        positions_nm,
+        frames=frames,
+        temperature=TEMPERATURE_K,
+        # Each demo pays for its own, so that the clock tells the whole cost.
+        cache=False,
+        progress=lambda done, total: say(f"  {done} of {total}", False),
+    )
+    return replace(density, uniform_weight=UNIFORM_WEIGHT)
