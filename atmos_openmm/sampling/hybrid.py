@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from ..core.files import StorageError, explained
 from ..core.settings import digest, versions
 from .hybrid_settings import Dynamics, HybridSettings, Jumps, stored_atoms
-from .hybrid_state import HybridState
+from .jump_run import JumpRun
 from .platforms import choose_platform, platform_properties
-from .progress import Progress, RunSummary, summarize, why_too_few
+from .progress import Progress, RunSummary
 from .resumable_run import ResumableRun, chosen_seed
-from .start import (
-    bound_propagator,
-    check_hand,
-    check_same_molecules,
-    make_ready,
-    start_positions,
-)
-from .storage import HybridFolder, read_run
-from .tables import TABLES, packed_records
-from .walker import create_walkers, thermostat_seed
+from .run_mode import Advance, RunMode, Sampled
+from .start import bound_propagator, check_same_molecules, start_positions
 
 if TYPE_CHECKING:
     import openmm
@@ -180,28 +169,28 @@ class HybridSampler(ResumableRun):
         check_same_molecules(topology, system)
         self.topology = topology
         self.system = system
-        self._propagator = bound_propagator(propagator, topology, lag, positions)
-        lag_ps = self._propagator.checkedLag(lag)
-        self._plan = HybridSettings(
+        model = bound_propagator(propagator, topology, lag, positions)
+        lag_ps = model.checkedLag(lag)
+        jumps = Jumps.of(jumpInterval, lag_ps, acceptance, energyWindow, windowSamples, relaxation)
+        plan = HybridSettings(
             walkers,
             Dynamics.of(temperature, frictionCoeff, stepSize, equilibrationSteps, minimize),
-            Jumps.of(jumpInterval, lag_ps, acceptance, energyWindow, windowSamples, relaxation),
-            int(jumpInterval if reportInterval is None else reportInterval),
+            jumps,
+            int(jumps.interval if reportInterval is None else reportInterval),
             trajectoryFormat,
             chosen_seed(folder, seed),
             choose_platform(platform),
-            stored_atoms(self._propagator, storePositions),
+            stored_atoms(model, storePositions),
         )
-        self.seed = self._plan.seed
+        self.seed = plan.seed
+        self._plan = plan
         self._starts = start_positions(positions, walkers, system.getNumParticles())
-        self._properties = platform_properties(self._plan.platform, len(self._starts[0]), threads)
-        self.walkers = create_walkers(
-            topology, system, self._starts, self._propagator, self._plan, self._properties
-        )
-        self._beginning: HybridState | None = None
-        self.folder = HybridFolder(
+        properties = platform_properties(plan.platform, len(self._starts[0]), threads)
+        sampled = Sampled(topology, system, self._starts, plan, properties)
+        self._mode: RunMode = JumpRun(sampled, model, jumps)
+        self.folder = self._mode.make_folder(
             folder,
-            {**(settings or {}), **self._what_is_sampled(), **self._plan.plain()},
+            {**(settings or {}), **self._what_is_sampled(), **plan.plain()},
             {**versions(), **(notes or {})},
         )
         super().__init__(self.folder, commitSeconds)
@@ -242,30 +231,17 @@ class HybridSampler(ResumableRun):
         StorageError
             If the disk is full or failing; what was committed is safe and can be taken up
         """
-        limit = self._plan.last_cycle(cycles, valid_frames, max_cycles)
+        limit = self._mode.last_cycle(cycles, valid_frames, max_cycles)
         self._begin()
-        first_cycle = self.cycle
+        wanted, first_cycle = valid_frames or 0, self.cycle
 
-        def reached() -> bool:
-            enough = valid_frames is not None and self._generated >= valid_frames
-            return enough or self.cycle >= limit
+        def current(elapsed_s: float) -> Any:
+            new_cycles = self.cycle - first_cycle
+            return self._mode.progress(Advance(self.cycle, limit, wanted, new_cycles, elapsed_s))
 
-        def current(elapsed_s: float) -> Progress:
-            return Progress(
-                cycle=self.cycle,
-                cycles=limit,
-                walkers=len(self.walkers),
-                reasons=Counter(self._reasons),
-                generated=self._generated,
-                wanted=valid_frames or 0,
-                elapsed_s=elapsed_s,
-                new_cycles=self.cycle - first_cycle,
-                cycle_md_ps=self._plan.jumps.interval * self._plan.dynamics.step_ps,
-                lag_ps=self._plan.jumps.lag_ps,
-            )
-
-        self._loop(reached, current, progress)
-        return self._summary(limit, valid_frames)
+        self._loop(lambda: self.cycle >= limit or self._mode.reached(wanted), current, progress)
+        advance = Advance(self.cycle, limit, wanted)
+        return self._mode.summary(advance, self._walltime_s, self.stopped)
 
     def writeValidFrames(self, count: int | None = None, path: str | Path | None = None) -> Path:
         """
@@ -294,102 +270,33 @@ class HybridSampler(ResumableRun):
         return target
 
     def _what_is_sampled(self) -> dict[str, Any]:
-        """Model, molecule and start, by their hashes."""
+        """Molecule and start, by their hashes."""
         import openmm
 
         return {
-            "model": self._propagator.modelName,
-            "model_sha256": self._propagator.fingerprint(),
             "system_sha256": digest(openmm.XmlSerializer.serialize(self.system).encode()),
             "start_sha256": digest(self._starts.tobytes()),
             "atoms": self.topology.getNumAtoms(),
-            "solute_atoms": len(self._propagator.atomIndices),
         }
 
     def _take_up(self) -> None:
-        state = self.folder.open(
-            self.topology,
-            len(self.walkers),
-            self._plan.report * self._plan.dynamics.step_ps,
-            self._plan.stored_atoms,
-        )
-        if state is None:
-            if self._beginning is None:
-                self._beginning = self._start()
-            state = self._beginning
-        for walker, saved in zip(self.walkers, state.walkers, strict=True):
-            walker.restore(saved)
+        state = self._mode.take_up()
+        self.walkers = self._mode.walkers
         self.cycle = state.cycle
-        self._generated = state.generated
-        self._reasons = Counter(state.reasons)
         self._walltime_s = state.walltime_s
-
-    def _start(self) -> HybridState:
-        """Write the topology, and make the walkers of a new run ready; where they are then."""
-        self.folder.write_system(self.topology, self._starts[0], self.system)
-        screen = self._propagator.getScreen(self.system)
-        for walker in self.walkers:
-            make_ready(
-                walker.context,
-                self._plan.dynamics,
-                thermostat_seed(self.seed, walker.index),
-                self.topology,
-                self._properties,
-            )
-            check_hand(self._propagator, screen, walker)
-        return HybridState(0, 0.0, 0, Counter(), tuple(walker.state() for walker in self.walkers))
 
     def _advance(self) -> None:
         """One cycle of every walker."""
         self._torn = True
-        for walker in self.walkers:
-            reason, valid = walker.run_cycle(self.cycle)
-            if reason is not None:
-                self._reasons[reason] += 1
-            self._generated += valid
+        self._mode.run_cycle(self.cycle)
         self.cycle += 1
         self._torn = False
 
     def _has_news(self) -> bool:
-        return any(walker.rows["segments"] for walker in self.walkers)
+        return self._mode.has_news()
 
     def _write(self) -> None:
-        walkers = tuple(walker.state() for walker in self.walkers)
-        reasons = Counter(self._reasons)
-        state = HybridState(self.cycle, self._walltime_s, self._generated, reasons, walkers)
-        tables = {name: self._new_rows(name) for name in TABLES}
-        self.folder.commit([walker.frames for walker in self.walkers], tables, state)
-        for walker in self.walkers:
-            walker.forget()
-
-    def _new_rows(self, name: str) -> NDArray[Any]:
-        """What is new in a table, in the order in which a run without commits would have it."""
-        records = [record for walker in self.walkers for record in walker.rows[name]]
-        records.sort(key=lambda record: (record["cycle"], record["walker"]))
-        return packed_records(name, records, self._plan.stored_atoms)
-
-    def _summary(self, limit: int, valid_frames: int | None) -> RunSummary:
-        """Count everything, and say why something was not reached."""
-        message = ""
-        complete = self.cycle >= limit
-        if valid_frames is not None:
-            complete = self._generated >= valid_frames
-        if not complete and self.stopped:
-            message = (
-                f"Stopped at cycle {self.cycle} of {limit}. Run the same command again to go on."
-            )
-        elif not complete:
-            message = why_too_few(self._generated, valid_frames or 0, limit, self._reasons)
-        return summarize(
-            read_run(self.folder.path, positions=False),
-            cycles=self.cycle,
-            walkers=len(self.walkers),
-            step_ps=self._plan.dynamics.step_ps,
-            lag_ps=self._plan.jumps.lag_ps,
-            walltime_s=self._walltime_s,
-            complete=complete,
-            message=message,
-        )
+        self._mode.write(self.cycle, self._walltime_s)
 
 
 __all__ = ["HybridSampler", "StorageError"]

@@ -8,27 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from ..core.geometry import rmsd
 from ..jump.context_state import state_box, state_positions
 from ..jump.noise import walker_seed
 from ..jump.proposal import REASONS
-from ..jump.velocities import particle_masses
-from .hybrid_state import WalkerState
+from .hybrid_settings import Jumps
+from .moving_walker import MovingWalker, UnstableDynamicsError, thermostat_seed
+from .run_mode import Sampled
 from .tables import ORIGINS, PROPOSAL_POSITIONS, TABLES
 
 if TYPE_CHECKING:
     import openmm
-    from openmm.app import Topology
 
     from ..propagator import AtmosPropagator
     from ..systems.screening import ScreenSpec
-    from .hybrid_settings import HybridSettings
-    from .trajectory_files import Frame
 
 
-#: Steps between the seeds of the thermostats and those of the jumps, so that they never coincide.
-_THERMOSTAT_STREAM = 1000003
 # Columns of the record that are fields of the integrator's proposals.
 _COPIED = (
     "attempt",
@@ -41,11 +36,7 @@ _COPIED = (
 )
 
 
-class UnstableDynamicsError(ValueError):
-    """Molecular dynamics broke down although no jump came before it."""
-
-
-class Walker:
+class Walker(MovingWalker):
     """Runs cycles of one jump and `interval` steps, and keeps records until they are committed.
 
     Parameters
@@ -76,45 +67,16 @@ class Walker:
         report: int,
         periodic: bool,
     ) -> None:
-        self.index = index
-        self.context = context
-        self.integrator = integrator
+        super().__init__(
+            index, context, integrator, interval=interval, report=report, periodic=periodic
+        )
         self._solute = solute
         self._screen = screen
-        self._interval = interval
-        self._report = report
-        self._periodic = periodic
-        self._groups = integrator.getIntegrationForceGroups()
-        self._kinetic_limit = _kinetic_limit(context.getSystem(), integrator)
-        self.step = 0
-        self.segment = 0
-        self.energy_limit = math.inf
-        self.frames: list[Frame] = []
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-        self._frame_count = 0
-
-    def state(self) -> WalkerState:
-        """Where it is."""
-        return WalkerState(
-            context=self.context.createCheckpoint(),
-            frames=self._frame_count,
-            segment=self.segment,
-            step=self.step,
-            energy_limit_kj_per_mol=self.energy_limit,
-        )
-
-    def restore(self, state: WalkerState) -> None:
-        """Go to where it was, with nothing that waits to be committed."""
-        self.context.loadCheckpoint(state.context)
-        self.step = state.step
-        self.segment = state.segment
-        self.energy_limit = state.energy_limit_kj_per_mol
-        self._frame_count = state.frames
-        self.forget()
 
     def forget(self) -> None:
         """Drop frames and rows: they are committed."""
-        self.frames = []
+        super().forget()
         self.rows = {name: [] for name in TABLES}
 
     def run_cycle(self, cycle: int) -> tuple[str | None, bool]:
@@ -174,7 +136,7 @@ class Walker:
         reason: str | None = None
         valid = False
         while self.step < end:
-            target = min(end, (self.step // self._report + 1) * self._report)
+            target = self._next_stop(end)
             state, problem = self._advance(target - self.step)
             if self.integrator.getNumProposed() > proposed + (reason is not None):
                 reason = self._record_proposal(cycle)
@@ -187,24 +149,6 @@ class Walker:
                 )
         self._record_segment(cycle, reason, first_step, first_frame)
         return reason, valid
-
-    def _advance(self, steps: int) -> tuple[openmm.State | None, str]:
-        """Make steps; the State after them, or None and what is wrong with it."""
-        try:
-            self.integrator.step(steps)
-            state = self.context.getState(
-                positions=True, energy=True, velocities=True, groups=self._groups
-            )
-        except Exception as error:
-            if any(sign in str(error) for sign in ("NaN", "not a finite number")):
-                return None, str(error)
-            raise
-        if not math.isfinite(state.getPotentialEnergy()._value):
-            return None, "the potential energy is not finite"
-        kinetic = float(state.getKineticEnergy()._value)
-        if not kinetic < self._kinetic_limit:
-            return None, f"the kinetic energy rose to {kinetic:.3g} kJ/mol"
-        return state, ""
 
     def _record_proposal(self, cycle: int) -> str:
         """One row for the proposal just made."""
@@ -283,70 +227,39 @@ class Walker:
         self.segment += 1
 
 
-def create_walkers(
-    topology: Topology,
-    system: openmm.System,
-    positions_nm: NDArray[np.float64],
-    propagator: AtmosPropagator,
-    settings: HybridSettings,
-    properties: dict[str, str],
-) -> list[Walker]:
-    """Contexts with their integrators, at start positions [W, P, 3], without velocities.
-
-    Parameters
-    ----------
-    topology, system, propagator
-        What HybridSampler is given.
-    positions_nm : float64 [W, P, 3]
-    settings : HybridSettings
-    properties : dict
-        Of the Platform.
-    """
-    import openmm
-
-    platform = openmm.Platform.getPlatform(settings.platform)
-    periodic = system.usesPeriodicBoundaryConditions()
-    box = topology.getPeriodicBoxVectors() if periodic else None
-    screen = propagator.getScreen(system)
-    dynamics, jumps = settings.dynamics, settings.jumps
+def create_walkers(sampled: Sampled, propagator: AtmosPropagator, jumps: Jumps) -> list[Walker]:
+    """Contexts with their integrators, at the start positions, without velocities."""
+    screen = propagator.getScreen(sampled.system)
+    dynamics, seed = sampled.plan.dynamics, sampled.plan.seed
     walkers = []
-    for index, start in enumerate(positions_nm):
+    for index in range(len(sampled.starts_nm)):
         integrator = propagator.createIntegrator(
             dynamics.temperature_k,
             dynamics.friction_per_ps,
             dynamics.step_ps,
-            system=system,
+            system=sampled.system,
             jumpInterval=jumps.interval,
             lag=jumps.lag_ps,
             acceptance=jumps.acceptance,
             energyWindow=jumps.energy_window,
             windowSamples=jumps.window_samples,
             relaxation=jumps.relaxation,
-            seed=walker_seed(settings.seed, index),
+            seed=walker_seed(seed, index),
         )
-        integrator.setRandomNumberSeed(thermostat_seed(settings.seed, index))
-        context = openmm.Context(system, integrator, platform, properties)
-        if box is not None:
-            context.setPeriodicBoxVectors(*box)
-        context.setPositions(start)
+        integrator.setRandomNumberSeed(thermostat_seed(seed, index))
         walkers.append(
             Walker(
                 index,
-                context,
+                sampled.context(integrator, index),
                 integrator,
                 solute=np.asarray(propagator.atomIndices, dtype=np.int64),
                 screen=screen,
                 interval=jumps.interval,
-                report=settings.report,
-                periodic=periodic,
+                report=sampled.plan.report,
+                periodic=sampled.periodic,
             )
         )
     return walkers
-
-
-def thermostat_seed(seed: int, walker: int) -> int:
-    """The seed of a walker's thermostat."""
-    return walker_seed(seed, _THERMOSTAT_STREAM + walker)
 
 
 class _BrokeDownError(Exception):
@@ -355,14 +268,3 @@ class _BrokeDownError(Exception):
     def __init__(self, message: str, after_jump: bool) -> None:
         super().__init__(message)
         self.after_jump = after_jump
-
-
-def _kinetic_limit(system: openmm.System, integrator: Any) -> float:
-    """A kinetic energy in kJ/mol that no thermostatted dynamics reaches.
-
-    Ten times the mean, and 50 kT more, which a Maxwell-Boltzmann distribution exceeds less than
-    once in e^50 frames however few the degrees of freedom.
-    """
-    thermal = GAS_CONSTANT_KJ_PER_MOL_K * float(integrator.getTemperature()._value)
-    moving = int((particle_masses(system) > 0).sum())
-    return thermal * (0.5 * 10 * 3 * moving + 50)

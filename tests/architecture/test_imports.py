@@ -12,7 +12,7 @@ from source_tree import Module, Package
 # may know each other in one direction.
 LAYERS = (
     ("core",),
-    ("ops",),
+    ("ops", "density"),
     ("model",),
     ("systems",),
     ("trajectories", "jump"),
@@ -27,11 +27,12 @@ LAYERS = (
 # Rooms that may import less than all that is below them.
 ONLY = {
     "core": (),
+    "density": ("core",),
     "systems": ("core",),
 }
 
 # Other packages that a room does without.
-WITHOUT = {"model": ("openmm",)}
+WITHOUT = {"density": ("openmm",), "model": ("openmm",)}
 
 # Modules beside the rooms. They import what they need, and anyone may import them.
 EXCEPTIONS = {
