@@ -6,6 +6,9 @@ run in `benchmarks/`. Each molecule has a folder with chunks of frames of its co
 state at the end of the last; a killed run loses the turn it was in (20 s of processor time) and the
 same command goes on. Ladders never exchange with each other: they start apart and are independent
 samples, whose difference is the error of the reference.
+
+Every fifth turn goes to plain dynamics at the molecule's temperature, from frames of the ladders:
+it fits TICA and says how slow MD is, which MD of a minute cannot.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ HOTTEST_KELVIN = 700.0
 EXCHANGE_STEPS = 100
 FRAME_EXCHANGES = 5
 FRICTION = 1.0
+DYNAMICS_FRAME_PS = 1.0
 LARGEST_ENERGY_ERROR = 0.05  # kJ/mol, of single precision against OpenMM's Reference platform
 LARGEST_FORCE_ERROR = 1e-3
 
@@ -48,8 +52,14 @@ class Ladders:
         self.system = system
         self.load()
 
+    @property
+    def _due(self) -> bool:
+        """Whether the next turn is one of dynamics."""
+        return self.chunks >= 4 and self.dynamics < self.chunks // 4
+
     def load(self) -> None:
         """Take the state of the last complete turn, or make a start."""
+        self.dynamics = len(list(self.folder.glob("dynamics_*.npz")))
         file = self.folder / "state.npz"
         if file.exists():
             with np.load(file) as kept:
@@ -118,8 +128,10 @@ class Ladders:
 
     def turn(self, seconds: float) -> None:
         """Advance for so many seconds of processor time and write a chunk and the state."""
+        if self._due:
+            return self.plain_dynamics(seconds)
         kT = GAS_CONSTANT * self.temperatures
-        frames, replicas, potentials = [], [], []
+        frames, replicas = [], []
         begun = time.process_time()
         number = 0
         while time.process_time() - begun < seconds:
@@ -134,7 +146,6 @@ class Ladders:
             self.state["positions"] -= self.state["positions"].mean(axis=0)
             frames.append(self.state["positions"][..., self.cold].transpose(2, 0, 1).copy())
             replicas.append(self.replicas.astype(np.int8))
-            potentials.append(energies)
         self.seconds += time.process_time() - begun
         _write(
             self.folder / f"chunk_{self.chunks:05d}.npz",
@@ -153,6 +164,44 @@ class Ladders:
             accepted=self.accepted,
         )
         self.draws = np.random.default_rng(self.seed + self.chunks)
+
+    def plain_dynamics(self, seconds: float) -> None:
+        """Go on with 16 trajectories of plain dynamics; a chunk ends with its own state."""
+        last = self.folder / f"dynamics_{self.dynamics - 1:05d}.npz"
+        if self.dynamics:
+            with np.load(last) as kept:
+                state = {k: kept[k] for k in ("last", "velocities", "random")}
+            state["positions"] = state.pop("last")
+        else:
+            frames = [
+                np.load(self.folder / f"chunk_{k:05d}.npz")["positions"]
+                for k in range(1, self.chunks)
+            ]
+            pool = np.concatenate([f.reshape(-1, *f.shape[2:]) for f in frames])
+            chosen = pool[self.draws.choice(len(pool), LANES, replace=False)].transpose(1, 2, 0)
+            state = {
+                "positions": np.ascontiguousarray(chosen),
+                "velocities": np.zeros_like(chosen, order="C"),
+                "random": self.draws.integers(1, 2**32, (4, LANES), dtype=np.uint32),
+            }
+        kT = np.full(LANES, self.molecule.kT)
+        steps = round(DYNAMICS_FRAME_PS / self.step_ps)
+        trajectory = []
+        begun = time.process_time()
+        while time.process_time() - begun < seconds:
+            energies = self.engine.advance(state, kT, self.step_ps, FRICTION, steps)
+            if not np.isfinite(energies).all():
+                raise RuntimeError(f"{self.molecule.name}: an energy is not finite.")
+            state["positions"] -= state["positions"].mean(axis=0)
+            trajectory.append(state["positions"].transpose(2, 0, 1).copy())
+        _write(
+            self.folder / f"dynamics_{self.dynamics:05d}.npz",
+            trajectory=np.array(trajectory),
+            last=state["positions"],
+            velocities=state["velocities"],
+            random=state["random"],
+        )
+        self.dynamics += 1
 
 
 def _write(path: Path, **arrays: Any) -> None:
@@ -183,6 +232,7 @@ def main() -> None:
             row = {
                 "molecule": name,
                 "chunks": one.chunks,
+                "dynamics": one.dynamics,
                 "seconds": round(one.seconds),
                 "exchange": np.round(one.accepted[used] / one.tried[used], 2).tolist(),
             }
