@@ -211,6 +211,23 @@ class BlockDensity:
         out[rows] = wrap(centre + moved)
         return out
 
+    def sample(
+        self, torsions: FloatArray, uniform_weight: float, generator: np.random.Generator
+    ) -> FloatArray:
+        """Draw the block [F, d] given the torsions [F, T] of earlier blocks."""
+        count = len(torsions)
+        out = generator.uniform(-math.pi, math.pi, (count, self.size))
+        from_mixture = generator.random(count) >= uniform_weight
+        u, normals = generator.random(count), generator.standard_normal((count, self.size))
+        if len(self.means) == 0:
+            return out
+        cumulative = np.cumsum(np.exp(self.log_weights(torsions, "sequential", False)), axis=0)
+        chosen = (cumulative < u * cumulative[-1]).sum(axis=0)
+        moved = np.einsum("fij,fj->fi", self.lasting_kernels.factors[chosen], normals)
+        drawn = wrap(self.means[chosen] + moved)
+        out[from_mixture] = drawn[from_mixture]
+        return out
+
     def _pick(
         self,
         free: list[int],

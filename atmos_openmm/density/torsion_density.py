@@ -1,27 +1,28 @@
-"""TorsionDensity: an explicit density of all torsions of a molecule, block by block."""
+"""TorsionDensity: an explicit density of all torsions of a molecule, and how it is made."""
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.text import listed
-from .block_density import BlockDensity, Draws, Gates
-from .layout import block_slices, check_layout
-from .wrapped_normal import FloatArray, wrap
+from .adaptation import adapt_block, widened
+from .block_density import BlockDensity
+from .cache import cache_folder, model_key
+from .density_file import read_density, write_density
+from .exact_density import DEFAULT_UNIFORM_WEIGHT, ExactDensity
+from .fitting import DEFAULT_MAX_COMPONENTS, fit_blocks, prepare_frames
+from .layout import check_layout, neighbours
+from .model_frames import Progress, Propagator, Torsions, draw_frames, frames_in_nm
 
-__all__ = ["DEFAULT_UNIFORM_WEIGHT", "TorsionDensity"]
-
-DEFAULT_UNIFORM_WEIGHT = 0.02
+__all__ = ["TorsionDensity"]
 
 
-@dataclass(frozen=True, eq=False)
-class TorsionDensity:
+class TorsionDensity(ExactDensity):
     """An explicit, normalised density on the torus of a molecule's torsions.
 
     Torsions of a block (a residue, a ligand) stand together. A block has a mixture of wrapped
@@ -40,49 +41,14 @@ class TorsionDensity:
     blocks : tuple of BlockDensity
     uniform_weight : float
         Share of the uniform part in each block, above 0, so that no place is out of reach.
+    notes : tuple of str
+        What it was made of.
 
     Raises
     ------
     ValueError
         If the parts do not fit each other; the message says which.
     """
-
-    names: tuple[str, ...]
-    block_sizes: tuple[int, ...]
-    previous: tuple[int, ...]
-    blocks: tuple[BlockDensity, ...]
-    uniform_weight: float = DEFAULT_UNIFORM_WEIGHT
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
-        object.__setattr__(self, "block_sizes", tuple(int(n) for n in self.block_sizes))
-        object.__setattr__(self, "previous", tuple(int(n) for n in self.previous))
-        object.__setattr__(self, "blocks", tuple(self.blocks))
-        check_layout(self.names, self.block_sizes, self.previous)
-        if not 0.0 < self.uniform_weight <= 1.0:
-            raise ValueError(
-                f"uniform_weight is {self.uniform_weight}; it must be above 0, so that every place "
-                "can be reached, and at most 1."
-            )
-        found = [block.size for block in self.blocks]
-        if found != list(self.block_sizes):
-            raise ValueError(f"The blocks have {found} torsions, expected {self.block_sizes}.")
-        for number, block in enumerate(self.blocks):
-            self._check_gates(number, block)
-
-    def _check_gates(self, number: int, block: BlockDensity) -> None:
-        own = self.block_slices[number]
-        for g, torsion in enumerate(block.gate_torsions.tolist()):
-            if torsion >= len(self.names) or own.start <= torsion < own.stop:
-                raise ValueError(
-                    f"Block {number} has a gate on torsion {torsion}, which must be one of "
-                    f"0..{len(self.names) - 1} outside of {own.start}..{own.stop - 1}."
-                )
-            if torsion >= own.stop and block.sequential[:, 1 + 2 * g : 3 + 2 * g].any():
-                raise ValueError(
-                    f"The sequential gates of block {number} depend on torsion {torsion} of a "
-                    "later block; only earlier blocks are known when it is drawn."
-                )
 
     @classmethod
     def uniform(
@@ -92,148 +58,232 @@ class TorsionDensity:
         blocks = tuple(BlockDensity.uniform(int(size)) for size in block_sizes)
         return cls(tuple(names), tuple(block_sizes), tuple(previous), blocks)
 
-    @cached_property
-    def block_slices(self) -> tuple[slice, ...]:
-        """Where the torsions of each block stand."""
-        return block_slices(self.block_sizes)
+    @classmethod
+    def from_angles(
+        cls,
+        angles: ArrayLike,
+        names: Sequence[str],
+        block_sizes: Sequence[int],
+        previous: Sequence[int],
+        *,
+        weights: ArrayLike | None = None,
+        trajectories: Sequence[int] | None = None,
+        backbone: Sequence[bool] | None = None,
+        seed: int = 0,
+        max_components: int = DEFAULT_MAX_COMPONENTS,
+        gates: bool = True,
+    ) -> TorsionDensity:
+        """Fit a density to torsions; held-out likelihood chooses its size and its gates.
 
-    def check(self, names: Sequence[str]) -> None:
-        """Check that the density is one of the molecule with these torsions.
+        Parameters
+        ----------
+        angles : array [F, T]
+            In radians, any period.
+        names, block_sizes, previous
+            As of the class.
+        weights : array [F], optional
+            Of the frames.
+        trajectories : sequence of int, optional
+            Frames of each trajectory, one after the other; all are of one by default. Pieces of
+            time are held out, never single frames.
+        backbone : sequence of bool, optional
+            Which torsions other blocks may depend on; those named phi and psi by default.
+        seed : int
+        max_components : int
+            Of a block.
+        gates : bool
+            Whether weights may depend on the backbone of neighbouring blocks.
 
         Raises
         ------
         ValueError
-            With the differences, if it is not.
+            If a shape or number is wrong.
         """
-        here, given = list(self.names), [str(name) for name in names]
-        if here == given:
-            return
-        missing = [name for name in given if name not in set(here)]
-        other = [name for name in here if name not in set(given)]
-        parts = []
-        if missing:
-            parts.append(f"it lacks {listed(missing)}")
-        if other:
-            parts.append(f"it has {listed(other)}, which the molecule has not")
-        if not parts:
-            parts.append("their order differs")
-        raise ValueError(
-            f"The density is one of another molecule: {'; '.join(parts)}. Make one for this "
-            "molecule."
-        )
+        check_layout(names, block_sizes, previous)
+        frames = prepare_frames(angles, len(names), weights, trajectories)
+        near = neighbours(names, block_sizes, previous, backbone, gates)
+        blocks = fit_blocks(frames, block_sizes, near, DEFAULT_UNIFORM_WEIGHT, seed, max_components)
+        note = f"fitted to {len(frames.angles)} frames"
+        return cls(tuple(names), tuple(block_sizes), tuple(previous), blocks, notes=(note,))
 
-    def log_density(self, torsions: ArrayLike) -> FloatArray:
-        """Log of the joint density, in 1/rad^T: blocks in turn, without local components.
+    @classmethod
+    def from_frames(cls, positions: Any, torsions: Torsions, **options: Any) -> TorsionDensity:
+        """Fit a density to frames of any generator.
 
         Parameters
         ----------
-        torsions : array [F, T]
-            In radians, any period.
-
-        Returns
-        -------
-        float64 array [F]
+        positions : Quantity or array [F, P, 3]
+            In nm.
+        torsions : Torsions
+            Of the molecule, such as `find_torsions` gives.
+        **options
+            As of `from_angles`: weights, trajectories, seed, max_components, gates.
         """
-        return self.log_blocks(torsions, "sequential").sum(axis=1)
+        angles = torsions.measure(frames_in_nm(positions))
+        return cls.from_angles(
+            angles,
+            torsions.names,
+            torsions.block_sizes,
+            torsions.previous,
+            backbone=torsions.backbone.tolist(),
+            **options,
+        )
 
-    def log_blocks(self, torsions: ArrayLike, gates: Gates = "conditional") -> FloatArray:
-        """Logs of each block's density [F, B] given the other torsions of each frame [F, T].
-
-        Local components are left out. Sequential ones sum to the joint log density.
-        """
-        t = self._frames(torsions)
-        columns = [
-            block.log_density(t, where, self.uniform_weight, gates)
-            for block, where in zip(self.blocks, self.block_slices, strict=True)
-        ]
-        return np.stack(columns, axis=1)
-
-    def log_block(
-        self, block: int, to: ArrayLike, at: ArrayLike, gates: Gates = "sequential"
-    ) -> float:
-        """Log of the density with which a block's torsions are drawn.
+    @classmethod
+    def from_model(
+        cls,
+        propagator: Propagator,
+        torsions: Torsions,
+        positions: Any,
+        *,
+        frames: int = 1000,
+        lag: Any = None,
+        temperature: Any = None,
+        progress: Progress | None = None,
+        cache: bool = True,
+        **options: Any,
+    ) -> TorsionDensity:
+        """Fit a density to frames that a model proposes, or take it from the user's cache.
 
         Parameters
         ----------
-        block : int
-        to : array [d]
-            Torsions of the block, where the density is asked for.
-        at : array [T]
-            All torsions, for the gates and the centre of the local component.
-        gates : str
-            "sequential" or "conditional"
-        """
-        here = np.asarray(at, dtype=np.float64)
-        return self.blocks[block].log_density_at(
-            np.asarray(to, dtype=np.float64),
-            here,
-            self.block_slices[block],
-            self.uniform_weight,
-            gates,
-        )
+        propagator : AtmosPropagator or the like
+        torsions : Torsions
+        positions : Quantity or array [P, 3] or [F, P, 3]
+            Where the model starts, in nm.
+        frames : int
+        lag, temperature : Quantity or float, optional
+            Of the jumps, in ps and K; those of the propagator by default.
+        progress : callable, optional
+            Called with the frames that are there and their total.
+        cache : bool
+            Whether a density that was made before is taken, and a new one kept. The folder is
+            ``ATMOS_CACHE``, or ``atmos_openmm`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+        **options
+            As of `from_angles`: seed, max_components, gates.
 
-    def draw_block(
+        Raises
+        ------
+        RuntimeError
+            If the model's proposals are of no use.
+        """
+        start = frames_in_nm(positions)
+        lag_ps = propagator.checkedLag(lag)
+        temperature_k = propagator.checkedTemperature(temperature)
+        notes: list[str] = []
+        place: Path | None = None
+        if cache:
+            key = model_key(propagator, torsions, start, lag_ps, temperature_k, frames, options)
+            place = cache_folder() / "densities" / f"{key}.safetensors"
+            if place.is_file():
+                try:
+                    return cls.load(place, torsions.names)
+                except ValueError as error:
+                    notes.append(f"made anew: {error}")
+        drawn = draw_frames(propagator, torsions, start, lag_ps, temperature_k, frames, progress)
+        fitted = cls.from_angles(
+            drawn.angles,
+            torsions.names,
+            torsions.block_sizes,
+            torsions.previous,
+            trajectories=drawn.trajectories,
+            backbone=torsions.backbone.tolist(),
+            **options,
+        )
+        note = f"{len(drawn.angles)} frames of the model at {lag_ps:g} ps and {temperature_k:g} K"
+        if drawn.refused:
+            note += f"; {drawn.refused} not finite or of wrong handedness were left out"
+        made = replace(fitted, notes=(note,))
+        if place is not None:
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                made.save(place)
+            except OSError as error:
+                notes.append(f"not kept in the cache: {error}")
+        return replace(made, notes=(note, *notes))
+
+    def adapt(
         self,
-        block: int,
-        free: Sequence[int],
-        at: ArrayLike,
-        draws: Draws,
-        gates: Gates = "sequential",
-    ) -> FloatArray:
-        """Draw some torsions of a block given all others, exactly from the density.
+        angles: ArrayLike,
+        *,
+        floor: float = 0.1,
+        widen: float = 1.2,
+        seed: int = 0,
+        **options: Any,
+    ) -> TorsionDensity:
+        """A density refitted to a chain's own frames, that loses no basin of this one.
 
-        One uniform number picks the component, and the image of the given torsions, or the uniform
-        part; then come the normals, or uniform numbers, of the free torsions in their order.
-
-        Parameters
-        ----------
-        block : int
-        free : sequence of int
-            Which torsions of the block are drawn, counted within it, ascending.
-        at : array [T]
-            All torsions, for the given ones, the gates and the centre of the local component.
-        draws : Draws
-        gates : str
-            "sequential" or "conditional"
-
-        Returns
-        -------
-        float64 array [d]
-            Torsions of the block in (-pi, pi]; those that are not free are as they were.
-        """
-        here = np.asarray(at, dtype=np.float64)
-        return self.blocks[block].draw(
-            free, here, self.block_slices[block], self.uniform_weight, draws, gates
-        )
-
-    def draw(self, count: int, seed: int = 0) -> FloatArray:
-        """Draw independent torsions [count, T] from the joint density.
+        Do this before the run that counts, which needs one density throughout.
 
         Parameters
         ----------
-        count : int
+        angles : array [F, T]
+        floor : float
+            Weight of this density's components together, of those that the new fit does not cover
+            with as much: half in proportion to their weights, half the same for each.
+        widen : float
+            Factor of the new covariances.
         seed : int
-            Of numpy's generator; the same seed gives the same numbers.
-        """
-        generator = np.random.default_rng(seed)
-        out = np.zeros((count, len(self.names)))
-        for block, where in zip(self.blocks, self.block_slices, strict=True):
-            out[:, where] = generator.uniform(-math.pi, math.pi, (count, block.size))
-            from_mixture = generator.random(count) >= self.uniform_weight
-            u, normals = generator.random(count), generator.standard_normal((count, block.size))
-            if len(block.means) == 0:
-                continue
-            cumulative = np.cumsum(np.exp(block.log_weights(out, "sequential", False)), axis=0)
-            chosen = (cumulative < u * cumulative[-1]).sum(axis=0)
-            moved = np.einsum("fij,fj->fi", block.lasting_kernels.factors[chosen], normals)
-            drawn = wrap(block.means[chosen] + moved)
-            out[from_mixture, where] = drawn[from_mixture]
-        return out
+        **options
+            As of `from_angles`: weights, trajectories, backbone, max_components, gates.
 
-    def _frames(self, torsions: ArrayLike) -> FloatArray:
-        t = np.asarray(torsions, dtype=np.float64)
-        if t.ndim != 2 or t.shape[1] != len(self.names):
+        Raises
+        ------
+        ValueError
+            If `floor` or `widen` is out of range, or as of `from_angles`.
+        """
+        if not 0.0 <= floor < 1.0 or not widen > 0.0:
             raise ValueError(
-                f"torsions have shape {list(t.shape)}; expected [frames, {len(self.names)}]."
+                f"floor is {floor} and widen {widen}; expected 0 <= floor < 1 and widen > 0."
             )
-        return t
+        fitted = self.from_angles(
+            angles, self.names, self.block_sizes, self.previous, seed=seed, **options
+        )
+        frames = prepare_frames(angles, len(self.names), options.get("weights"))
+        blocks = tuple(
+            adapt_block(old, widened(new, widen), frames.angles, frames.counts, floor, seed)
+            for old, new in zip(self.blocks, fitted.blocks, strict=True)
+        )
+        note = f"adapted to {len(frames.angles)} frames"
+        return replace(self, blocks=blocks, notes=(*self.notes, note))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the density to a safetensors file, whole or not at all."""
+        fields = {
+            "names": self.names,
+            "block_sizes": self.block_sizes,
+            "previous": self.previous,
+            "uniform_weight": self.uniform_weight,
+            "notes": self.notes,
+        }
+        write_density(path, fields, self.blocks)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], names: Sequence[str] | None = None
+    ) -> TorsionDensity:
+        """Read a density that was saved.
+
+        Parameters
+        ----------
+        path : str or Path
+        names : sequence of str, optional
+            The torsions of the molecule that it must be for; see `check`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is damaged, or a density of another molecule.
+        """
+        fields, blocks = read_density(path)
+        try:
+            density = cls(blocks=blocks, **fields)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} cannot be read as a density of torsions: {error} Make it anew."
+            ) from error
+        if names is not None:
+            density.check(names)
+        return density
