@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 PROPOSAL_STREAM = 0
 VELOCITY_STREAM = 1
 ACCEPTANCE_STREAM = 2
+MOVE_STREAM = 3
+TRAJECTORY_STREAM = 4
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _TWO_PI = 2.0 * math.pi
@@ -40,6 +42,43 @@ def noise_key(seed: int, stream: int, attempt: int) -> int:
     return mix(mix(mix(seed & _MASK) ^ (stream & _MASK)) ^ (attempt & _MASK))
 
 
+def _unit(scrambled: int) -> float:
+    """A 64-bit number as one in (0, 1]."""
+    return ((scrambled >> 11) + 0.5) * _TO_UNIT
+
+
+class NoiseStream:
+    """Numbers of one (seed, stream, attempt), drawn one after the other.
+
+    For moves, which need another number of uniform and normal deviates each time. A normal deviate
+    takes two uniform ones and keeps the cosine.
+
+    Parameters
+    ----------
+    seed, stream, attempt : int
+        See `uniform`.
+    """
+
+    def __init__(self, seed: int, stream: int, attempt: int) -> None:
+        self._key = noise_key(seed, stream, attempt)
+        self._count = 0
+
+    def uniform(self) -> float:
+        """Return a deviate in (0, 1]."""
+        value = _unit(mix((self._key + self._count) & _MASK))
+        self._count += 1
+        return value
+
+    def normal(self) -> float:
+        """Return a standard normal deviate."""
+        radius = math.sqrt(-2.0 * math.log(self.uniform()))
+        return radius * math.cos(_TWO_PI * self.uniform())
+
+    def index(self, count: int) -> int:
+        """Return one of 0 .. count - 1, each as likely, by one uniform deviate."""
+        return min(int(self.uniform() * count), count - 1)
+
+
 def uniform(seed: int, stream: int, attempt: int, count: int) -> NDArray[np.float64]:
     """Uniform deviates in (0, 1].
 
@@ -48,7 +87,8 @@ def uniform(seed: int, stream: int, attempt: int, count: int) -> NDArray[np.floa
     seed : int
         the run's seed; negative numbers count as their 64-bit two's complement
     stream : int
-        what the numbers are for: `PROPOSAL_STREAM`, `VELOCITY_STREAM` or `ACCEPTANCE_STREAM`
+        what the numbers are for: one of `PROPOSAL_STREAM`, `VELOCITY_STREAM`,
+        `ACCEPTANCE_STREAM`, `MOVE_STREAM` and `TRAJECTORY_STREAM`
     attempt : int
         the number of the jump, from 0
     count : int

@@ -21,6 +21,9 @@ REASONS = (
     "energy",
     # Given by a run's record, not by the integrator: accepted, but the MD after it broke down.
     "unstable",
+    # A torsional move that the Metropolis test turned down. Stored codes are places in this list,
+    # so what is new comes last.
+    "metropolis",
 )
 
 
