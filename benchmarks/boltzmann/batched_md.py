@@ -192,9 +192,7 @@ def _constraints(system: Any) -> dict[str, NDArray[Any]]:
 def _pairs(nonbonded: Any, born: Any, atoms: int) -> dict[str, NDArray[Any]]:
     if nonbonded.getNonbondedMethod() != nonbonded.NoCutoff:
         raise ValueError("The batched engine takes all pairs; the NonbondedForce has a cutoff.")
-    own = np.array(
-        [[p._value for p in nonbonded.getParticleParameters(i)] for i in range(atoms)]
-    )
+    own = np.array([[p._value for p in nonbonded.getParticleParameters(i)] for i in range(atoms)])
     first, second = np.triu_indices(atoms, 1)
     place = np.zeros((atoms, atoms), int)
     place[first, second] = np.arange(len(first))

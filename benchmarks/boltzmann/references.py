@@ -2,10 +2,10 @@
 
     nice -n 19 python -m boltzmann.references /work/references --molecules ALA,LEU,ARIP
 
-run in `benchmarks/`. Each molecule has a folder with chunks of frames of its coldest replicas and the
-state at the end of the last; a killed run loses the turn it was in (20 s of processor time) and the
-same command goes on. Ladders never exchange with each other: they start apart and are independent
-samples, whose difference is the error of the reference.
+run in `benchmarks/`. Each molecule has a folder with chunks of frames of its coldest replicas and
+the state at the end of the last; a killed run loses the turn it was in (20 s of processor time),
+and the same command goes on. Ladders never exchange with each other: they start apart and are
+independent samples, whose difference is the error of the reference.
 
 Every fifth turn goes to plain dynamics at the molecule's temperature, from frames of the ladders:
 it fits TICA and says how slow MD is, which MD of a minute cannot.

@@ -38,7 +38,7 @@ class Sampler(ABC):
         self.seed = seed
         self.evaluations = 0
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027, most methods have none
         """Do the set-up that counts: it is in the clock and in the evaluations."""
 
     @abstractmethod
@@ -76,12 +76,11 @@ class Case:
         return integrator
 
     def simulation(self, integrator: Any, seed: int, system: Any = None) -> Any:
-        """A Simulation at the start with velocities of the temperature."""
+        """A Simulation at the start with velocities of the temperature; of `system` itself."""
         from openmm import app
 
-        simulation = app.Simulation(
-            self.topology, copy.deepcopy(system or self.system), integrator, *one_thread()
-        )
+        system = copy.deepcopy(self.system) if system is None else system
+        simulation = app.Simulation(self.topology, system, integrator, *one_thread())
         simulation.context.setPositions(self.start)
         simulation.context.setVelocitiesToTemperature(self.molecule.temperature, seed)
         return simulation
@@ -173,13 +172,6 @@ class Opes(Sampler):
         kelvin = case.molecule.temperature
         self.opes = OPES(system, variables, kelvin, self.barrier, self.frequency, None)
         self.simulation = case.simulation(case.integrator(seed), seed, system)
-        # The package added its force to a System of which the Simulation has a copy.
-        self.simulation.system = system
-        self.simulation = app.Simulation(
-            case.topology, system, case.integrator(seed), *one_thread()
-        )
-        self.simulation.context.setPositions(case.start)
-        self.simulation.context.setVelocitiesToTemperature(kelvin, seed)
 
     def advance(self) -> tuple[Frames, NDArray[np.float64]]:
         self.opes.step(self.simulation, BLOCK_STEPS)
