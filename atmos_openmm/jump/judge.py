@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,61 +16,15 @@ from .context_state import (
     minimized_energy,
     positions_and_forces,
     potential_energy,
-    state_box,
-    state_positions,
-    state_velocities,
 )
 from .proposal import Proposal
 from .propose import ProposedFrames
+from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     import openmm
 
     from ..systems.screening import ScreenSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A Context before its jump.
-
-    Attributes
-    ----------
-    step : int
-        Its step count.
-    positions_nm, velocities : float64 [P, 3]
-        In nm and nm/ps.
-    box_nm : float64 [3, 3]
-    energy_kj_per_mol : float
-        Of the integration force groups.
-    """
-
-    step: int
-    positions_nm: NDArray[np.float64]
-    velocities: NDArray[np.float64]
-    box_nm: NDArray[np.float64]
-    energy_kj_per_mol: float
-
-    @classmethod
-    def of(cls, context: openmm.Context) -> Snapshot:
-        """Read a Context."""
-        state = context.getState(
-            positions=True,
-            velocities=True,
-            energy=True,
-            groups=context.getIntegrator().getIntegrationForceGroups(),
-        )
-        return cls(
-            context.getStepCount(),
-            state_positions(state),
-            state_velocities(state),
-            state_box(state),
-            state.getPotentialEnergy()._value,
-        )
-
-    def restore(self, context: openmm.Context) -> None:
-        """Put positions and velocities back."""
-        context.setPositions(self.positions_nm)
-        context.setVelocities(self.velocities)
 
 
 class Judge:

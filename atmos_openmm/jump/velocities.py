@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
-from .context_state import state_forces, state_velocities
+from .context_state import state_forces, state_positions, state_velocities
 from .noise import VELOCITY_STREAM, normal
 
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ def particle_masses(system: openmm.System) -> NDArray[np.float64]:
             for i in range(system.getNumParticles())
         ]
     )
-
-
-def virtual_sites(system: openmm.System) -> NDArray[np.bool_]:
-    """Which particles [P] of a System are virtual sites."""
-    return np.array([system.isVirtualSite(i) for i in range(system.getNumParticles())], dtype=bool)
 
 
 def thermal_velocities(
@@ -64,60 +59,102 @@ def without_net_momentum(
 def draw_velocities(
     context: openmm.Context,
     masses_da: NDArray[np.float64],
-    virtual: NDArray[np.bool_],
     temperature_k: float,
     seed: int,
     attempt: int,
+    remove_drift: bool,
 ) -> None:
-    """Give a Context new velocities at a temperature, on its constraints, without drift.
+    """Give a Context new velocities at a temperature, and end the step that a jump interrupted.
+
+    The positions have to be those in the middle of a step, see `move_to_middle`: there velocities
+    are Maxwell's and independent of the positions, which are then moved on by half a step. (At the
+    end of a step the two are not independent. Velocities drawn there heat what is stiff.)
 
     Parameters
     ----------
     context : openmm.Context
-        Its Integrator says when velocities are kept, and how well constraints hold.
+        Its Integrator says how velocities are kept, and how well constraints hold.
     masses_da : float64 [P]
-    virtual : bool [P]
-        Which particles are virtual sites. Where others have no mass they are fixed, and the
-        motion of the centre of mass is left as it is.
     temperature_k : float
     seed, attempt : int
         Which noise they are drawn from.
+    remove_drift : bool
+        Whether the centre of mass is brought to rest, see `removes_drift`.
     """
     integrator = context.getIntegrator()
-    moving = masses_da > 0
     velocities = thermal_velocities(masses_da, temperature_k, seed, attempt)
-
-    # They are drawn for the time of the positions; a leapfrog scheme keeps them half a step behind,
-    # and would otherwise heat with every jump.
-
-    offset_ps = _velocity_offset_ps(integrator)
-    if offset_ps > 0:
+    kick_ps = _kick_ps(integrator)
+    if kick_ps > 0:
+        # Leapfrog keeps the velocities of half a step before the positions.
+        moving = masses_da > 0
         groups = integrator.getIntegrationForceGroups()
         forces = state_forces(context.getState(forces=True, groups=groups))
-        velocities[moving] -= forces[moving] * (offset_ps / masses_da[moving])[:, None]
+        velocities[moving] -= forces[moving] * (kick_ps / masses_da[moving])[:, None]
     context.setVelocities(velocities)
     context.applyVelocityConstraints(integrator.getConstraintTolerance())
-    if bool((moving | virtual).all()):
+    if remove_drift:
         velocities = state_velocities(context.getState(velocities=True))
         context.setVelocities(without_net_momentum(velocities, masses_da))
+    _drift(context, _half_step_ps(integrator))
 
 
-def _velocity_offset_ps(integrator: openmm.Integrator) -> float:
-    """How far an integrator keeps its velocities behind the positions, in ps.
+def move_to_middle(context: openmm.Context) -> None:
+    """Move a Context's positions back to the middle of the last step, on the constraints.
+
+    For integrators that move positions by half a step before and after they renew velocities; the
+    positions of others stay. Velocities are left alone.
+    """
+    _drift(context, -_half_step_ps(context.getIntegrator()))
+
+
+def removes_drift(system: openmm.System) -> bool:
+    """Whether a System keeps its centre of mass at rest, so that new velocities have to as well."""
+    import openmm
+
+    return any(isinstance(force, openmm.CMMotionRemover) for force in system.getForces())
+
+
+def _drift(context: openmm.Context, time_ps: float) -> None:
+    """Let the particles fly for a time, then put them on the constraints."""
+    if time_ps == 0:
+        return
+    state = context.getState(positions=True, velocities=True)
+    context.setPositions(state_positions(state) + time_ps * state_velocities(state))
+    context.applyConstraints(context.getIntegrator().getConstraintTolerance())
+    context.computeVirtualSites()
+
+
+def _half_step_ps(integrator: openmm.Integrator) -> float:
+    """How long ago the middle of an integrator's step was, in ps; 0 where it has none."""
+    import openmm
+
+    with_middle = (
+        openmm.LangevinMiddleIntegrator,
+        openmm.LangevinIntegrator,
+        openmm.DPDIntegrator,
+        openmm.QTBIntegrator,
+    )
+    integrator = _acting(integrator)
+    is_one = isinstance(integrator, with_middle)
+    return 0.5 * float(integrator.getStepSize()._value) if is_one else 0.0
+
+
+def _kick_ps(integrator: openmm.Integrator) -> float:
+    """How far an integrator without a middle keeps velocities behind the positions, in ps.
 
     As `Integrator::getVelocityTimeOffset()` of OpenMM says, which Python does not see.
     """
     import openmm
 
+    integrator = _acting(integrator)
+    is_leapfrog = isinstance(integrator, openmm.VerletIntegrator)
+    return 0.5 * float(integrator.getStepSize()._value) if is_leapfrog else 0.0
+
+
+def _acting(integrator: openmm.Integrator) -> openmm.Integrator:
+    """The integrator itself, or the first of a compound one."""
+    import openmm
+
     if isinstance(integrator, openmm.CompoundIntegrator):
-        integrator = integrator.getIntegrator(0)
-    half_step_behind = (
-        openmm.LangevinMiddleIntegrator,
-        openmm.LangevinIntegrator,
-        openmm.VerletIntegrator,
-        openmm.DPDIntegrator,
-        openmm.QTBIntegrator,
-    )
-    if isinstance(integrator, half_step_behind):
-        return 0.5 * float(integrator.getStepSize()._value)
-    return 0.0
+        return integrator.getIntegrator(0)
+    return integrator

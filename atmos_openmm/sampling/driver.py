@@ -7,12 +7,7 @@ integrators that are not Langevin, and it is the oracle that the compiled one is
 
 from __future__ import annotations
 
-import io
-import json
-import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,32 +15,23 @@ from numpy.typing import NDArray
 
 from ..core.units import plain
 from ..jump.acceptance import ACCEPTANCE_MODES, EnergyWindow, RunningStatistics
-from ..jump.judge import Judge, Snapshot
+from ..jump.judge import Judge
 from ..jump.module_call import module_sizes
 from ..jump.noise import fresh_seed, walker_seed
 from ..jump.proposal import Proposal
-from ..jump.propose import ProposedFrames, propose_frames
-from ..jump.velocities import draw_velocities, particle_masses, virtual_sites
+from ..jump.torsion_moves import MOVE_KINDS, TorsionMoves
+from .driver_checkpoint import pack_walkers, unpack_walkers
+from .driver_jumps import DriverWalker, Jumps, MetropolisJumps, ModuleJumps, Redraw
 
 if TYPE_CHECKING:
     import openmm
     import torch
 
+    from ..density.torsion_density import TorsionDensity
     from ..systems.screening import ScreenSpec
+    from ..systems.torsions import Torsions
 
-
-@dataclass
-class _Walker:
-    """What persists between the jumps of one Context."""
-
-    context: openmm.Context
-    seed: int
-    window: EnergyWindow
-    state: NDArray[np.float32]
-    attempts: int = 0
-    learned_time_ps: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)
-    last: Proposal | None = None
+MODES = (*ACCEPTANCE_MODES, "metropolis")
 
 
 class HybridDriver:
@@ -69,74 +55,95 @@ class HybridDriver:
     run's own MD are known. It is biased: a frame is taken because MD could have made it, and
     nothing is said about how often.
 
+    The acceptance `metropolis` needs neither module nor screen. A jump is a number of moves of
+    torsions, drawn from an explicit density; each costs one energy and is tested so that averages
+    are those of the Boltzmann distribution, whatever the density:
+
+    >>> torsions = find_torsions(topology, system=system)
+    >>> driver = HybridDriver(context, acceptance="metropolis", torsions=torsions,
+    ...                       density=TorsionDensity.uniform(torsions.names,
+    ...                                torsions.block_sizes, torsions.previous), jumpInterval=20)
+
+    Jumps are made in the middle of a step where the Integrator has one (LangevinMiddle, Langevin,
+    DPD, QTB). Velocities that are drawn there leave the distribution as it is.
+
     Parameters
     ----------
     contexts : Context or list of Contexts
         of Systems with the same particles
     module : torch.jit.ScriptModule
-        a bound module (see docs/architecture.md)
+        a bound module (see docs/architecture.md); not needed by "metropolis"
     screen : ScreenSpec
-        tests of the geometry, in atom numbers of the module
+        tests of the geometry, in atom numbers of the module; not needed by "metropolis"
     solute : sequence of int
         particle index of each atom of the module; the first particles by default
     jumpInterval : int
         steps between jumps; 0 for none
     lag : time
-        the time that one jump skips (ps)
+        the time that one jump skips (ps); not needed by "metropolis"
     temperature : temperature
         asked of the module and given to the new velocities (K); the integrator's by default
     acceptance : str
-        "filter" or "none"
+        "filter", "none" or "metropolis"
     energyWindow : float
         width of the window in standard deviations above the mean
     windowSamples : int
         energies to be known before the first proposal of `filter`
     relaxation : sequence of int
         minimiser iterations of each stage
+    torsions : Torsions
+        what the moves of "metropolis" turn, as of `find_torsions` with the Contexts' System
+    density : TorsionDensity
+        of these torsions; it is what new ones are drawn from
+    moves : int
+        moves at each jump
+    moveShares : dict of str to float
+        how often each kind of move is tried, see `TorsionMoves`
+    smallMoveWidth : angle
+        standard deviation of the moves of kind "small" (rad)
     seed : int or list of int
         of the first walker (the others follow from it), or of each; 0 draws one
+
+    Raises
+    ------
+    ValueError
+        An argument is missing for this acceptance, or not one of its values.
     """
 
     def __init__(
         self,
         contexts: openmm.Context | Sequence[openmm.Context],
-        module: torch.jit.ScriptModule,
-        screen: ScreenSpec,
+        module: torch.jit.ScriptModule | None = None,
+        screen: ScreenSpec | None = None,
         *,
         solute: Sequence[int] | NDArray[np.integer] | None = None,
         jumpInterval: int = 250,
-        lag: Any,
+        lag: Any = None,
         temperature: Any = None,
         acceptance: str = "filter",
         energyWindow: float = 6.0,
         windowSamples: int = 20,
         relaxation: Sequence[int] = (),
+        torsions: Torsions | None = None,
+        density: TorsionDensity | None = None,
+        moves: int = 10,
+        moveShares: Mapping[str, float] | None = None,
+        smallMoveWidth: Any = 0.35,
         seed: int | Sequence[int] = 0,
         threads: int = 1,
     ) -> None:
         import openmm
         from openmm import unit
 
-        if acceptance not in ACCEPTANCE_MODES:
-            raise ValueError(
-                f"Unknown acceptance {acceptance!r}; use one of {', '.join(ACCEPTANCE_MODES)}."
-            )
+        if acceptance not in MODES:
+            raise ValueError(f"Unknown acceptance {acceptance!r}; use one of {', '.join(MODES)}.")
         if jumpInterval < 0:
             raise ValueError(f"jumpInterval is {jumpInterval}; use 0 (no jumps) or more.")
         all_contexts = [contexts] if isinstance(contexts, openmm.Context) else list(contexts)
         if not all_contexts:
             raise ValueError("No Context was given; HybridDriver needs at least one.")
-        self._module = module
-        self._sizes = module_sizes(module)
-        atoms = np.arange(self._sizes.num_atoms) if solute is None else np.asarray(solute)
-        if len(atoms) != self._sizes.num_atoms:
-            raise ValueError(
-                f"solute names {len(atoms)} particles, but the module was bound to "
-                f"{self._sizes.num_atoms} atoms."
-            )
-        self._solute = atoms.astype(np.int64)
         self._interval = int(jumpInterval)
-        self._lag_ps = plain(lag, unit.picosecond)
+        self._since_jump = 0
         integrator = all_contexts[0].getIntegrator()
         if temperature is None:
             if not hasattr(integrator, "getTemperature"):
@@ -145,21 +152,37 @@ class HybridDriver:
                     "HybridDriver(temperature=...) one."
                 )
             temperature = integrator.getTemperature()
-        self._temperature_k = plain(temperature, unit.kelvin)
-        self._acceptance = acceptance
-        self._threads = threads
-        self._since_jump = 0
         system = all_contexts[0].getSystem()
-        self._masses = particle_masses(system)
-        self._virtual = virtual_sites(system)
-        self._judge = Judge(system, self._masses, self._solute, screen, relaxation)
+        redraw = Redraw(system, plain(temperature, unit.kelvin))
+        self._masses = redraw.masses_da
+        self._state_size = 0
+        self._jumps: Jumps
+        if acceptance == "metropolis":
+            width = plain(smallMoveWidth, unit.radian)
+            chosen = _torsion_moves(system, torsions, density, moveShares, width)
+            if moves < 1:
+                raise ValueError(f"moves is {moves}; a jump has at least one.")
+            self._jumps = MetropolisJumps(chosen, int(moves), redraw)
+        else:
+            if module is None or screen is None or lag is None:
+                raise ValueError(
+                    f"The acceptance {acceptance!r} needs a module, a screen and a lag; only "
+                    "'metropolis' does without."
+                )
+            sizes = module_sizes(module)
+            atoms = _solute_atoms(solute, sizes.num_atoms)
+            judge = Judge(system, self._masses, atoms, screen, relaxation)
+            lag_ps = plain(lag, unit.picosecond)
+            self._state_size = sizes.state_size
+            filtered = acceptance == "filter"
+            self._jumps = ModuleJumps(module, atoms, judge, redraw, lag_ps, filtered, threads)
         seeds = _walker_seeds(seed, len(all_contexts))
         self._walkers = [
-            _Walker(
+            DriverWalker(
                 context,
                 walker_seed,
                 EnergyWindow(float(energyWindow), int(windowSamples), RunningStatistics()),
-                np.zeros(self._sizes.state_size, dtype=np.float32),
+                np.zeros(self._state_size, dtype=np.float32),
             )
             for context, walker_seed in zip(all_contexts, seeds, strict=True)
         ]
@@ -170,7 +193,8 @@ class HybridDriver:
         Raises
         ------
         openmm.OpenMMException
-            if the module fails; every walker is then as it was before the jump
+            if the module fails, or the energy before a jump is not finite; every walker is then as
+            it was before the jump
         """
         remaining = int(steps)
         while remaining > 0:
@@ -187,16 +211,29 @@ class HybridDriver:
             remaining -= chunk
 
     def getNumProposed(self, walker: int = 0) -> int:
-        """Number of proposals of a walker."""
+        """Number of proposals of a walker, or of its moves."""
         return self._walkers[walker].attempts
 
     def getNumAccepted(self, walker: int = 0) -> int:
-        """Number of accepted proposals of a walker."""
+        """Number of accepted proposals of a walker, or of its moves."""
         return self._walkers[walker].reasons["accepted"]
 
     def getReasons(self, walker: int = 0) -> dict[str, int]:
-        """Number of proposals of a walker by verdict, for the verdicts that occurred."""
+        """Number of proposals or moves of a walker by verdict, for the verdicts that occurred."""
         return dict(self._walkers[walker].reasons)
+
+    def getMoveKinds(self) -> tuple[str, ...]:
+        """The kinds of torsional moves."""
+        return MOVE_KINDS
+
+    def getMoveStatistics(self, walker: int = 0) -> dict[str, tuple[int, int]]:
+        """How many moves of each kind a walker tried and accepted."""
+        chosen = self._walkers[walker]
+        return {kind: (chosen.tried[kind], chosen.accepted[kind]) for kind in MOVE_KINDS}
+
+    def getNumJumps(self, walker: int = 0) -> int:
+        """How often a walker jumped with "metropolis", a number of moves each time."""
+        return self._walkers[walker].jumps
 
     def getNumWindowSamples(self, walker: int = 0) -> int:
         """Number of MD energies that the window of a walker knows."""
@@ -209,7 +246,7 @@ class HybridDriver:
         return self._walkers[walker].learned_time_ps * unit.picosecond
 
     def getLastProposal(self, walker: int = 0) -> Proposal | None:
-        """The last proposal of a walker, or None before the first."""
+        """The last proposal of a walker; None before the first, and with "metropolis"."""
         return self._walkers[walker].last
 
     def getSeed(self, walker: int = 0) -> int:
@@ -222,26 +259,7 @@ class HybridDriver:
         It is bound to the platform and version of OpenMM, as the Contexts' checkpoints are, and to
         the module. Last proposals are not in it.
         """
-        meta = {
-            "since_jump": self._since_jump,
-            "walkers": [
-                {
-                    "seed": walker.seed,
-                    "attempts": walker.attempts,
-                    "learned_time_ps": walker.learned_time_ps,
-                    "reasons": dict(walker.reasons),
-                    "window": asdict(walker.window.statistics),
-                }
-                for walker in self._walkers
-            ],
-        }
-        arrays: dict[str, NDArray[Any]] = {"meta": _bytes_array(json.dumps(meta).encode())}
-        for index, walker in enumerate(self._walkers):
-            arrays[f"context_{index}"] = _bytes_array(walker.context.createCheckpoint())
-            arrays[f"state_{index}"] = walker.state
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        return buffer.getvalue()
+        return pack_walkers(self._walkers, self._since_jump)
 
     def loadCheckpoint(self, checkpoint: bytes) -> None:
         """Go back to a checkpoint of a driver with as many walkers and the same module.
@@ -251,104 +269,46 @@ class HybridDriver:
         ValueError
             if it is of a driver with other walkers or another module
         """
-        with np.load(io.BytesIO(checkpoint), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        meta = json.loads(arrays["meta"].tobytes().decode())
-        if len(meta["walkers"]) != len(self._walkers):
-            raise ValueError(
-                f"The checkpoint holds {len(meta['walkers'])} walkers, but this driver has "
-                f"{len(self._walkers)}."
-            )
-        size = len(arrays["state_0"])
-        if size != self._sizes.state_size:
-            raise ValueError(
-                f"The checkpoint holds states of {size} numbers, but this driver's module has "
-                f"{self._sizes.state_size}: it is of another module."
-            )
-        self._since_jump = meta["since_jump"]
-        for index, (walker, saved) in enumerate(zip(self._walkers, meta["walkers"], strict=True)):
-            walker.context.loadCheckpoint(arrays[f"context_{index}"].tobytes())
-            walker.state = arrays[f"state_{index}"]
-            walker.seed = saved["seed"]
-            walker.attempts = saved["attempts"]
-            walker.learned_time_ps = saved["learned_time_ps"]
-            walker.reasons = Counter(saved["reasons"])
-            walker.window.statistics = RunningStatistics(**saved["window"])
-            walker.last = None
+        self._since_jump = unpack_walkers(checkpoint, self._walkers, self._state_size)
 
     def _jump(self) -> None:
-        """Propose one frame for every walker whose window is ready."""
-        learned = [replace(walker.window.statistics) for walker in self._walkers]
-        snapshots = [Snapshot.of(walker.context) for walker in self._walkers]
-        self._learn_energies(snapshots)
-        ready = [
-            (walker, snapshot)
-            for walker, snapshot in zip(self._walkers, snapshots, strict=True)
-            if self._acceptance == "none" or walker.window.ready
-        ]
-        if not ready:
-            return
-        try:
-            frames = propose_frames(
-                self._module,
-                np.stack([snapshot.positions_nm[self._solute] for _, snapshot in ready]),
-                np.stack([walker.state for walker, _ in ready]),
-                [(walker.seed, walker.attempts) for walker, _ in ready],
-                self._lag_ps,
-                self._temperature_k,
-                self._threads,
-            )
-        except RuntimeError as error:
-            import openmm
+        """Make the jump that is due, for every walker."""
+        self._jumps.jump(self._walkers)
 
-            # Nothing was written yet: only the energies just learned have to be forgotten.
-            for walker, statistics in zip(self._walkers, learned, strict=True):
-                walker.window.statistics = statistics
-            raise openmm.OpenMMException(str(error)) from None
-        for row, (walker, snapshot) in enumerate(ready):
-            self._settle(walker, snapshot, frames, row)
 
-    def _learn_energies(self, snapshots: list[Snapshot]) -> None:
-        """Tell the windows the energies of the dynamics."""
-        import openmm
-
-        for index, (walker, snapshot) in enumerate(zip(self._walkers, snapshots, strict=True)):
-            if not math.isfinite(snapshot.energy_kj_per_mol):
-                raise openmm.OpenMMException(
-                    f"The potential energy of walker {index} before a jump is not a finite number, "
-                    "so the dynamics has failed. Use a smaller step size, or minimize the "
-                    "starting positions."
-                )
-            walker.window.statistics.add(snapshot.energy_kj_per_mol)
-
-    def _settle(
-        self, walker: _Walker, snapshot: Snapshot, frames: ProposedFrames, row: int
-    ) -> None:
-        """Judge a walker's frame; keep it with new velocities, or put everything back."""
-        attempt = walker.attempts
-        walker.attempts += 1
-        window = walker.window if self._acceptance == "filter" else None
-        proposal = self._judge.judge(walker.context, snapshot, frames, row, attempt, window)
-        walker.last = proposal
-        walker.reasons[proposal.reason] += 1
-        if not proposal.accepted:
-            snapshot.restore(walker.context)
-            return
-        walker.state = frames.states[row].copy()
-        walker.learned_time_ps += self._lag_ps
-        draw_velocities(
-            walker.context,
-            self._masses,
-            self._virtual,
-            self._temperature_k,
-            walker.seed,
-            attempt,
+def _solute_atoms(
+    solute: Sequence[int] | NDArray[np.integer] | None, expected: int
+) -> NDArray[np.int64]:
+    """Particle of each atom of a module."""
+    atoms = np.arange(expected) if solute is None else np.asarray(solute)
+    if len(atoms) != expected:
+        raise ValueError(
+            f"solute names {len(atoms)} particles, but the module was bound to {expected} atoms."
         )
+    return atoms.astype(np.int64)
 
 
-def _bytes_array(data: bytes) -> NDArray[np.uint8]:
-    """Bytes as an array, for numpy's archive format."""
-    return np.frombuffer(data, dtype=np.uint8)
+def _torsion_moves(
+    system: openmm.System,
+    torsions: Torsions | None,
+    density: TorsionDensity | None,
+    shares: Mapping[str, float] | None,
+    width_rad: float,
+) -> TorsionMoves:
+    """The moves of "metropolis", checked against the System."""
+    if torsions is None or density is None:
+        raise ValueError(
+            "The acceptance 'metropolis' needs torsions (see find_torsions) and their density "
+            "(TorsionDensity.uniform is one)."
+        )
+    chosen = TorsionMoves(torsions, density, shares, width_rad)
+    last = int(torsions.atoms.max())
+    if last >= system.getNumParticles():
+        raise ValueError(
+            f"The torsions name particle {last}, but the System has {system.getNumParticles()}. "
+            "Find them in the Topology of this System."
+        )
+    return chosen
 
 
 def _walker_seeds(seed: int | Sequence[int], count: int) -> list[int]:

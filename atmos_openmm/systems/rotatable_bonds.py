@@ -82,11 +82,16 @@ class MoleculeGraph:
         return f"{_chain_letters(int(features.asym_id[token]))}/{label}"
 
     def residue_before(self, residue: int) -> int:
-        """Return the residue whose carbonyl is bonded to this one's backbone N, or -1."""
+        """Return the residue whose carbonyl a nitrogen of this one is bonded to, or -1."""
         backbone = self._backbones.get(residue)
-        if backbone is None or backbone.before is None:
-            return -1
-        return int(self._residue[backbone.before])
+        if backbone is not None:
+            return -1 if backbone.before is None else int(self._residue[backbone.before])
+        # A cap has no backbone.
+        for n in (k for k, r in enumerate(self._residue) if r == residue):
+            for c in self._near[n]:
+                if self._residue[c] != residue and self._is_amide(c, n):
+                    return int(self._residue[c])
+        return -1
 
     def rotatable_bonds(self, methyls: bool) -> tuple[list[Bond], list[str]]:
         """Return the rotatable bonds, and notes on those that are left to dynamics."""

@@ -8,6 +8,7 @@ import pytest
 import sampling_cases as cases
 from openmm import unit
 
+from atmos_openmm.jump.snapshot import Snapshot
 from atmos_openmm.jump.velocities import GAS_CONSTANT_KJ_PER_MOL_K
 from atmos_openmm.sampling.driver import HybridDriver
 from atmos_openmm.systems.screening import ScreenSpec
@@ -250,7 +251,10 @@ def test_window_is_learned_from_the_energies_before_jumps():
     energies = []
     for _ in range(6):
         hybrid.step(10)
-        energies.append(made.getState(energy=True).getPotentialEnergy()._value)
+        # The window knows the energies where jumps are made, in the middle of the step.
+        snapshot = Snapshot.of(made)
+        energies.append(snapshot.energy_kj_per_mol)
+        snapshot.restore(made)
     hybrid.step(1)
     statistics = hybrid._walkers[0].window.statistics
     assert statistics.count == 6
@@ -300,8 +304,12 @@ def test_environment_and_constraints_are_screened():
 
 def test_wrong_arguments_are_named():
     made = cases.context(cases.langevin())
-    with pytest.raises(ValueError, match="Unknown acceptance 'metropolis'"):
-        driver(made, acceptance="metropolis")
+    with pytest.raises(ValueError, match="Unknown acceptance 'always'; use one of none, filter, m"):
+        driver(made, acceptance="always")
+    with pytest.raises(ValueError, match="'metropolis' needs torsions"):
+        HybridDriver(made, acceptance="metropolis")
+    with pytest.raises(ValueError, match="'filter' needs a module, a screen and a lag"):
+        HybridDriver(made)
     with pytest.raises(ValueError, match="bound to 3 atoms"):
         driver(made, cases.script(cases.Fixed(3, "identity")), solute=[0, 1])
     with pytest.raises(ValueError, match="jumpInterval"):

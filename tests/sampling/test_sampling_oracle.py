@@ -8,11 +8,19 @@ import pytest
 import sampling_cases as cases
 import torch
 
+from atmos_openmm.density.block_density import BlockDensity
+from atmos_openmm.density.torsion_density import TorsionDensity
 from atmos_openmm.integrator import AtmosIntegrator
 from atmos_openmm.sampling.driver import HybridDriver
 from atmos_openmm.systems.screening import ScreenSpec
+from atmos_openmm.systems.torsions import find_torsions
 
 INTERVAL = 5
+
+compiled_moves = pytest.mark.skipif(
+    not hasattr(AtmosIntegrator, "setTorsionMoves"),
+    reason="the compiled integrator was built before it jumped in the middle of a step",
+)
 
 
 def compiled(module, **settings):
@@ -44,6 +52,7 @@ def recorded(advance, proposed, last, context, cycles):
     return points, proposals
 
 
+@compiled_moves
 @pytest.mark.parametrize(
     "settings, noise_nm",
     [
@@ -133,6 +142,7 @@ def test_until_the_first_accepted_jump_the_two_agree_bit_for_bit():
         )
 
 
+@compiled_moves
 def test_redrawn_velocities_agree_to_rounding():
     # An identity jump: positions come back up to single precision, velocities are the same draw.
     module = cases.script(cases.Fixed(22, "identity"))
@@ -182,6 +192,7 @@ def crowded_system():
     return system, positions
 
 
+@compiled_moves
 def test_the_two_agree_in_a_periodic_box_with_virtual_sites_and_massless_particles():
     system, start = crowded_system()
     none = np.zeros((0, 4), dtype=np.int64)
@@ -244,6 +255,84 @@ def test_the_two_agree_in_a_periodic_box_with_virtual_sites_and_massless_particl
     x = points[0]
     np.testing.assert_allclose(x[6], 0.3 * x[2] + 0.7 * x[3], atol=1e-12)
     assert np.linalg.norm(x[0] - x[1]) == pytest.approx(0.4, rel=2e-5)
+
+
+def move_settings(methyls=False):
+    """Torsions of the dipeptide, and a density of them with a local component and gates."""
+    topology, system, _ = cases.dipeptide()
+    torsions = find_torsions(topology, system=system, methyls=methyls)
+    rng = np.random.default_rng(4)
+    blocks = []
+    for block, size in enumerate(torsions.block_sizes):
+        start = sum(torsions.block_sizes[:block])
+        gates = np.array([k for k in range(len(torsions)) if not start <= k < start + size][:2])
+        conditional = rng.normal(size=(3, 1 + 2 * len(gates)))
+        sequential = np.array(conditional)
+        for g, torsion in enumerate(gates.tolist()):
+            if torsion >= start:
+                sequential[:, 1 + 2 * g : 3 + 2 * g] = 0.0
+        blocks.append(
+            BlockDensity(
+                rng.uniform(-np.pi, np.pi, (2, size)),
+                np.stack([(0.1 + 0.2 * k) * np.eye(size) for k in range(2)]),
+                gates,
+                sequential,
+                conditional,
+                0.02 * np.eye(size),
+            )
+        )
+    layout = torsions.names, torsions.block_sizes, torsions.previous
+    return torsions, TorsionDensity(*layout, tuple(blocks), 0.1)
+
+
+@compiled_moves
+@pytest.mark.parametrize("methyls", [False, True])
+def test_moves_of_the_compiled_integrator_follow_the_driver(methyls):
+    torsions, density = move_settings(methyls)
+    shares = dict.fromkeys(("all", "residue", "torsion", "small"), 1.0)
+    if methyls:
+        shares |= {"backbone": 1.0, "sidechain": 1.0}
+    integrator = AtmosIntegrator(300.0, 1.0, cases.STEP_PS)
+    integrator.setRandomNumberSeed(7)
+    integrator.setTorsionMoves(torsions, density)
+    integrator.setMoveShares(shares)
+    integrator.setMovesPerJump(4)
+    integrator.setSmallMoveWidth(0.3)
+    integrator.setAcceptanceMode("metropolis")
+    integrator.setJumpSeed(5)
+    integrator.setJumpInterval(INTERVAL)
+    context = cases.context(integrator)
+    cycles = 40
+    points = []
+    for _ in range(cycles):
+        integrator.step(INTERVAL)
+        points.append(cases.phase_point(context))
+    plain = cases.context(cases.langevin())
+    driver = HybridDriver(
+        plain,
+        acceptance="metropolis",
+        torsions=torsions,
+        density=density,
+        moves=4,
+        moveShares=shares,
+        smallMoveWidth=0.3,
+        jumpInterval=INTERVAL,
+        seed=5,
+    )
+    # Everything is in double precision, so that the two differ by roundings (1e-16), by the point
+    # within their tolerance (1e-5 of a bond) at which constraints stop where the roundings decide
+    # it, and by the growth of both in 10 fs between jumps.
+    for x, v in points:
+        driver.step(INTERVAL)
+        oracle_x, oracle_v = cases.phase_point(plain)
+        np.testing.assert_allclose(x, oracle_x, atol=1e-6)
+        np.testing.assert_allclose(v, oracle_v, atol=1e-3)
+    assert dict(integrator.getMoveStatistics()) == driver.getMoveStatistics()
+    assert integrator.getNumJumps() == driver.getNumJumps() == cycles - 1
+    assert integrator.getNumProposed() == driver.getNumProposed() == 4 * (cycles - 1)
+    assert integrator.getNumAccepted() == driver.getNumAccepted() > 20
+    tried = driver.getMoveStatistics()
+    assert all(tried[kind][0] > 0 for kind in shares)
 
 
 def test_noise_is_the_same_in_both_languages():

@@ -1,0 +1,248 @@
+"""The jumps of a HybridDriver: proposals of a module, or torsional moves."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..jump.acceptance import EnergyWindow
+from ..jump.judge import Judge
+from ..jump.metropolis import make_moves
+from ..jump.proposal import Proposal
+from ..jump.propose import ProposedFrames, propose_frames
+from ..jump.snapshot import Snapshot
+from ..jump.velocities import draw_velocities, particle_masses, removes_drift
+
+if TYPE_CHECKING:
+    import openmm
+    import torch
+
+    from ..jump.torsion_moves import TorsionMoves
+
+
+@dataclass
+class DriverWalker:
+    """What persists between the jumps of one Context.
+
+    Attributes
+    ----------
+    context : openmm.Context
+    seed : int
+    window : EnergyWindow
+    state : float32 [S]
+        hidden state of the module
+    attempts : int
+        proposals or moves so far
+    jumps : int
+        jumps of the mode "metropolis" so far
+    learned_time_ps : float
+    reasons : Counter of str
+        attempts by verdict
+    tried, accepted : Counter of str
+        moves by kind
+    last : Proposal or None
+        of a module
+    """
+
+    context: openmm.Context
+    seed: int
+    window: EnergyWindow
+    state: NDArray[np.float32]
+    attempts: int = 0
+    jumps: int = 0
+    learned_time_ps: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+    tried: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
+    last: Proposal | None = None
+
+
+class Jumps(Protocol):
+    """One way to jump."""
+
+    def jump(self, walkers: Sequence[DriverWalker]) -> None:
+        """Make the jump that is due, for every walker."""
+        ...
+
+
+class Redraw:
+    """Gives Contexts of one System new velocities after an accepted jump.
+
+    Parameters
+    ----------
+    system : openmm.System
+    temperature_k : float
+    """
+
+    def __init__(self, system: openmm.System, temperature_k: float) -> None:
+        self.masses_da = particle_masses(system)
+        self.temperature_k = temperature_k
+        self._remove_drift = removes_drift(system)
+
+    def __call__(self, walker: DriverWalker, attempt: int) -> None:
+        """Draw velocities from the walker's noise of this number."""
+        draw_velocities(
+            walker.context,
+            self.masses_da,
+            self.temperature_k,
+            walker.seed,
+            attempt,
+            self._remove_drift,
+        )
+
+
+class ModuleJumps:
+    """Proposes one frame for every walker with one call of the module, and judges them.
+
+    Parameters
+    ----------
+    module : torch.jit.ScriptModule
+    solute : int64 [A]
+    judge : Judge
+    redraw : Redraw
+    lag_ps : float
+    filtered : bool
+        whether the energy window decides
+    threads : int
+        of the module
+    """
+
+    def __init__(
+        self,
+        module: torch.jit.ScriptModule,
+        solute: NDArray[np.int64],
+        judge: Judge,
+        redraw: Redraw,
+        lag_ps: float,
+        filtered: bool,
+        threads: int,
+    ) -> None:
+        self._module = module
+        self._solute = solute
+        self._judge = judge
+        self._redraw = redraw
+        self._lag_ps = lag_ps
+        self._filtered = filtered
+        self._threads = threads
+
+    def jump(self, walkers: Sequence[DriverWalker]) -> None:
+        """Propose one frame for every walker whose window is ready."""
+        learned = [replace(walker.window.statistics) for walker in walkers]
+        snapshots = take_snapshots(walkers)
+        for walker, snapshot in zip(walkers, snapshots, strict=True):
+            walker.window.statistics.add(snapshot.energy_kj_per_mol)
+        ready = []
+        for walker, snapshot in zip(walkers, snapshots, strict=True):
+            if not self._filtered or walker.window.ready:
+                ready.append((walker, snapshot))
+            else:
+                snapshot.restore(walker.context)
+        if not ready:
+            return
+        try:
+            frames = propose_frames(
+                self._module,
+                np.stack([snapshot.positions_nm[self._solute] for _, snapshot in ready]),
+                np.stack([walker.state for walker, _ in ready]),
+                [(walker.seed, walker.attempts) for walker, _ in ready],
+                self._lag_ps,
+                self._redraw.temperature_k,
+                self._threads,
+            )
+        except RuntimeError as error:
+            import openmm
+
+            for walker, snapshot, statistics in zip(walkers, snapshots, learned, strict=True):
+                snapshot.restore(walker.context)
+                walker.window.statistics = statistics
+            raise openmm.OpenMMException(str(error)) from None
+        for row, (walker, snapshot) in enumerate(ready):
+            self._settle(walker, snapshot, frames, row)
+
+    def _settle(
+        self, walker: DriverWalker, snapshot: Snapshot, frames: ProposedFrames, row: int
+    ) -> None:
+        """Judge a walker's frame; keep it with new velocities, or put everything back."""
+        attempt = walker.attempts
+        walker.attempts += 1
+        window = walker.window if self._filtered else None
+        proposal = self._judge.judge(walker.context, snapshot, frames, row, attempt, window)
+        walker.last = proposal
+        walker.reasons[proposal.reason] += 1
+        if not proposal.accepted:
+            snapshot.restore(walker.context)
+            return
+        walker.state = frames.states[row].copy()
+        walker.learned_time_ps += self._lag_ps
+        self._redraw(walker, attempt)
+
+
+class MetropolisJumps:
+    """Makes a number of torsional moves of every walker, each tested by Metropolis.
+
+    Parameters
+    ----------
+    moves : TorsionMoves
+    count : int
+        moves at a jump
+    redraw : Redraw
+    """
+
+    def __init__(self, moves: TorsionMoves, count: int, redraw: Redraw) -> None:
+        self._moves = moves
+        self._count = count
+        self._redraw = redraw
+
+    def jump(self, walkers: Sequence[DriverWalker]) -> None:
+        """Make the moves; where none was accepted, a walker goes on as if there had been none."""
+        for walker, snapshot in zip(walkers, take_snapshots(walkers), strict=True):
+            after = make_moves(
+                walker.context,
+                snapshot,
+                self._moves,
+                self._count,
+                self._redraw.temperature_k,
+                walker.seed,
+                walker.attempts,
+            )
+            for kind, accepted in after.outcomes:
+                walker.tried[kind] += 1
+                walker.accepted[kind] += accepted
+                walker.reasons["accepted" if accepted else "metropolis"] += 1
+            walker.attempts += self._count
+            if after.moved:
+                walker.context.setPositions(after.positions_nm)
+                walker.context.computeVirtualSites()
+                self._redraw(walker, walker.jumps)
+            else:
+                snapshot.restore(walker.context)
+            walker.jumps += 1
+
+
+def take_snapshots(walkers: Sequence[DriverWalker]) -> list[Snapshot]:
+    """Bring every walker to the middle of its step.
+
+    Raises
+    ------
+    openmm.OpenMMException
+        if an energy there is not finite; every walker is then as it was
+    """
+    import openmm
+
+    snapshots = [Snapshot.of(walker.context) for walker in walkers]
+    energies = [snapshot.energy_kj_per_mol for snapshot in snapshots]
+    broken = [index for index, energy in enumerate(energies) if not math.isfinite(energy)]
+    if broken:
+        for walker, snapshot in zip(walkers, snapshots, strict=True):
+            snapshot.restore(walker.context)
+        raise openmm.OpenMMException(
+            f"The potential energy of walker {broken[0]} before a jump is not a finite number, so "
+            "the dynamics has failed. Use a smaller step size, or minimize the starting positions."
+        )
+    return snapshots
