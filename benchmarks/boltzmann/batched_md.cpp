@@ -42,15 +42,18 @@ inline Vec cross(const Vec& a, const Vec& b) {
     return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
 }
 const V ZERO = {};
+const V ONE = ZERO + 1.0f;
 } // namespace
 
 // Arrays are the caller's and stay alive; see batched_md.py for what each holds.
 extern "C" struct Molecule {
-    int atoms, bonds, angles, torsions, constraints;
-    const int *bondAtoms, *angleAtoms, *torsionAtoms, *constraintAtoms;
+    int atoms, bonds, angles, torsions, constraints, biases;
+    const int *bondAtoms, *angleAtoms, *torsionAtoms, *constraintAtoms, *biasAtoms;
     const float *bondTerms;     // length, k
     const float *angleTerms;    // angle, k
     const float *torsionTerms;  // k cos(phase) for each periodicity 1 to 6
+    const float *biasTerms;     // of cos(p phi) and of sin(p phi) for each periodicity
+    const float *biasScales;    // [R], the share of the bias that each copy feels
     const float *constraintLengths;
     const float *pairTerms;     // of i < j: charge product, 4 eps sigma^12, 4 eps sigma^6; neck: m0, d0 for i, for j, reach
     const float *atomTerms;     // charge, or, sr, alpha, beta, gamma, radius
@@ -66,6 +69,42 @@ struct Work {
     std::vector<Vec> force;
     std::vector<V> distance, slope, forward, backward, integral, born, bornSlope, bornForce;
 };
+
+// A torsion's series, of cosines and where there are any of sines, scaled in each lane.
+V torsion(const int* a, const float* cosines, const float* sines, V scale, const Vec* x, Vec* f) {
+    Vec b1 = x[a[1]] - x[a[0]], b2 = x[a[2]] - x[a[1]], b3 = x[a[3]] - x[a[2]];
+    Vec u = cross(b1, b2), w = cross(b2, b3);
+    V uu = dot(u, u), ww = dot(w, w), bb = dot(b2, b2), b = squareRoot(bb);
+    V n = 1.0f / squareRoot(uu * ww);
+    V c1 = dot(u, w) * n, s1 = b * dot(b1, w) * n;
+    V c = c1, s = s1, slope = ZERO, energy = ZERO;
+    for (int p = 0; p < PERIODS; p++) {
+        float t = cosines[p], o = sines ? sines[p] : 0.0f;
+        energy += (t < 0 ? -t : t) * (sines ? 0.0f : 1.0f) + t * c + o * s;
+        slope += float(p + 1) * (o * c - t * s);
+        V next = c * c1 - s * s1;
+        s = s * c1 + c * s1, c = next;
+    }
+    slope *= scale;
+    Vec gi = (slope * b / uu) * u, gl = (-slope * b / ww) * w; // force on the ends
+    V ti = dot(b1, b2) / bb, tl = dot(b3, b2) / bb;
+    Vec mid = (ti * gi) - (tl * gl);
+    f[a[0]] += gi, f[a[3]] += gl;
+    f[a[1]] -= gi, f[a[1]] -= mid;
+    f[a[2]] -= gl, f[a[2]] += mid;
+    return energy;
+}
+
+// The bias, unscaled; its forces are scaled.
+V bias(const Molecule& m, const Vec* x, Vec* f) {
+    V energy = ZERO, scale;
+    memcpy(&scale, m.biasScales, sizeof(V));
+    for (int k = 0; k < m.biases; k++) {
+        const float* t = m.biasTerms + 2 * PERIODS * k;
+        energy += torsion(m.biasAtoms + 4 * k, t, t + PERIODS, scale, x, f);
+    }
+    return energy;
+}
 
 V bonded(const Molecule& m, const Vec* x, Vec* f) {
     V energy = ZERO;
@@ -90,28 +129,8 @@ V bonded(const Molecule& m, const Vec* x, Vec* f) {
         f[a[0]] -= gp, f[a[2]] -= gq;
         f[a[1]] += gp, f[a[1]] += gq;
     }
-    for (int k = 0; k < m.torsions; k++) {
-        const int* a = m.torsionAtoms + 4 * k;
-        Vec b1 = x[a[1]] - x[a[0]], b2 = x[a[2]] - x[a[1]], b3 = x[a[3]] - x[a[2]];
-        Vec u = cross(b1, b2), w = cross(b2, b3);
-        V uu = dot(u, u), ww = dot(w, w), bb = dot(b2, b2), b = squareRoot(bb);
-        V n = 1.0f / squareRoot(uu * ww);
-        V c1 = dot(u, w) * n, s1 = b * dot(b1, w) * n;
-        V c = c1, s = s1, slope = ZERO;
-        for (int p = 0; p < PERIODS; p++) {
-            float t = m.torsionTerms[PERIODS * k + p];
-            energy += (t < 0 ? -t : t) + t * c;
-            slope -= (p + 1) * t * s;
-            V next = c * c1 - s * s1;
-            s = s * c1 + c * s1, c = next;
-        }
-        Vec gi = (slope * b / uu) * u, gl = (-slope * b / ww) * w; // force on the ends
-        V ti = dot(b1, b2) / bb, tl = dot(b3, b2) / bb;
-        Vec mid = (ti * gi) - (tl * gl);
-        f[a[0]] += gi, f[a[3]] += gl;
-        f[a[1]] -= gi, f[a[1]] -= mid;
-        f[a[2]] -= gl, f[a[2]] += mid;
-    }
+    for (int k = 0; k < m.torsions; k++)
+        energy += torsion(m.torsionAtoms + 4 * k, m.torsionTerms + PERIODS * k, nullptr, ONE, x, f);
     return energy;
 }
 
@@ -210,13 +229,14 @@ V pairs(const Molecule& m, const Vec* x, Vec* f, Work& work) {
     return energy;
 }
 
-V forces(const Molecule& m, const Vec* x, Work& work) {
+V forces(const Molecule& m, const Vec* x, Work& work, V& biasEnergy) {
     size_t n = m.atoms, count = n * (n - 1) / 2;
     work.force.assign(n, Vec{});
     for (auto* array : {&work.integral, &work.born, &work.bornSlope, &work.bornForce})
         array->resize(n);
     for (auto* array : {&work.distance, &work.slope, &work.forward, &work.backward})
         array->resize(count);
+    biasEnergy = bias(m, x, work.force.data());
     return bonded(m, x, work.force.data()) + pairs(m, x, work.force.data(), work);
 }
 
@@ -271,32 +291,33 @@ struct Random {
 
 extern "C" {
 
-// Energies [R] and forces [atoms, 3, R] of positions [atoms, 3, R].
+// Energies [R] without the bias and forces [atoms, 3, R] with it of positions [atoms, 3, R].
 void evaluate(const Molecule* m, const float* positions, float* energies, float* out) {
     Work work;
     std::vector<Vec> x(m->atoms);
     memcpy(x.data(), positions, sizeof(Vec) * m->atoms);
-    V energy = forces(*m, x.data(), work);
+    V biased, energy = forces(*m, x.data(), work, biased);
     memcpy(energies, &energy, sizeof(V));
     memcpy(out, work.force.data(), sizeof(Vec) * m->atoms);
 }
 
 // Steps of ps at kT [R] and a friction; positions and velocities [atoms, 3, R] and the random state
-// [4, R] change in place. Energies are those of the positions at the end.
+// [4, R] change in place. Energies, and those of the bias apart and
+// unscaled, are those of the positions at the end.
 void advance(const Molecule* m, float* positions, float* velocities, uint32_t* state, const float* thermal,
-             float step, float friction, int steps, float* energies) {
+             float step, float friction, int steps, float* energies, float* biasEnergies) {
     const int n = m->atoms;
     Work work;
     Random random;
     std::vector<Vec> x(n), v(n), start(n), free(n);
-    V kT, energy;
+    V kT, energy, biased;
     memcpy(x.data(), positions, sizeof(Vec) * n);
     memcpy(v.data(), velocities, sizeof(Vec) * n);
     memcpy(random.s, state, sizeof(random.s));
     memcpy(&kT, thermal, sizeof(V));
     const float keep = expf(-friction * step), half = 0.5f * step;
     for (int s = 0; s < steps; s++) {
-        forces(*m, x.data(), work);
+        forces(*m, x.data(), work, biased);
         for (int i = 0; i < n; i++)
             v[i] += (ZERO + step / m->masses[i]) * work.force[i];
         constrainVelocities(*m, x.data(), v.data());
@@ -316,10 +337,11 @@ void advance(const Molecule* m, float* positions, float* velocities, uint32_t* s
                 v[i] += (ZERO + 1.0f / step) * (x[i] - free[i]);
         }
     }
-    energy = forces(*m, x.data(), work);
+    energy = forces(*m, x.data(), work, biased);
     memcpy(positions, x.data(), sizeof(Vec) * n);
     memcpy(velocities, v.data(), sizeof(Vec) * n);
     memcpy(state, random.s, sizeof(random.s));
     memcpy(energies, &energy, sizeof(V));
+    memcpy(biasEnergies, &biased, sizeof(V));
 }
 }

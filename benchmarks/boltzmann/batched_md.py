@@ -28,11 +28,14 @@ _OFFSET_NM = {"OBC1": 0.009, "GBn2": 0.0195141}
 
 class _Molecule(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int) for name in "atoms bonds angles torsions constraints".split()),
+        *(
+            (name, ctypes.c_int)
+            for name in "atoms bonds angles torsions constraints biases".split()
+        ),
         *(
             (name, ctypes.c_void_p)
-            for name in "bondAtoms angleAtoms torsionAtoms constraintAtoms bondTerms angleTerms "
-            "torsionTerms constraintLengths pairTerms atomTerms masses".split()
+            for name in "bondAtoms angleAtoms torsionAtoms constraintAtoms biasAtoms bondTerms "
+            "angleTerms torsionTerms biasTerms biasScales constraintLengths pairTerms atomTerms masses".split()
         ),
         ("solvation", ctypes.c_float),
         ("surface", ctypes.c_float),
@@ -78,6 +81,9 @@ class BatchedMD:
             **_constraints(system),
             **_pairs(forces.pop("NonbondedForce"), forces.pop("CustomGBForce"), atoms),
             "masses": np.array([system.getParticleMass(i)._value for i in range(atoms)]),
+            "biasAtoms": np.zeros((0, 4)),
+            "biasTerms": np.zeros((0, 2 * _PERIODS)),
+            "biasScales": np.zeros(LANES),
         }
         if forces:
             raise ValueError(f"The batched engine does not know {', '.join(forces)}.")
@@ -95,8 +101,17 @@ class BatchedMD:
             **{name: a.ctypes.data for name, a in self._kept.items()},
         )
 
+    def set_bias(self, atoms: NDArray[Any], terms: NDArray[Any], scales: NDArray[Any]) -> None:
+        """Bias torsions [B, 4] by series [B, 12] of cosines and sines (kJ/mol), scales [16]."""
+        new = {"biasAtoms": atoms, "biasTerms": terms, "biasScales": scales}
+        for name, values in new.items():
+            dtype = np.int32 if name.endswith("Atoms") else np.float32
+            self._kept[name] = np.ascontiguousarray(values, dtype)
+            setattr(self._molecule, name, self._kept[name].ctypes.data)
+        self._molecule.biases = len(atoms)
+
     def evaluate(self, positions_nm: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Energies [16] and forces [A, 3, 16] of positions [A, 3, 16]."""
+        """Energies [16] without the bias, forces [A, 3, 16] with it, of positions [A, 3, 16]."""
         x = np.ascontiguousarray(positions_nm, np.float32)
         energies, forces = np.empty(LANES, np.float32), np.empty_like(x)
         self._library.evaluate(ctypes.byref(self._molecule), *map(_pointer, (x, energies, forces)))
@@ -109,9 +124,16 @@ class BatchedMD:
         step_ps: float,
         friction: float,
         steps: int,
-    ) -> NDArray[Any]:
-        """Step `state` (positions, velocities [A, 3, 16], random [4, 16]); energies at the end."""
-        energies, thermal = np.empty(LANES, np.float32), np.ascontiguousarray(kT, np.float32)
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Step `state` (positions, velocities [A, 3, 16], random [4, 16]).
+
+        Returns
+        -------
+        energies, biases : float32 [16]
+            At the end; the bias is not in the energies, and not scaled.
+        """
+        energies, biases = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+        thermal = np.ascontiguousarray(kT, np.float32)
         self._library.advance(
             ctypes.byref(self._molecule),
             *(_pointer(state[name]) for name in ("positions", "velocities", "random")),
@@ -120,8 +142,9 @@ class BatchedMD:
             ctypes.c_float(friction),
             ctypes.c_int(steps),
             _pointer(energies),
+            _pointer(biases),
         )
-        return energies
+        return energies, biases
 
     def compare(self, positions_nm: NDArray[Any]) -> tuple[float, float]:
         """Largest differences from OpenMM's Reference platform over positions [A, 3, 16].

@@ -1,11 +1,13 @@
-"""Long references: temperature replica exchange of all molecules in turn, resumable.
+"""Long references: replica exchange in temperature and bias of all molecules in turn, resumable.
 
     nice -n 19 python -m boltzmann.references /work/references --molecules ALA,LEU,ARIP
 
 run in `benchmarks/`. Each molecule has a folder with chunks of frames of its coldest replicas and
 the state at the end of the last; a killed run loses the turn it was in (20 s of processor time),
 and the same command goes on. Ladders never exchange with each other: they start apart and are
-independent samples, whose difference is the error of the reference.
+independent samples, whose difference is the error of the reference. Hotter replicas also feel a
+bias on phi, psi and chi1, of fixed series that make these flat in the hottest; the coldest feel
+none.
 
 Every fifth turn goes to plain dynamics at the molecule's temperature, from frames of the ladders:
 it fits TICA and says how slow MD is, which MD of a minute cannot.
@@ -22,6 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atmos_openmm.core.geometry import torsion_angles
+from atmos_openmm.systems.torsions import find_torsions
+
 from .batched_md import LANES, BatchedMD
 from .molecules import CAPPED, GAS_CONSTANT, TETRAPEPTIDES, Molecule, molecule
 
@@ -30,6 +35,10 @@ EXCHANGE_STEPS = 100
 FRAME_EXCHANGES = 5
 FRICTION = 1.0
 DYNAMICS_FRAME_PS = 1.0
+BIASED = (" phi", " psi", " chi1")
+HARMONICS = 6
+BINS, LEAST = 72, 0.5
+ROUNDS, LEARNING_FRAMES = 4, 250
 LARGEST_ENERGY_ERROR = 0.05  # kJ/mol, of single precision against OpenMM's Reference platform
 LARGEST_FORCE_ERROR = 1e-3
 
@@ -50,7 +59,11 @@ class Ladders:
         self.topology, self.start, system = which.build()
         self.engine = BatchedMD(system)
         self.system = system
+        torsions = find_torsions(self.topology, system=system)
+        self.biased = torsions.atoms[[n.endswith(BIASED) for n in torsions.names]]
+        self.scales = np.tile(np.linspace(0, 1, levels), self.count)
         self.load()
+        self.engine.set_bias(self.biased, self.terms, self.scales)
 
     @property
     def _due(self) -> bool:
@@ -67,7 +80,7 @@ class Ladders:
                 self.replicas = kept["replicas"]
                 self.draws = np.random.default_rng(int(kept["seed"]) + int(kept["chunks"]))
                 self.chunks, self.seconds = int(kept["chunks"]), float(kept["seconds"])
-                self.seed = int(kept["seed"])
+                self.seed, self.terms = int(kept["seed"]), kept["terms"]
                 self.tried, self.accepted = kept["tried"], kept["accepted"]
             return
         self.chunks, self.seconds = 0, 0.0
@@ -103,9 +116,27 @@ class Ladders:
                 f"{self.molecule.name}: the engine differs from OpenMM by {energy:.3g} kJ/mol and "
                 f"{force:.3g} of the root mean square force."
             )
-        self.engine.advance(self.state, hot, self.step_ps, FRICTION, 50_000)
+        self.engine.advance(self.state, hot, self.step_ps, FRICTION, 20_000)
+        self.terms = np.zeros((len(self.biased), 2 * HARMONICS))
+        for _ in range(ROUNDS):
+            self.learn(hot)
 
-    def exchange(self, energies: NDArray[Any], odd: int) -> None:
+    def learn(self, hot: NDArray[Any]) -> None:
+        """Add to the bias what makes the biased torsions flat at the hottest level."""
+        self.engine.set_bias(self.biased, self.terms, np.ones(LANES))
+        counts = np.full((len(self.biased), BINS), LEAST)
+        for _ in range(LEARNING_FRAMES):
+            self.engine.advance(self.state, hot, self.step_ps, FRICTION, EXCHANGE_STEPS)
+            angles = torsion_angles(self.state["positions"].transpose(2, 0, 1), self.biased)
+            for row, values in zip(counts, angles.T, strict=True):
+                row += np.histogram(values, BINS, (-np.pi, np.pi))[0]
+        logs = np.log(counts / counts.max(axis=1, keepdims=True))
+        centres = (np.arange(BINS) + 0.5) / BINS * 2 * np.pi - np.pi
+        waves = np.arange(1, HARMONICS + 1)[:, None] * centres
+        waves = np.concatenate([np.cos(waves), np.sin(waves)])
+        self.terms += hot[0] * logs @ waves.T * 2 / BINS
+
+    def exchange(self, energies: NDArray[Any], biases: NDArray[Any], odd: int) -> None:
         """Swap neighbouring levels of each ladder, even or odd pairs."""
         levels = LANES // self.count
         beta = 1 / (GAS_CONSTANT * self.temperatures)
@@ -115,6 +146,8 @@ class Ladders:
                 b = a + 1
                 self.tried[a] += 1
                 gain = (beta[a] - beta[b]) * (float(energies[a]) - float(energies[b]))
+                pull = beta[a] * self.scales[a] - beta[b] * self.scales[b]
+                gain += pull * (float(biases[a]) - float(biases[b]))
                 if np.log(self.draws.random()) >= gain:
                     continue
                 self.accepted[a] += 1
@@ -136,12 +169,12 @@ class Ladders:
         number = 0
         while time.process_time() - begun < seconds:
             for _ in range(FRAME_EXCHANGES):
-                energies = self.engine.advance(
+                energies, biases = self.engine.advance(
                     self.state, kT, self.step_ps, FRICTION, EXCHANGE_STEPS
                 )
                 if not np.isfinite(energies).all():
                     raise RuntimeError(f"{self.molecule.name}: an energy is not finite.")
-                self.exchange(energies, number % 2)
+                self.exchange(energies, biases, number % 2)
                 number += 1
             self.state["positions"] -= self.state["positions"].mean(axis=0)
             frames.append(self.state["positions"][..., self.cold].transpose(2, 0, 1).copy())
@@ -157,6 +190,7 @@ class Ladders:
             self.folder / "state.npz",
             **self.state,
             replicas=self.replicas,
+            terms=self.terms,
             seed=self.seed,
             chunks=self.chunks,
             seconds=self.seconds,
@@ -184,12 +218,13 @@ class Ladders:
                 "velocities": np.zeros_like(chosen, order="C"),
                 "random": self.draws.integers(1, 2**32, (4, LANES), dtype=np.uint32),
             }
+        self.engine.set_bias(self.biased, self.terms, np.zeros(LANES))
         kT = np.full(LANES, self.molecule.kT)
         steps = round(DYNAMICS_FRAME_PS / self.step_ps)
         trajectory = []
         begun = time.process_time()
         while time.process_time() - begun < seconds:
-            energies = self.engine.advance(state, kT, self.step_ps, FRICTION, steps)
+            energies, _ = self.engine.advance(state, kT, self.step_ps, FRICTION, steps)
             if not np.isfinite(energies).all():
                 raise RuntimeError(f"{self.molecule.name}: an energy is not finite.")
             state["positions"] -= state["positions"].mean(axis=0)
@@ -202,6 +237,7 @@ class Ladders:
             random=state["random"],
         )
         self.dynamics += 1
+        self.engine.set_bias(self.biased, self.terms, self.scales)
 
 
 def _write(path: Path, **arrays: Any) -> None:
