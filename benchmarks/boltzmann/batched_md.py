@@ -35,7 +35,8 @@ class _Molecule(ctypes.Structure):
         *(
             (name, ctypes.c_void_p)
             for name in "bondAtoms angleAtoms torsionAtoms constraintAtoms biasAtoms bondTerms "
-            "angleTerms torsionTerms biasTerms biasScales constraintLengths pairTerms atomTerms masses".split()
+            "angleTerms torsionTerms biasTerms biasScales constraintLengths pairTerms atomTerms "
+            "masses".split()
         ),
         ("solvation", ctypes.c_float),
         ("surface", ctypes.c_float),
