@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model_frames import Propagator, Torsions
+from .model_frames import MeasuredTorsions, Propagator
 
 __all__ = ["cache_folder", "model_key"]
 
@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 def model_key(
     propagator: Propagator,
-    torsions: Torsions,
+    torsions: MeasuredTorsions,
     positions_nm: NDArray[np.float64],
     lag_ps: float,
     temperature_k: float,

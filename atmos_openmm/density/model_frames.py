@@ -15,7 +15,14 @@ from ..core.read_errors import first_line
 from ..core.units import positions_in_nm
 from .wrapped_normal import FloatArray
 
-__all__ = ["ModelFrames", "Progress", "Propagator", "Torsions", "draw_frames", "frames_in_nm"]
+__all__ = [
+    "ModelFrames",
+    "Progress",
+    "Propagator",
+    "MeasuredTorsions",
+    "draw_frames",
+    "frames_in_nm",
+]
 
 Progress = Callable[[int, int], None]
 """Called with the frames that are there and their total."""
@@ -40,7 +47,7 @@ class Propagator(Protocol):
     def fingerprint(self) -> str: ...
 
 
-class Torsions(Protocol):
+class MeasuredTorsions(Protocol):
     """What is asked of a molecule's torsions, such as those of `find_torsions`."""
 
     @property
@@ -97,7 +104,7 @@ def frames_in_nm(positions: Any) -> FloatArray:
 
 def draw_frames(
     propagator: Propagator,
-    torsions: Torsions,
+    torsions: MeasuredTorsions,
     positions_nm: FloatArray,
     lag_ps: float,
     temperature_k: float,
@@ -112,7 +119,7 @@ def draw_frames(
     Parameters
     ----------
     propagator : Propagator
-    torsions : Torsions
+    torsions : MeasuredTorsions
     positions_nm : float64 array [F, P, 3]
         Starting frames, dealt out among the chains.
     lag_ps, temperature_k : float

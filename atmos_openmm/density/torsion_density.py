@@ -17,7 +17,7 @@ from .cache import cache_folder, model_key
 from .density_file import read_density, write_density
 from .exact_density import DEFAULT_UNIFORM_WEIGHT, ExactDensity
 from .fitting import DEFAULT_MAX_COMPONENTS, fit_blocks, prepare_frames
-from .model_frames import Progress, Propagator, Torsions, draw_frames, frames_in_nm
+from .model_frames import MeasuredTorsions, Progress, Propagator, draw_frames, frames_in_nm
 
 __all__ = ["TorsionDensity"]
 
@@ -107,14 +107,16 @@ class TorsionDensity(ExactDensity):
         return cls(tuple(names), tuple(block_sizes), tuple(previous), blocks, notes=(note,))
 
     @classmethod
-    def from_frames(cls, positions: Any, torsions: Torsions, **options: Any) -> TorsionDensity:
+    def from_frames(
+        cls, positions: Any, torsions: MeasuredTorsions, **options: Any
+    ) -> TorsionDensity:
         """Fit a density to frames of any generator.
 
         Parameters
         ----------
         positions : Quantity or array [F, P, 3]
             In nm.
-        torsions : Torsions
+        torsions : MeasuredTorsions
             Of the molecule, such as `find_torsions` gives.
         **options
             As of `from_angles`: weights, trajectories, seed, max_components, gates.
@@ -133,7 +135,7 @@ class TorsionDensity(ExactDensity):
     def from_model(
         cls,
         propagator: Propagator,
-        torsions: Torsions,
+        torsions: MeasuredTorsions,
         positions: Any,
         *,
         frames: int = 1000,
@@ -148,7 +150,7 @@ class TorsionDensity(ExactDensity):
         Parameters
         ----------
         propagator : AtmosPropagator or the like
-        torsions : Torsions
+        torsions : MeasuredTorsions
         positions : Quantity or array [P, 3] or [F, P, 3]
             Where the model starts, in nm.
         frames : int

@@ -21,7 +21,7 @@ from ..jump.noise import fresh_seed, walker_seed
 from ..jump.proposal import Proposal
 from ..jump.torsion_moves import MOVE_KINDS, TorsionMoves
 from .driver_checkpoint import pack_walkers, unpack_walkers
-from .driver_jumps import DriverWalker, Jumps, MetropolisJumps, ModuleJumps, Redraw
+from .driver_jumps import DriverWalker, JumpKind, MetropolisJumps, ModuleJumps, Redraw
 
 if TYPE_CHECKING:
     import openmm
@@ -156,7 +156,7 @@ class HybridDriver:
         redraw = Redraw(system, plain(temperature, unit.kelvin))
         self._masses = redraw.masses_da
         self._state_size = 0
-        self._jumps: Jumps
+        self._jumps: JumpKind
         if acceptance == "metropolis":
             width = plain(smallMoveWidth, unit.radian)
             chosen = _torsion_moves(system, torsions, density, moveShares, width)

@@ -63,7 +63,7 @@ class DriverWalker:
     last: Proposal | None = None
 
 
-class Jumps(Protocol):
+class JumpKind(Protocol):
     """One way to jump."""
 
     def jump(self, walkers: Sequence[DriverWalker]) -> None:

@@ -1,0 +1,92 @@
+"""The exact mode as a sampler of the benchmark, with densities of different origins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .samplers import FRICTION, Case, Frames, Sampler, positions_of
+
+INTERVAL_STEPS = 20
+MOVES = 10
+#: Set-up of the adapted run: stretches of chain, in jumps, each followed by a new density.
+ADAPTATION_JUMPS = (200, 400, 800)
+
+
+class Exact(Sampler):
+    """Dynamics and exact jumps in turn; a frame at each jump."""
+
+    def __init__(self, case: Case, seed: int) -> None:
+        super().__init__(case, seed)
+        from atmos_openmm.systems.torsions import find_torsions
+
+        self.torsions = find_torsions(case.topology, system=case.system)
+        self.density: Any = None
+        self.simulation: Any = None
+
+    def first_density(self) -> Any:
+        """The density of the first jump; uniform here."""
+        from atmos_openmm.density import TorsionDensity
+
+        torsions = self.torsions
+        return TorsionDensity.uniform(torsions.names, torsions.block_sizes, torsions.previous)
+
+    def prepare(self) -> None:
+        self.begin(self.first_density())
+
+    def begin(self, density: Any, positions: Any = None) -> None:
+        """Start a chain with a density."""
+        from atmos_openmm import AtmosIntegrator
+
+        molecule = self.case.molecule
+        integrator = AtmosIntegrator(molecule.temperature, FRICTION, molecule.step_ps)
+        integrator.setRandomNumberSeed(self.seed)
+        integrator.setJumpSeed(self.seed)
+        integrator.setJumpInterval(INTERVAL_STEPS)
+        integrator.setAcceptanceMode("metropolis")
+        integrator.setTorsionMoves(self.torsions, density)
+        integrator.setMovesPerJump(MOVES)
+        self.density = density
+        self.simulation = self.case.simulation(integrator, self.seed)
+        if positions is not None:
+            self.simulation.context.setPositions(positions)
+
+    def advance(self) -> tuple[Frames, NDArray[np.float64]]:
+        self.simulation.integrator.step(INTERVAL_STEPS)
+        # A jump evaluates where it starts and each move, and where the next step does.
+        self.evaluations += INTERVAL_STEPS + MOVES + 1
+        return positions_of(self.simulation.context), np.zeros(1)
+
+    def notes(self) -> dict[str, Any]:
+        statistics = self.simulation.integrator.getMoveStatistics()
+        return {
+            "accepted": {
+                kind: round(accepted / proposed, 4)
+                for kind, (proposed, accepted) in statistics.items()
+                if proposed
+            }
+        }
+
+
+class AdaptedExact(Exact):
+    """The density is fitted to the chain's own frames first, in the clock."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        for jumps in ADAPTATION_JUMPS:
+            frames = np.concatenate([self.advance()[0] for _ in range(jumps)])
+            density = self.density.adapt(
+                self.torsions.measure(frames),
+                trajectories=[len(frames)],
+                backbone=self.torsions.backbone.tolist(),
+            )
+            self.begin(density, frames[-1])
+
+
+class HeadExact(Exact):
+    """The density comes from the torsion head of the bundled model, with no set-up."""
+
+    def first_density(self) -> Any:
+        raise NotImplementedError
