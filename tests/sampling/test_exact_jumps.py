@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import torsion_cases as cases
 import numpy as np
 import openmm
 import pytest
+import torsion_cases as cases
 from openmm import app, unit
 from scipy import stats
 
