@@ -327,6 +327,12 @@ def _warnings(
         for basin in seen
         if walkers > 1 and len(basin.walkers) == 1
     ]
+    unseen = [f"{basin.torsion} {basin.basin}" for basin in basins if basin.population == 0]
+    if unseen:
+        found.append(
+            f"no walker was ever in: {listed(unseen)}. Their population of 0 has no error; it may "
+            "be small, or they were not found."
+        )
     if alone:
         found.append(f"visited by one walker only: {listed(alone)}. Run on.")
     apart = [

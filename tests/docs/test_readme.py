@@ -34,6 +34,7 @@ SHORTER = {
     "--frames 200": "--frames 4",
     "frames=100": "frames=3",
     "--cycles 1000": "--cycles 21 --interval 100",
+    "--density uniform": "--density uniform --walkers 2 --adapt 30 --cycles 30 --equilibrate 100",
     "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
     "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
