@@ -6,6 +6,7 @@ Jacobian is 1, so that a move is tested by energies and densities of torsions al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,11 +101,8 @@ class Torsions:
             _, b, c, _ = self.atoms[torsion]
             group = self.groups[torsion]
             axis = x[c] - x[b]
-            axis /= np.sqrt(axis @ axis)
-            arms = x[group] - x[c]
-            cosine, sine = np.cos(changes[torsion]), np.sin(changes[torsion])
-            along = (1.0 - cosine) * (arms @ axis)
-            x[group] = x[c] + cosine * arms + sine * np.cross(axis, arms) + np.outer(along, axis)
+            axis /= math.sqrt(axis @ axis)
+            x[group] = x[c] + (x[group] - x[c]) @ _rotation(axis, changes[torsion]).T
         return x
 
     def block_of(self) -> IntArray:
@@ -192,6 +190,14 @@ def torsions_of(features: MoleculeFeatures, system: Any = None, methyls: bool = 
         previous=tuple(p if p < k else -1 for k, p in enumerate(previous)),
         notes=tuple(notes),
     )
+
+
+def _rotation(axis: FloatArray, angle: float) -> FloatArray:
+    """The matrix [3, 3] of a turn about a unit vector (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return cosine * np.eye(3) + sine * cross + (1.0 - cosine) * np.outer(axis, axis)
 
 
 def _check_system(features: MoleculeFeatures, system: Any) -> None:
