@@ -95,7 +95,7 @@ def draw_velocities(
     if remove_drift:
         velocities = state_velocities(context.getState(velocities=True))
         context.setVelocities(without_net_momentum(velocities, masses_da))
-    _drift(context, _half_step_ps(integrator))
+    leave_middle(context)
 
 
 def move_to_middle(context: openmm.Context) -> None:
@@ -105,6 +105,16 @@ def move_to_middle(context: openmm.Context) -> None:
     positions of others stay. Velocities are left alone.
     """
     _drift(context, -_half_step_ps(context.getIntegrator()))
+
+
+def leave_middle(context: openmm.Context) -> None:
+    """Move a Context's positions from the middle of a step to its end, on the constraints."""
+    _drift(context, _half_step_ps(context.getIntegrator()))
+
+
+def has_middle(integrator: openmm.Integrator) -> bool:
+    """Whether an integrator's step has a middle at which it renews velocities."""
+    return _half_step_ps(integrator) > 0
 
 
 def removes_drift(system: openmm.System) -> bool:

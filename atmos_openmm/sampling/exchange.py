@@ -3,9 +3,9 @@
 With Langevin (middle) dynamics positions and velocities are independent in the middle of the step,
 at x_half = x - v dt/2, where velocities are Maxwell's. Configurations are exchanged there: with
 velocities scaled by sqrt(T'/T), Maxwell's at the new temperature, kinetic energies cancel, and the
-test on U(x_half) alone leaves the product of the replicas' distributions as it is. The one error
-is the integrator's: of second order in the time step, in the distribution at x_half. Between HMC
-trajectories, positions are samples and velocities are drawn anew: they are exchanged as they are.
+test on U(x_half) alone leaves the product of the replicas' distributions as it is (Sugita and
+Okamoto, Chem. Phys. Lett. 314, 141, 1999). The one error is the integrator's: of second order in
+the time step, in the distribution at x_half.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from ..jump.noise import EXCHANGE_STREAM, NoiseStream
+from ..jump.snapshot import Snapshot
+from ..jump.velocities import has_middle, leave_middle
 
 if TYPE_CHECKING:
     import openmm
@@ -30,13 +31,11 @@ class ReplicaLadder:
     Parameters
     ----------
     contexts : sequence of openmm.Context
-        Each with its integrator, at its temperature.
+        Each with its Langevin integrator, at its temperature.
     temperatures_k : sequence of float
         Rising.
     seed : int
         Of the exchanges.
-    middle : bool
-        Whether to exchange in the middle of the step (Langevin), or at its end (HMC).
 
     Attributes
     ----------
@@ -50,7 +49,8 @@ class ReplicaLadder:
     Raises
     ------
     ValueError
-        The temperatures do not rise, there are not as many as contexts, or the System has a box.
+        The temperatures do not rise, there are not as many as contexts, the System has a box, or
+        the dynamics is not Langevin's.
     """
 
     def __init__(
@@ -58,8 +58,6 @@ class ReplicaLadder:
         contexts: Sequence[openmm.Context],
         temperatures_k: Sequence[float],
         seed: int,
-        *,
-        middle: bool = True,
     ) -> None:
         kelvin = [float(value) for value in temperatures_k]
         if len(kelvin) < 2 or kelvin[0] <= 0 or not np.all(np.diff(kelvin) > 0):
@@ -72,10 +70,18 @@ class ReplicaLadder:
             )
         if contexts[0].getSystem().usesPeriodicBoundaryConditions():
             raise ValueError("The System has a periodic box: exchanges need one without.")
+        for context in contexts:
+            integrator = context.getIntegrator()
+            tested = getattr(integrator, "getDynamics", lambda: "")() == "hmc"
+            if tested or not has_middle(integrator):
+                kind = "HMC" if tested else type(integrator).__name__
+                raise ValueError(
+                    f"A replica moves by {kind}; exchanges are made in the middle of a step of "
+                    "Langevin dynamics."
+                )
         self._contexts = list(contexts)
         self._temperatures = kelvin
         self._seed = seed
-        self._middle = middle
         self.tried = np.zeros(len(kelvin) - 1, dtype=np.int64)
         self.accepted = np.zeros(len(kelvin) - 1, dtype=np.int64)
         self.configurations = np.arange(len(kelvin))
@@ -105,42 +111,20 @@ class ReplicaLadder:
         return swapped
 
     def _exchange_pair(self, cold: int, log_u: float) -> bool:
-        pair = (cold, cold + 1)
-        before = [_positions_velocities(self._contexts[replica]) for replica in pair]
-        points = [
-            self._to_point(replica, *state) for replica, state in zip(pair, before, strict=True)
-        ]
-        temperatures = [self._temperatures[replica] for replica in pair]
-        energies = [energy for _, energy in points]
+        contexts = self._contexts[cold : cold + 2]
+        temperatures = self._temperatures[cold : cold + 2]
+        before = [Snapshot.of(context) for context in contexts]
+        energies = [snapshot.energy_kj_per_mol for snapshot in before]
         if not log_u < exchange_log_ratio(*energies, *temperatures):
-            for replica, (x, v) in zip(pair, before, strict=True):
-                self._contexts[replica].setPositions(x)
-                self._contexts[replica].setVelocities(v)
+            for context, snapshot in zip(contexts, before, strict=True):
+                snapshot.restore(context)
             return False
-        for replica, other in ((0, 1), (1, 0)):
-            scale = math.sqrt(temperatures[replica] / temperatures[other])
-            self._set(pair[replica], points[other][0], before[other][1] * scale)
+        for own, other in ((0, 1), (1, 0)):
+            scale = math.sqrt(temperatures[own] / temperatures[other])
+            contexts[own].setPositions(before[other].positions_nm)
+            contexts[own].setVelocities(before[other].velocities * scale)
+            leave_middle(contexts[own])
         return True
-
-    def _to_point(
-        self, replica: int, x: NDArray[np.float64], v: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], float]:
-        """Where positions and velocities are independent, and the potential energy there."""
-        context = self._contexts[replica]
-        if self._middle:
-            _place(context, x - 0.5 * _step_ps(context) * v)
-        state = context.getState(
-            positions=True, energy=True, groups=context.getIntegrator().getIntegrationForceGroups()
-        )
-        return state.getPositions(asNumpy=True)._value, float(state.getPotentialEnergy()._value)
-
-    def _set(self, replica: int, point: NDArray[np.float64], v: NDArray[np.float64]) -> None:
-        context = self._contexts[replica]
-        if self._middle:
-            _place(context, point + 0.5 * _step_ps(context) * v)
-        else:
-            context.setPositions(point)
-        context.setVelocities(v)
 
     def _follow_ways(self) -> None:
         coldest, hottest = self.configurations[0], self.configurations[-1]
@@ -162,21 +146,3 @@ def exchange_log_ratio(
         return -math.inf
     inverse = (1 / temperature_a_k - 1 / temperature_b_k) / GAS_CONSTANT_KJ_PER_MOL_K
     return inverse * (energy_a - energy_b)
-
-
-def _step_ps(context: openmm.Context) -> float:
-    return float(context.getIntegrator().getStepSize()._value)
-
-
-def _positions_velocities(
-    context: openmm.Context,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    state = context.getState(positions=True, velocities=True)
-    return state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value
-
-
-def _place(context: openmm.Context, x: NDArray[np.float64]) -> None:
-    """Set positions, with constraints and virtual sites."""
-    context.setPositions(x)
-    context.applyConstraints(context.getIntegrator().getConstraintTolerance())
-    context.computeVirtualSites()

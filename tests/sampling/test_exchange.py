@@ -8,6 +8,7 @@ import numpy as np
 import openmm
 import pytest
 
+from atmos_openmm.jump.context_state import state_positions, state_velocities
 from atmos_openmm.sampling import exchange
 from atmos_openmm.sampling.exchange import ReplicaLadder, exchange_log_ratio
 
@@ -36,6 +37,11 @@ def contexts(temperatures=TEMPERATURES):
         context.setVelocitiesToTemperature(kelvin, 5 + index)
         made.append(context)
     return made
+
+
+def phase_point(context):
+    state = context.getState(positions=True, velocities=True)
+    return state_positions(state), state_velocities(state)
 
 
 def z_scores(cycles=5000, seed=3):
@@ -82,10 +88,10 @@ def test_refused_exchanges_leave_everything_bit_for_bit(monkeypatch):
     replicas = contexts()
     for context in replicas:
         context.getIntegrator().step(7)
-    before = [exchange._positions_velocities(context) for context in replicas]
+    before = [phase_point(context) for context in replicas]
     assert ReplicaLadder(replicas, TEMPERATURES, 1).exchange(0) == []
     for (x, v), context in zip(before, replicas, strict=True):
-        now = exchange._positions_velocities(context)
+        now = phase_point(context)
         assert np.array_equal(now[0], x) and np.array_equal(now[1], v)
 
 
@@ -101,3 +107,12 @@ def test_the_ratio_is_that_of_two_boltzmann_factors():
 def test_temperatures_have_to_rise(temperatures):
     with pytest.raises(ValueError, match="two or more that rise"):
         ReplicaLadder(contexts(temperatures), temperatures, 1)
+
+
+def test_dynamics_without_a_middle_is_refused():
+    kept = contexts()  # a System lives as long as its Context
+    system = kept[0].getSystem()
+    platform = openmm.Platform.getPlatformByName("Reference")
+    replicas = [openmm.Context(system, openmm.VerletIntegrator(0.001), platform) for _ in range(2)]
+    with pytest.raises(ValueError, match="VerletIntegrator; exchanges are made in the middle"):
+        ReplicaLadder(replicas, TEMPERATURES, 1)
