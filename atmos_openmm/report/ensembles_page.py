@@ -14,7 +14,7 @@ from ..core.statistics import batch_means_error, effective_sample_size, standard
 from ..evaluation.divergence import jensen_shannon_divergence
 from ..evaluation.known_ensemble import BINS, KnownEnsemble
 from ..sampling.basins import RAMACHANDRAN, Basins
-from . import style
+from . import plots, style
 from .page import Fact, Picture, Section, Table, Text
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ class SampledRun:
 
     def histogram(self) -> NDArray[np.float64]:
         """Shares of the frames [BINS, BINS]."""
-        degrees = np.degrees(self.angles.reshape(-1, 2).astype(np.float64))
-        edges = [np.linspace(-180, 180, BINS + 1)] * 2
-        counts = np.histogram2d(degrees[:, 0], degrees[:, 1], edges)[0]
-        return np.asarray(counts / max(counts.sum(), 1.0))
+        phi, psi = self.angles.reshape(-1, 2).T
+        return plots.phi_psi_shares(phi, psi, BINS) / 100
 
     def running_population(self, basin: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Times, and the population of all frames until then."""
@@ -189,24 +187,10 @@ class BesideReference:
         )
 
     def _maps(self) -> Figure:
-        edges = [np.linspace(-180, 180, BINS + 1)] * 2
-        shares = [100 * self.reference.histogram, *(100 * run.histogram() for run in self.runs)]
         names = ["Reference", *(run.name for run in self.runs)]
-        lines = math.ceil(len(names) / 2)
-        height = 0.42 * style.WIDTH_INCHES * lines + 0.3
-        with style.page_figure(height, lines, 2, sharex=True, sharey=True) as (figure, axes):
-            bar = style.share_maps(figure, axes[: len(names)], edges, shares, "the frames")
-            bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            bar.ax.yaxis.set_minor_formatter(lambda value, _: "")
-            ticks = [-180, -90, 0, 90, 180]
-            for ax, name in zip(axes, names, strict=False):
-                ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
-                ax.set(title=name, xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
-                ax.set(xticks=ticks, yticks=ticks, xlabel="φ (°)", ylabel="ψ (°)")
-                ax.label_outer()
-            for ax in axes[len(names) :]:
-                ax.remove()
-        return figure
+        shares = [100 * self.reference.histogram, *(100 * run.histogram() for run in self.runs)]
+        height = 0.42 * style.WIDTH_INCHES * math.ceil(len(names) / 2) + 0.3
+        return plots.phi_psi_maps(names, BINS, shares, 2, height)
 
     def _populations(self) -> Figure:
         found = [run.populations() for run in self.runs]

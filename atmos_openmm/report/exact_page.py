@@ -18,7 +18,7 @@ from ..sampling.averages import LARGEST_R_HAT, Averages, BasinAverage
 from ..sampling.basins import find_basins
 from ..sampling.exact_averages import averages_of
 from ..sampling.exact_storage import ExactRows, read_exact_run
-from . import style
+from . import plots, style
 from .page import Fact, Picture, Section, Table, Text, render_page
 
 if TYPE_CHECKING:
@@ -80,25 +80,10 @@ def residue_maps(
     columns = max(2, min(3, len(residues)))
     lines = math.ceil(len(residues) / columns)
     height = lines * (0.85 * style.WIDTH_INCHES / columns) * 0.9 + 0.3
-    with style.page_figure(height, lines, columns, sharex=True, sharey=True) as (figure, axes):
-        edges = [np.linspace(-180, 180, MAP_BINS + 1)] * 2
-        shares = []
-        for _, phi, psi in residues:
-            degrees = np.degrees(angles[:, [phi, psi]].astype(np.float64))
-            counts = np.histogram2d(degrees[:, 0], degrees[:, 1], edges)[0]
-            shares.append(100 * counts / max(counts.sum(), 1))
-        bar = style.share_maps(figure, axes[: len(residues)], edges, shares, "the frames")
-        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        bar.ax.yaxis.set_minor_formatter(lambda value, _: "")
-        for ax, (name, _, _) in zip(axes, residues, strict=False):
-            ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
-            ticks = [-180, -90, 0, 90, 180]
-            ax.set(title=name, xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
-            ax.set(xticks=ticks, yticks=ticks, xlabel="φ (°)", ylabel="ψ (°)")
-            ax.label_outer()
-        for ax in axes[len(residues) :]:
-            ax.remove()
-    return figure
+    shares = [
+        plots.phi_psi_shares(angles[:, phi], angles[:, psi], MAP_BINS) for _, phi, psi in residues
+    ]
+    return plots.phi_psi_maps([name for name, _, _ in residues], MAP_BINS, shares, columns, height)
 
 
 def population_bars(basins: Sequence[BasinAverage]) -> Figure:

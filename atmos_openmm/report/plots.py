@@ -56,10 +56,7 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
         from matplotlib.ticker import LogLocator, NullLocator
 
         edges = [np.linspace(-180, 180, RAMACHANDRAN_BINS + 1)] * 2
-        shares = []
-        for run in runs:
-            counts = np.histogram2d(np.degrees(run.phi), np.degrees(run.psi), edges)[0]
-            shares.append(100 * counts / max(counts.sum(), 1))
+        shares = [phi_psi_shares(run.phi, run.psi, RAMACHANDRAN_BINS) for run in runs]
         bar = style.share_maps(figure, axes, edges, shares, "the run's frames")
         for ax, run in zip(axes, runs, strict=True):
             ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -77,6 +74,47 @@ def ramachandran_maps(runs: Sequence[TorsionSeries], residue: str = "") -> Figur
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         bar.ax.yaxis.set_minor_locator(NullLocator())
     return figure
+
+
+def phi_psi_maps(
+    names: Sequence[str], bins: int, shares: Sequence[NDArray[Any]], columns: int, height: float
+) -> Figure:
+    """Maps of phi and psi side by side on one colour scale.
+
+    Parameters
+    ----------
+    names : sequence of N str
+    bins : int
+        Along each side.
+    shares : sequence of N arrays [bins, bins]
+        In per cent of the frames, phi from -180 degrees on in rows, psi in columns.
+    columns : int
+    height : float
+        Of the figure, inches.
+    """
+    lines = -(-len(names) // columns)
+    edges = [np.linspace(-180, 180, bins + 1)] * 2
+    with style.page_figure(height, lines, columns, sharex=True, sharey=True) as (figure, axes):
+        bar = style.share_maps(figure, axes[: len(names)], edges, shares, "the frames")
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        bar.ax.yaxis.set_minor_formatter(lambda value, _: "")
+        for ax, name in zip(axes, names, strict=False):
+            ax.axvline(0, color=style.NEUTRAL_COLOR, linewidth=0.8, linestyle=(0, (4, 3)))
+            ticks = [-180, -90, 0, 90, 180]
+            ax.set(title=name, xlim=(-180, 180), ylim=(-180, 180), aspect="equal")
+            ax.set(xticks=ticks, yticks=ticks, xlabel="φ (°)", ylabel="ψ (°)")
+            ax.label_outer()
+        for ax in axes[len(names) :]:
+            ax.remove()
+    return figure
+
+
+def phi_psi_shares(phi: NDArray[Any], psi: NDArray[Any], bins: int) -> NDArray[np.float64]:
+    """Shares [bins, bins] of the frames, in per cent, from phi and psi in radians."""
+    edges = [np.linspace(-180, 180, bins + 1)] * 2
+    x, y = (np.degrees(np.asarray(angles, dtype=np.float64)) for angles in (phi, psi))
+    counts = np.histogram2d(x, y, edges)[0]
+    return np.asarray(100 * counts / max(counts.sum(), 1))
 
 
 def torsion_series(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
