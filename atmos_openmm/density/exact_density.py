@@ -116,7 +116,7 @@ class ExactDensity:
             block.log_density(t, where, self.uniform_weight, gates)
             for block, where in zip(self.blocks, self.block_slices, strict=True)
         ]
-        return np.stack(columns, axis=1)
+        return np.stack(columns, axis=1) if columns else np.zeros((len(t), 0))
 
     def log_block(
         self, block: int, to: ArrayLike, at: ArrayLike, gates: Gates = "sequential"

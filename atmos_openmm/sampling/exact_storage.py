@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.files import StorageError, explained, sha256_of_file, write_atomically
+from ..core.read_errors import READ_ERRORS, first_line
 from ..core.settings import read_settings
 from ..jump.torsion_moves import MOVE_KINDS
 from .hybrid_state import HybridState
@@ -197,10 +198,23 @@ def read_exact_run(folder: str | Path) -> ExactRows:
 
 
 def read_density_record(folder: str | Path) -> dict[str, Any]:
-    """How the density of a run came about; empty before that is known."""
+    """How the density of a run came about; empty before that is known.
+
+    Raises
+    ------
+    StorageError
+        The file is damaged.
+    """
     path = Path(folder) / DENSITY_RECORD
-    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return record
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except READ_ERRORS as error:
+        raise StorageError(
+            f"{path} is damaged ({first_line(error)}). It says how the density came about, and no "
+            "number of the run depends on it: take it away, and the run goes on without."
+        ) from error
 
 
 def given_density(folder: str | Path) -> TorsionDensity | None:

@@ -251,3 +251,8 @@ def test_what_does_not_fit_is_refused(make, message):
 def test_frames_of_another_number_of_torsions_are_refused():
     with pytest.raises(ValueError, match=r"expected \[frames, 5\]"):
         two_residues().log_density(np.zeros((3, 4)))
+
+
+def test_a_molecule_without_torsions_has_a_density_of_one():
+    density = TorsionDensity.uniform((), (), ())
+    assert density.log_density(np.zeros((3, 0))).tolist() == [0.0] * 3

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,6 +233,16 @@ def test_a_replaced_density_is_noticed(tmp_path):
         exact_cases.exact_sampler(folder, density=tmp_path / "mine.safetensors")
     with exact_cases.exact_sampler(tmp_path / "run2", density=density) as sampler:
         assert sampler.run(cycles=2).density["source"] == "given"
+
+
+def test_a_damaged_record_of_the_density_is_named(whole, tmp_path):
+    folder = shutil.copytree(whole[0], tmp_path / "copy")
+    for text in ("", "{", "[1, 2]", "\x00"):
+        (folder / "density.json").write_text(text)
+        with pytest.raises(StorageError, match="density.json is damaged"):
+            averages_of(folder)
+    (folder / "density.json").unlink()
+    assert averages_of(folder).basins == averages_of(whole[0]).basins
 
 
 def test_the_density_of_a_model_is_drawn_once(tmp_path, monkeypatch):
