@@ -83,10 +83,3 @@ class AdaptedExact(Exact):
                 backbone=self.torsions.backbone.tolist(),
             )
             self.begin(density, frames[-1])
-
-
-class HeadExact(Exact):
-    """The density comes from the torsion head of the bundled model, with no set-up."""
-
-    def first_density(self) -> Any:
-        raise NotImplementedError

@@ -1,6 +1,6 @@
 """Long references: replica exchange in temperature and bias of all molecules in turn, resumable.
 
-    nice -n 19 python -m boltzmann.references /work/references --molecules ALA,LEU,ARIP
+    nice -n 19 python -m boltzmann.references REFERENCES --molecules ALA,LEU,ARIP
 
 run in `benchmarks/`. Each molecule has a folder with chunks of frames of its coldest replicas and
 the state at the end of the last; a killed run loses the turn it was in (20 s of processor time),
