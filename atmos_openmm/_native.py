@@ -20,10 +20,12 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def integers(values: Any) -> list[int]:
+    """Numbers of any shape as SWIG takes a vector of int."""
     return [int(value) for value in np.asarray(values).reshape(-1)]
 
 
 def doubles(values: Any) -> list[float]:
+    """Numbers of any shape as SWIG takes a vector of double."""
     return [float(value) for value in np.asarray(values, dtype=np.float64).reshape(-1)]
 
 
@@ -36,6 +38,7 @@ def _points(numbers: Sequence[float]) -> FloatArray | None:
 
 
 def proposal_from(native: Any) -> Proposal:
+    """The proposal of a compiled form."""
     return Proposal(
         attempt=native.attempt,
         step=native.step,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .jump.acceptance import METROPOLIS
 from .jump.arguments import (
     checked_attempts,
     checked_frames,
@@ -281,7 +282,7 @@ class AtmosPropagator(BoundModel):
         windowSamples: int = 20,
         relaxation: Sequence[int] | None = None,
         seed: int = 0,
-        density: TorsionDensity | str | None = None,
+        density: TorsionDensity | str | Path | None = None,
         positions: Any = None,
         moves: int = 10,
         moveShares: Mapping[str, float] | None = None,
@@ -325,8 +326,9 @@ class AtmosPropagator(BoundModel):
             The minimiser iterations of each relaxation stage; none by default
         seed : int
             The seed of the jumps; 0 draws one when the Context is created
-        density : TorsionDensity or str, optional
-            For 'metropolis': what torsions are drawn from, or 'uniform'; the model's by default
+        density : TorsionDensity, str or Path, optional
+            For 'metropolis': what torsions are drawn from, the file of such a density, or
+            'uniform'; the model's by default
         positions : Quantity or array, optional
             For 'metropolis': a frame [P, 3] (in nm) from which the model draws those that its
             density is fitted to
@@ -364,7 +366,7 @@ class AtmosPropagator(BoundModel):
         integrator.setWindowSamples(int(windowSamples))
         integrator.setRelaxationStages([int(n) for n in relaxation or ()])
         integrator.setJumpSeed(int(seed))
-        if acceptance == "metropolis":
+        if acceptance == METROPOLIS:
             torsions = self.torsions(system, methyls)
             chosen = choose_density(
                 self, torsions, density, positions, lag=lag_ps, temperature=temperature_k

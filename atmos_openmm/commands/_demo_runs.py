@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..evaluation.exact_turns import ExactFrames, ExactTurns, read_exact_frames
 
@@ -173,7 +173,7 @@ def _density(
     say(f"Drawing {frames} frames of the model, of which the exact run's density is made", True)
     density = TorsionDensity.from_model(
         propagator,
-        cast(Any, find_torsions(topology, system=system)),
+        find_torsions(topology, system=system),
         positions_nm,
         frames=frames,
         temperature=TEMPERATURE_K,

@@ -34,6 +34,10 @@ def bond_angles(x: FloatArray, angles: IntArray) -> FloatArray:
     return np.asarray(np.arctan2(sine, np.sum(first * second, axis=-1)))
 
 
+MIN_CHIRAL_VOLUME = 0.05
+"""A normalised triple product below this, times its sign, is flat or inverted."""
+
+
 def chiral_volumes(x: NDArray[Any], centers: IntArray) -> FloatArray:
     """Return normalised triple products [F, C] for `centers` [C, 4] (centre, a, b, d).
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import chiral_volumes
+from ..core.geometry import MIN_CHIRAL_VOLUME, chiral_volumes
 from ..core.read_errors import first_line
 from ..core.units import positions_in_nm
 from .wrapped_normal import FloatArray
@@ -26,9 +26,6 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 """Called with the frames that are there and their total."""
-
-MIN_CHIRAL_VOLUME = 0.05
-"""A normalised triple product below this, times its sign, is flat or inverted."""
 
 _CHAINS = 16
 _FIRST_KEPT = 2  # jumps of each chain that only lead away from the start

@@ -6,6 +6,10 @@ import math
 from dataclasses import dataclass
 
 ACCEPTANCE_MODES = ("none", "filter")
+"""Modes that take frames of a model; they explore."""
+
+METROPOLIS = "metropolis"
+"""The mode whose moves of torsions are tested exactly."""
 
 
 @dataclass

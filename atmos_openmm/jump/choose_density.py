@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..density import TorsionDensity
-    from ..density.model_frames import Propagator
-    from ..systems.torsions import Torsions
+    from ..density.model_frames import MeasuredTorsions, Propagator
+
+
+def uniform_density(torsions: MeasuredTorsions) -> TorsionDensity:
+    """The density of a molecule's torsions that knows nothing of it."""
+    from ..density import TorsionDensity
+
+    return TorsionDensity.uniform(torsions.names, torsions.block_sizes, torsions.previous)
 
 
 def choose_density(
-    propagator: Propagator,
-    torsions: Torsions,
-    density: TorsionDensity | str | None = None,
+    propagator: Propagator | None,
+    torsions: MeasuredTorsions,
+    density: TorsionDensity | str | Path | None = None,
     positions: Any = None,
     *,
     lag: Any = None,
     temperature: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TorsionDensity:
-    """Take the density that is given, or the model's.
+    """Take the density that is given, or make the one that is named.
 
     Parameters
     ----------
-    propagator : AtmosPropagator
+    propagator : AtmosPropagator or None
     torsions : Torsions
         Those that are turned.
-    density : TorsionDensity or str, optional
-        One that is there, which is checked, or "uniform"; the model's by default.
+    density : TorsionDensity, str or Path, optional
+        One that is there, the file of one, "uniform", or "model"; by default the model's, and
+        uniform without a propagator.
     positions : Quantity or array, optional
         A frame [P, 3] or several (in nm) from which the model draws those that its density is
         fitted to.
@@ -40,18 +48,25 @@ def choose_density(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If the density is of other torsions, or `positions` are needed and not given.
+        If the density is of other torsions or the file damaged, or if a propagator or `positions`
+        are needed and not given.
     """
     from ..density import TorsionDensity
 
     if isinstance(density, TorsionDensity):
         density.check(torsions.names)
         return density
+    if density is None:
+        density = "uniform" if propagator is None else "model"
     if density == "uniform":
-        return TorsionDensity.uniform(torsions.names, torsions.block_sizes, torsions.previous)
-    if density is not None:
-        raise ValueError(f"density is {density!r}; give a TorsionDensity, or 'uniform'.")
+        return uniform_density(torsions)
+    if density != "model":
+        return TorsionDensity.load(density, torsions.names)
+    if propagator is None:
+        raise ValueError("A density of the model needs a propagator; give one, or 'uniform'.")
     if positions is None:
         raise ValueError(
             "The density of a model is fitted to frames that it draws: give positions=... to start "

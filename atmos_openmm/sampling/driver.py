@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.units import plain
-from ..jump.acceptance import ACCEPTANCE_MODES, EnergyWindow, RunningStatistics
+from ..jump.acceptance import ACCEPTANCE_MODES, METROPOLIS, EnergyWindow, RunningStatistics
 from ..jump.judge import Judge
 from ..jump.module_call import module_sizes
 from ..jump.noise import fresh_seed, walker_seed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..systems.screening import ScreenSpec
     from ..systems.torsions import Torsions
 
-MODES = (*ACCEPTANCE_MODES, "metropolis")
+MODES = (*ACCEPTANCE_MODES, METROPOLIS)
 
 
 class HybridDriver:
@@ -157,7 +157,7 @@ class HybridDriver:
         self._masses = redraw.masses_da
         self._state_size = 0
         self._jumps: JumpKind
-        if acceptance == "metropolis":
+        if acceptance == METROPOLIS:
             width = plain(smallMoveWidth, unit.radian)
             chosen = _torsion_moves(system, torsions, density, moveShares, width)
             if moves < 1:
@@ -221,10 +221,6 @@ class HybridDriver:
     def getReasons(self, walker: int = 0) -> dict[str, int]:
         """Number of proposals or moves of a walker by verdict, for the verdicts that occurred."""
         return dict(self._walkers[walker].reasons)
-
-    def getMoveKinds(self) -> tuple[str, ...]:
-        """The kinds of torsional moves."""
-        return MOVE_KINDS
 
     def getMoveStatistics(self, walker: int = 0) -> dict[str, tuple[int, int]]:
         """How many moves of each kind a walker tried and accepted, for the kinds it tried."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jump.context_state import potential_energy, state_positions
+from ..jump.context_state import minimized_energy, state_positions
 from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
 from ..trajectories.reader import open_frames
 from .basins import Basins
@@ -192,15 +192,9 @@ def choose_starts(
 
 def _minimised(context: openmm.Context, frame: NDArray[np.floating[Any]]) -> FloatArray | None:
     """A frame [P, 3] after constraints and minimisation; None without a finite energy."""
-    import openmm
-
-    try:
-        context.setPositions(np.asarray(frame, dtype=np.float64))
-        context.computeVirtualSites()
-        context.applyConstraints(context.getIntegrator().getConstraintTolerance())
-        openmm.LocalEnergyMinimizer.minimize(context, maxIterations=START_ITERATIONS)
-        energy = potential_energy(context, -1)
-    except openmm.OpenMMException:
-        return None
-    x = np.asarray(state_positions(context.getState(positions=True)), dtype=np.float64)
+    context.setPositions(np.asarray(frame, dtype=np.float64))
+    context.computeVirtualSites()
+    context.applyConstraints(context.getIntegrator().getConstraintTolerance())
+    energy = minimized_energy(context, -1, START_ITERATIONS)
+    x = state_positions(context.getState(positions=True))
     return x if np.isfinite(energy) and np.isfinite(x).all() else None

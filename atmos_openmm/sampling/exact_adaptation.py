@@ -26,7 +26,7 @@ _BURN_IN = 0.2
 #: Steps between the seeds of these walkers and those of the run.
 _ADAPTATION_STREAM = 2000003
 #: Fewer frames than this are no ground for a density.
-_FEWEST_FRAMES = 40
+FEWEST_FRAMES = 40
 
 Told = Callable[[int, int, float], None]
 """Called with the cycles that are made, their total, and the seconds it took."""
@@ -57,10 +57,10 @@ def adapt_density(
     """
     began = time.monotonic()
     total = moves.adapt
-    if total * len(walkers) < _FEWEST_FRAMES:
+    if total * len(walkers) < FEWEST_FRAMES:
         raise ValueError(
             f"adapt is {total}: {total * len(walkers)} frames of all walkers are too few for a "
-            f"density; at least {_FEWEST_FRAMES} are needed."
+            f"density; at least {FEWEST_FRAMES} are needed."
         )
     bounds = np.round(np.cumsum([0, *_ROUNDS]) * total / sum(_ROUNDS)).astype(int).tolist()
     adapted, made = density, 0

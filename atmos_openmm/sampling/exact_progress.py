@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 
 from ..core.progress import duration
 from .averages import Averages
-from .layout import PS_PER_NS, nanoseconds, seconds_left, share, table
-
-_SECONDS_PER_DAY = 86400.0
+from .layout import nanoseconds, ns_per_day, seconds_left, share, table
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,7 @@ class ExactProgress:
     @property
     def ns_per_day(self) -> float:
         """Molecular dynamics of all walkers together, in ns per day of wall-clock time."""
-        if self.elapsed_s <= 0:
-            return 0.0
-        simulated_ns = self.new_cycles * self.walkers * self.cycle_md_ps / PS_PER_NS
-        return simulated_ns / self.elapsed_s * _SECONDS_PER_DAY
+        return ns_per_day(self.new_cycles * self.walkers * self.cycle_md_ps, self.elapsed_s)
 
     @property
     def remaining_s(self) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..core.settings import read_settings
+from ..jump.choose_density import choose_density
 from ..systems.torsions import find_torsions
 from .exact_progress import ExactProgress
 from .exact_run import ExactRun
@@ -66,35 +67,17 @@ def _choose(
     told: Told | None,
 ) -> tuple[TorsionDensity, str]:
     """The density, and words on where it is from."""
-    from ..density import TorsionDensity
-
     if density is None:
         density = "uniform" if propagator is None else "model"
     if density == "uniform":
-        uniform = TorsionDensity.uniform(torsions.names, torsions.block_sizes, torsions.previous)
-        return uniform, "uniform"
-    if density == "model":
-        if propagator is None:
-            raise ValueError("A density of the model needs a propagator; give one, or 'uniform'.")
+        source = "uniform"
+    elif density == "model" and propagator is not None:
         source = f"model {propagator.modelName}"
-        there = _there(folder, source)
-        if there is not None:
-            return there, source
-        return _of_model(sampled, propagator, torsions, lag, told), source
-    if isinstance(density, (str, Path)):
-        return TorsionDensity.load(density, torsions.names), f"file {Path(density).name}"
-    return density, "given"
-
-
-def _of_model(
-    sampled: Sampled,
-    propagator: AtmosPropagator,
-    torsions: Torsions,
-    lag: Any,
-    told: Told | None,
-) -> TorsionDensity:
-    from ..density import TorsionDensity
-
+        density = _there(folder, source) or density
+    elif isinstance(density, (str, Path)):
+        source = f"file {Path(density).name}"
+    else:
+        source = "given"
     began = time.monotonic()
 
     def tell(frames: int, total: int) -> None:
@@ -102,14 +85,16 @@ def _of_model(
             elapsed_s = time.monotonic() - began
             told(ExactProgress(frames, total, 1, 0, 0, elapsed_s, frames, 0.0, "model frames"))
 
-    return TorsionDensity.from_model(
+    chosen = choose_density(
         propagator,
-        cast(Any, torsions),
+        torsions,
+        density,
         sampled.starts_nm,
         lag=lag,
         temperature=sampled.plan.dynamics.temperature_k,
         progress=tell,
     )
+    return chosen, source
 
 
 def _there(folder: str | Path, source: str) -> TorsionDensity | None:

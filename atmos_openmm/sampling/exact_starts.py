@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import chiral_volumes, torsion_angles
+from ..core.geometry import MIN_CHIRAL_VOLUME, chiral_volumes, torsion_angles
 from ..jump.context_state import potential_energy, state_positions
 from .exact_walker import ExactWalker
 from .moving_walker import thermostat_seed
@@ -27,7 +27,6 @@ _TRIED = 8
 #: How far bonds may be from where they were: one that was drawn through a ring is longer.
 _BOND_TOLERANCE_NM = 0.05
 _LEAST_PLANAR = 0.7
-_LEAST_VOLUME = 0.05
 
 
 class Stereochemistry:
@@ -81,7 +80,7 @@ class Stereochemistry:
         return bool(
             np.isfinite(positions_nm).all()
             and (np.abs(lengths - self._lengths) < _BOND_TOLERANCE_NM).all()
-            and (volumes * np.sign(self._volumes) > _LEAST_VOLUME).all()
+            and (volumes * np.sign(self._volumes) > MIN_CHIRAL_VOLUME).all()
             and (np.cos(angles - self._angles) > 0).all()
         )
 
@@ -165,12 +164,8 @@ def _candidates(
 
 
 def _finite_energy(walker: ExactWalker) -> float:
-    try:
-        energy = potential_energy(walker.context, walker.integrator.getIntegrationForceGroups())
-    except Exception as error:  # OpenMM says NaN of atoms on top of each other in its own ways
-        if "NaN" in str(error):
-            return np.inf
-        raise
+    """The potential energy, infinite where atoms stand on top of each other."""
+    energy = potential_energy(walker.context, walker.integrator.getIntegrationForceGroups())
     return energy if np.isfinite(energy) else np.inf
 
 

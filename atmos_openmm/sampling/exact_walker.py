@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..jump.acceptance import METROPOLIS
 from ..jump.context_state import state_box, state_positions
 from ..jump.noise import walker_seed
 from ..jump.torsion_moves import MOVE_KINDS
 from .exact_storage import frame_dtype, move_dtype
-from .hybrid_settings import METROPOLIS, Moves
+from .hybrid_settings import Moves
 from .moving_walker import MovingWalker, UnstableDynamicsError, thermostat_seed
 from .run_mode import Sampled
 

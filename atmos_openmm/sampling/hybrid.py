@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.files import StorageError, explained
 from ..core.settings import digest, versions
+from ..jump.acceptance import METROPOLIS
 from .exact_averages import averages_of
 from .exact_progress import ExactProgress, ExactSummary
 from .exact_run import NO_VALID_FRAMES
 from .exact_setup import exact_run
-from .hybrid_settings import METROPOLIS, Dynamics, HybridSettings, Jumps, Moves, stored_atoms
+from .hybrid_settings import Dynamics, HybridSettings, Jumps, Moves, stored_atoms
 from .jump_run import JumpRun
 from .platforms import choose_platform, platform_properties
 from .progress import RunSummary

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.units import plain
-from ..jump.acceptance import ACCEPTANCE_MODES
+from ..jump.acceptance import ACCEPTANCE_MODES, METROPOLIS
 from .trajectory_files import check_format
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 #: The acceptance mode of exact runs.
-METROPOLIS = "metropolis"
 #: MD steps between jumps by default: of learned ones, and of moves of torsions.
 JUMP_INTERVAL = 250
 EXACT_INTERVAL = 25

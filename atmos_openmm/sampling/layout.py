@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 PS_PER_NS = 1000.0
+_SECONDS_PER_DAY = 86400.0
 
 
 def nanoseconds(picoseconds: float) -> str:
@@ -31,6 +32,11 @@ def table(lines: Sequence[tuple[str, str]], message: str) -> str:
     width = max(len(label) for label, _ in lines)
     text = [f"{label:<{width}}  {value}" for label, value in lines]
     return "\n".join([*text, message] if message else text)
+
+
+def ns_per_day(picoseconds: float, elapsed_s: float) -> float:
+    """Simulated time in ns per day of wall-clock time; 0 before any has passed."""
+    return picoseconds / PS_PER_NS / elapsed_s * _SECONDS_PER_DAY if elapsed_s > 0 else 0.0
 
 
 def seconds_left(left: float, done: float, elapsed_s: float) -> float:

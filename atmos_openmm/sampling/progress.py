@@ -10,10 +10,8 @@ import numpy as np
 
 from ..core.progress import duration
 from ..jump.proposal import REASONS
-from .layout import PS_PER_NS, failures, nanoseconds, seconds_left, share, table
+from .layout import failures, nanoseconds, ns_per_day, seconds_left, share, table
 from .tables import Rows, reasons_of
-
-_SECONDS_PER_DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,7 @@ class Progress:
     @property
     def ns_per_day(self) -> float:
         """Molecular dynamics of all walkers together, in ns per day of wall-clock time."""
-        if self.elapsed_s <= 0:
-            return 0.0
-        simulated_ns = self.new_cycles * self.walkers * self.cycle_md_ps / PS_PER_NS
-        return simulated_ns / self.elapsed_s * _SECONDS_PER_DAY
+        return ns_per_day(self.new_cycles * self.walkers * self.cycle_md_ps, self.elapsed_s)
 
     @property
     def remaining_s(self) -> float:

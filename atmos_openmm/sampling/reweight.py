@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
 from ..core.files import StorageError, check_writable, explained, replaced_atomically
+from ..core.read_errors import READ_ERRORS, first_line
 from ..core.units import positions_in_nm
+from ..jump.acceptance import METROPOLIS
+from ..jump.choose_density import uniform_density
 from ..systems.torsions import Torsions, find_torsions
 from .averages import LARGEST_R_HAT, Averages, compute_averages
 from .basins import find_basins
 from .ensemble_starts import EnsembleFrames, Starts, choose_starts, read_ensemble
+from .exact_adaptation import FEWEST_FRAMES
 from .exact_progress import ExactProgress, ExactSummary
 from .exact_starts import Stereochemistry
 from .exact_storage import given_density
@@ -33,8 +39,6 @@ __all__ = ["Reweighting", "reweight"]
 
 ENSEMBLE_FILE = "ensemble.npz"
 RUN_FOLDER = "run"
-#: Fewer frames than this are no ground for a density; torsions are drawn uniformly then.
-FEWEST_FRAMES = 40
 #: More frames than this make the fit slower and the density no better.
 MOST_FRAMES = 20_000
 
@@ -126,7 +130,7 @@ class Reweighting:
             self.folder / RUN_FOLDER,
             temperature=temperature,
             walkers=walkers,
-            acceptance="metropolis",
+            acceptance=METROPOLIS,
             density=density,
             adapt=adapt,
             settings={**run.pop("settings", {}), **settings},
@@ -189,7 +193,7 @@ class Reweighting:
         """Those that are in the folder; or chosen now, and kept there."""
         path = self.folder / ENSEMBLE_FILE
         if path.exists():
-            with np.load(path) as kept:
+            with _reading(path) as file, np.load(file, allow_pickle=False) as kept:
                 if str(kept["sha256"]) != self._digest() or len(kept["starts"]) != walkers:
                     raise StorageError(
                         f"{self.folder} holds the reweighting of other frames, or one with "
@@ -230,10 +234,7 @@ class Reweighting:
         if there is not None:
             return there, "The density of moves is that of the run in the folder."
         if len(angles) < FEWEST_FRAMES:
-            density = TorsionDensity.uniform(
-                torsions.names, torsions.block_sizes, torsions.previous
-            )
-            return density, (
+            return uniform_density(torsions), (
                 f"{len(angles)} frames are too few for a density (at least {FEWEST_FRAMES} are "
                 "needed): torsions are drawn uniformly until the walkers' own frames teach more."
             )
@@ -295,6 +296,21 @@ def _context(system: openmm.System, run: dict[str, Any]) -> openmm.Context:
     properties = platform_properties(name, system.getNumParticles(), run.get("threads"))
     platform = openmm.Platform.getPlatformByName(name)
     return openmm.Context(system, openmm.VerletIntegrator(0.001), platform, properties)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of starts; name it where it is damaged, and say what to do."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except StorageError:
+        raise
+    except (*READ_ERRORS, BadZipFile) as error:
+        raise StorageError(
+            f"{path} is damaged ({first_line(error)}). Take it away, and the starts are chosen "
+            "anew from the same frames."
+        ) from error
 
 
 def _notes(ensemble: EnsembleFrames) -> tuple[str, ...]:

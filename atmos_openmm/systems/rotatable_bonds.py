@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..core.text import listed
 from .molecule_features import MoleculeFeatures
 from .residues import RESTYPE_UNKNOWN
 
-_LISTED = 12
+#: How many names a note lists.
+LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class MoleculeGraph:
                 left.setdefault("Next to a linear atom", []).append(self._bond_name(i, j))
             elif methyls or not (self._is_rotor(i, j) or self._is_rotor(j, i)):
                 found.append(self._bond(i, j, chis))
-        return found, [f"{reason}: {listed(names)}." for reason, names in left.items()]
+        return found, [f"{reason}: {listed(names, LISTED)}." for reason, names in left.items()]
 
     def _bond(self, i: int, j: int, chis: dict[tuple[int, int], int]) -> Bond:
         """Make the torsion of a rotatable bond, i < j."""
@@ -259,12 +261,6 @@ class MoleculeGraph:
         labels = [self.residue_label(self._residue[k]) for k in (i, j)]
         second = "" if self._residue[i] == self._residue[j] else f"{labels[1]} "
         return f"{labels[0]} {names[i]}-{second}{names[j]}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as notes list them, the first few of many."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
 
 
 def _size(side: set[int]) -> tuple[int, int]:

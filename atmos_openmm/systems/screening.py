@@ -22,7 +22,6 @@ __all__ = [
     "BONDI_RADII_NM",
     "GEOMETRY_REASONS",
     "MAX_RING_SIZE",
-    "MIN_CHIRAL_VOLUME",
     "ScreenSpec",
     "ScreenVerdict",
     "build_screen",
@@ -35,9 +34,6 @@ __all__ = [
 FloatArray = npt.NDArray[np.float64]
 
 ACCEPTED = ScreenVerdict("accepted")
-
-MIN_CHIRAL_VOLUME = 0.05
-"""A normalised triple product below this, times its sign, is flat or inverted."""
 
 GEOMETRY_REASONS = ("nonfinite", "bonds", "chirality", "cis_trans", "rings", "clash")
 """The tests of `screen` in their order."""
@@ -195,11 +191,11 @@ def _check_chirality(spec: ScreenSpec, frame: FloatArray) -> ScreenVerdict:
     # Coincident atoms give nan, which counts as flat.
     volumes = np.nan_to_num(volumes, nan=0.0)
     k = int(volumes.argmin())
-    if volumes[k] >= MIN_CHIRAL_VOLUME:
+    if volumes[k] >= geometry.MIN_CHIRAL_VOLUME:
         return ACCEPTED
-    count = int((volumes < MIN_CHIRAL_VOLUME).sum())
+    count = int((volumes < geometry.MIN_CHIRAL_VOLUME).sum())
     atoms = tuple(spec.chiral_centers[k].tolist())
-    return ScreenVerdict("chirality", atoms, float(volumes[k]), MIN_CHIRAL_VOLUME, count)
+    return ScreenVerdict("chirality", atoms, float(volumes[k]), geometry.MIN_CHIRAL_VOLUME, count)
 
 
 def _check_cis_trans(spec: ScreenSpec, frame: FloatArray, before: FloatArray) -> ScreenVerdict:

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.geometry import torsion_angles
+from ..core.text import listed
 from .features import features_from_topology
 from .molecule_features import MoleculeFeatures
 from .openmm_bridge import bond_lengths_from_system, constraint_arrays
-from .rotatable_bonds import Bond, MoleculeGraph, listed
+from .rotatable_bonds import LISTED, Bond, MoleculeGraph
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -104,10 +105,6 @@ class Torsions:
             axis /= math.sqrt(axis @ axis)
             x[group] = x[c] + (x[group] - x[c]) @ _rotation(axis, changes[torsion]).T
         return x
-
-    def block_of(self) -> IntArray:
-        """Return the number of the block [T] of each torsion."""
-        return np.repeat(np.arange(len(self.block_sizes)), self.block_sizes)
 
 
 def find_torsions(
@@ -238,7 +235,7 @@ def _allowed(
             held.setdefault(reason, []).append(bond.name)
         else:
             kept.append(bond)
-    return kept, [f"{reason}: {listed(names)}." for reason, names in held.items()]
+    return kept, [f"{reason}: {listed(names, LISTED)}." for reason, names in held.items()]
 
 
 def _constraint_fault(pairs: IntArray, turning: IntArray, axis: IntArray) -> str:

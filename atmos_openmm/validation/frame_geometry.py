@@ -9,7 +9,6 @@ import openmm
 
 from ..core import geometry as measure
 from ..systems import build_screen, features_from_topology
-from ..systems.screening import MIN_CHIRAL_VOLUME
 from .clashes import Clashes, ClashFinder
 from .defects import Defect
 from .findings import GeometryFindings
@@ -206,7 +205,7 @@ class FrameGeometry:
         volumes = measure.chiral_volumes(frame, self._centers)[0] * self._signs
         # Coincident atoms give NaN, which counts as flat.
         volumes = np.nan_to_num(volumes, nan=0.0)
-        bad = np.flatnonzero(volumes < MIN_CHIRAL_VOLUME)
+        bad = np.flatnonzero(volumes < measure.MIN_CHIRAL_VOLUME)
         if not len(bad):
             return ()
         names = tuple(self._labels[self._centers[i, 0]] for i in bad)
@@ -215,7 +214,8 @@ class FrameGeometry:
             Defect(
                 "chirality",
                 f"{self._labels[self._centers[k, 0]]} has the wrong hand: signed volume "
-                f"{volumes[k]:.2f}, at least {MIN_CHIRAL_VOLUME:.2f} expected{_also(len(bad))}",
+                f"{volumes[k]:.2f}, at least {measure.MIN_CHIRAL_VOLUME:.2f} expected"
+                f"{_also(len(bad))}",
             )
         )
         return names

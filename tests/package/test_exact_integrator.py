@@ -59,13 +59,13 @@ def test_the_density_is_the_models_by_default(alanine, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("density", "message"),
-    [(None, "give positions"), ("gaussian", "or 'uniform'")],
+    ("density", "error", "message"),
+    [(None, ValueError, "give positions"), ("gaussian", FileNotFoundError, "no file gaussian")],
 )
-def test_a_density_that_is_missing_or_unknown_is_refused(alanine, density, message):
+def test_a_density_that_is_missing_or_unknown_is_refused(alanine, density, error, message):
     topology, positions, system = alanine
     propagator = AtmosPropagator("capped-amino-acids", topology, positions=positions)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         propagator.createIntegrator(
             300, 1, 0.004, system=system, acceptance="metropolis", density=density
         )

@@ -108,6 +108,12 @@ def test_it_goes_on_with_the_same_frames_only(molecule, tmp_path):
     np.testing.assert_array_equal(*rows)
     with pytest.raises(StorageError, match="other frames"):
         reweight(frames[1:], topology, system, tmp_path / "parts", cycles=20, **settings)
+    starts = tmp_path / "parts" / "ensemble.npz"
+    content = starts.read_bytes()
+    for damaged in (b"", content[:100], content[:-100], b"text"):
+        starts.write_bytes(damaged)
+        with pytest.raises(StorageError, match="ensemble.npz is damaged .*Take it away"):
+            reweight(frames, topology, system, tmp_path / "parts", cycles=20, **settings)
 
 
 def test_few_frames_and_frames_that_are_not_finite(molecule, tmp_path):

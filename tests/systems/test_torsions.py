@@ -18,8 +18,8 @@ from atmos_openmm.systems.torsions import Torsions, find_torsions, torsions_of
 
 def short_names(torsions, block):
     """What follows the residue in the names of a block's torsions."""
-    chosen = torsions.block_of() == torsions.block_names.index(block)
-    return [n.split()[1] for n, is_one in zip(torsions.names, chosen, strict=True) if is_one]
+    blocks = np.repeat(torsions.block_names, torsions.block_sizes)
+    return [n.split()[1] for n, b in zip(torsions.names, blocks, strict=True) if b == block]
 
 
 def geometry(topology, x):
