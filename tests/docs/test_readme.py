@@ -34,6 +34,9 @@ SHORTER = {
     "--frames 200": "--frames 4",
     "frames=100": "frames=3",
     "--cycles 1000": "--cycles 21 --interval 100",
+    "adapt=200, cycles=1000": "adapt=20, cycles=20, equilibrationSteps=100",
+    "adapt=500": "adapt=20, equilibrationSteps=100",
+    "cycles=5000, progress": "cycles=20, progress",
     "--density uniform": "--density uniform --walkers 2 --adapt 30 --cycles 30 --equilibrate 100",
     "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
     "--set validation.draws=2",
