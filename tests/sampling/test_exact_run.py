@@ -1,6 +1,5 @@
 """HybridSampler with acceptance "metropolis": tables, densities, starts, resumption, averages."""
 
-import copy
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ from pathlib import Path
 import exact_cases
 import mdtraj
 import numpy as np
-import openmm
 import pytest
 import sampling_cases as cases
 
@@ -110,23 +108,8 @@ def test_walkers_of_one_start_are_warned_of(tmp_path):
 
 def test_populations_are_those_of_the_potential(tmp_path):
     """Bonds, angles and a potential of phi alone: P(phi > 0) is an integral over one angle."""
-    topology, full, positions = cases.dipeptide()
-    system = openmm.System()
-    for k in range(full.getNumParticles()):
-        system.addParticle(full.getParticleMass(k))
-    for force in full.getForces():
-        if isinstance(force, (openmm.HarmonicBondForce, openmm.HarmonicAngleForce)):
-            system.addForce(copy.deepcopy(force))
-    # Hydrogens' bonds were constraints.
-    stiff = openmm.HarmonicBondForce()
-    for k in range(full.getNumConstraints()):
-        i, j, length = full.getConstraintParameters(k)
-        stiff.addBond(i, j, length, 2e5)
-    system.addForce(stiff)
     height = 3.0  # kJ/mol
-    phi = openmm.CustomTorsionForce(f"{height} * (1 - cos(theta + 0.8))")
-    phi.addTorsion(*map(int, torsions().atoms[0]), [])
-    system.addForce(phi)
+    _, system, _, _ = exact_cases.system_of_phi(height)
     with exact_cases.exact_sampler(
         tmp_path / "run", system=system, walkers=4, stepSize=0.001, commitSeconds=1e9
     ) as sampler:

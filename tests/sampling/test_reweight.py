@@ -1,13 +1,11 @@
 """`reweight`: wrong populations of a generator are put right, and missing ones are found."""
 
-import copy
 import dataclasses
 import json
 
+import exact_cases
 import numpy as np
-import openmm
 import pytest
-import sampling_cases as cases
 
 from atmos_openmm.core.files import StorageError
 from atmos_openmm.sampling import read_exact_run
@@ -16,7 +14,6 @@ from atmos_openmm.sampling.basins import find_basins
 from atmos_openmm.sampling.ensemble_starts import order_by_basins
 from atmos_openmm.sampling.reweight import Reweighting, reweight
 from atmos_openmm.sampling.reweighted import compare_basins
-from atmos_openmm.systems.torsions import find_torsions
 
 HEIGHT = 3.0  # kJ/mol
 RUN = {
@@ -34,22 +31,7 @@ RUN = {
 @pytest.fixture(scope="module")
 def molecule():
     """Bonds, angles and a potential of phi alone, whose populations are an integral."""
-    topology, full, positions = cases.dipeptide()
-    system = openmm.System()
-    for k in range(full.getNumParticles()):
-        system.addParticle(full.getParticleMass(k))
-    for force in full.getForces():
-        if isinstance(force, (openmm.HarmonicBondForce, openmm.HarmonicAngleForce)):
-            system.addForce(copy.deepcopy(force))
-    stiff = openmm.HarmonicBondForce()
-    for k in range(full.getNumConstraints()):
-        i, j, length = full.getConstraintParameters(k)
-        stiff.addBond(i, j, length, 2e5)
-    system.addForce(stiff)
-    torsions = find_torsions(topology, positions=positions, system=system)
-    phi = openmm.CustomTorsionForce(f"{HEIGHT} * (1 - cos(theta + 0.8))")
-    phi.addTorsion(*map(int, torsions.atoms[0]), [])
-    system.addForce(phi)
+    topology, system, positions, torsions = exact_cases.system_of_phi(HEIGHT)
     return topology, system, np.asarray(positions, dtype=float), torsions
 
 

@@ -35,6 +35,37 @@ def exact_sampler(folder: str | Path, propagator=None, **changes):
     return HybridSampler(topology, system, positions, propagator, folder, **arguments)
 
 
+def system_of_phi(height: float):
+    """The dipeptide with bonds, angles and a potential of phi alone, height (1 - cos(phi + 0.8)).
+
+    Populations are integrals over one angle then.
+    """
+    import copy
+
+    import openmm
+
+    from atmos_openmm.systems.torsions import find_torsions
+
+    topology, full, positions = cases.dipeptide()
+    system = openmm.System()
+    for k in range(full.getNumParticles()):
+        system.addParticle(full.getParticleMass(k))
+    for force in full.getForces():
+        if isinstance(force, (openmm.HarmonicBondForce, openmm.HarmonicAngleForce)):
+            system.addForce(copy.deepcopy(force))
+    # Hydrogens' bonds were constraints.
+    stiff = openmm.HarmonicBondForce()
+    for k in range(full.getNumConstraints()):
+        i, j, length = full.getConstraintParameters(k)
+        stiff.addBond(i, j, length, 2e5)
+    system.addForce(stiff)
+    torsions = find_torsions(topology, positions=positions, system=system)
+    phi = openmm.CustomTorsionForce(f"{height} * (1 - cos(theta + 0.8))")
+    phi.addTorsion(*map(int, torsions.atoms[0]), [])
+    system.addForce(phi)
+    return topology, system, positions, torsions
+
+
 if __name__ == "__main__":
     # python exact_cases.py FOLDER CYCLES: a run that says each cycle on stdout.
     with exact_sampler(sys.argv[1]) as sampler:

@@ -11,6 +11,7 @@ import openmm.unit as unit
 import pytest
 
 from atmos_openmm.core import geometry
+from atmos_openmm.core.geometry import MIN_CHIRAL_VOLUME
 from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.openmm_bridge import (
     atom_positions_in_nm,
@@ -20,7 +21,6 @@ from atmos_openmm.systems.openmm_bridge import (
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.systems.screening import (
     BONDI_RADII_NM,
-    MIN_CHIRAL_VOLUME,
     ScreenSpec,
     build_screen,
     check_displacement,
