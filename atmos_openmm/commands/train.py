@@ -107,7 +107,7 @@ class Devices(click.ParamType):
 @click.option(
     "--initial-weights",
     type=click.Path(exists=True, path_type=Path),
-    help="Training folder or checkpoint whose weights a new run starts from.",
+    help="Training folder, checkpoint or model file whose weights a new run starts from.",
 )
 @click.option(
     "--on-error",
@@ -214,7 +214,9 @@ def _with_sizes_of(source: Path | None, settings: TrainingSettings) -> TrainingS
     fewer blocks than its base models. What leaves the weights' shapes alone stays as set."""
     import dataclasses
 
-    if source is None or not source.is_file() or settings.model.coordinates != "cartesian":
+    if source is None or not source.is_file() or source.suffix == ".atmos":
+        return settings
+    if settings.model.coordinates != "cartesian":
         return settings
     from ..model.config import ModelConfig
     from ..training.weights.checkpoint import load_state

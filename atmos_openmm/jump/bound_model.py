@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from openmm.app import Topology
 
+    from ..density import TorsionDensity
     from ..model.model_file import LoadedModel
     from ..systems.screen_building import ScreenBuilder
     from ..systems.screening import ScreenSpec, ScreenVerdict
@@ -162,6 +163,56 @@ class BoundModel:
                 "cannot be found. Give the Topology of a molecule that can be understood."
             )
         return torsions_of(self._solute.features, system, methyls)
+
+    def hasTorsionHead(self) -> bool:
+        """Whether the model gives `torsionDensity()`, for which no frames are drawn."""
+        return self._loaded is not None and self._loaded.capabilities.has_torsion_head
+
+    def torsionDensity(
+        self, lag: Any = None, temperature: Any = None, torsions: Torsions | None = None
+    ) -> TorsionDensity:
+        """
+        Get the explicit density of the molecule's torsions that the model's torsion head gives, for
+        exact Metropolis moves.  The network runs once, and no frame is drawn.
+
+        Parameters
+        ----------
+        lag : Quantity or float, optional
+            The time that a move stands for (in ps): short ones move near to where the torsions
+            are; that of the propagator by default
+        temperature : Quantity or float, optional
+            The temperature asked of the model (in K); that of the propagator by default
+        torsions : Torsions, optional
+            Those that moves may turn, in their order, e.g. `torsions(system)`; all of the
+            molecule's by default
+
+        Raises
+        ------
+        ValueError
+            If the model has no torsion head, or lag or temperature is out of its range
+        """
+        loaded, features = self._loaded, self._solute.features
+        if loaded is None or not self.hasTorsionHead():
+            raise ValueError(
+                f"The model {self.modelName} has no torsion head. Take a density of its frames "
+                "(TorsionDensity.from_model), or a model that was trained with a head."
+            )
+        if self._solute.carried == "heavy":
+            raise ValueError(
+                f"The model {self.modelName} carries heavy atoms alone; a torsion head needs all."
+            )
+        from ..model.head_density import head_density
+        from ..model.model_features import model_features
+
+        assert features is not None
+        return head_density(
+            loaded.module,
+            model_features(features.tensors(), loaded.config),
+            self.torsions() if torsions is None else torsions,
+            features.atom_indices,
+            self.checkedLag(lag),
+            self.checkedTemperature(temperature),
+        )
 
     def fingerprint(self) -> str:
         """

@@ -67,6 +67,9 @@ def choose_density(
         return TorsionDensity.load(density, torsions.names)
     if propagator is None:
         raise ValueError("A density of the model needs a propagator; give one, or 'uniform'.")
+    bound: Any = propagator
+    if bound.hasTorsionHead():
+        return bound.torsionDensity(lag=lag, temperature=temperature, torsions=torsions)
     if positions is None:
         raise ValueError(
             "The density of a model is fitted to frames that it draws: give positions=... to start "

@@ -18,6 +18,8 @@ from .graph_context import GraphContextEncoder
 from .model_features import ModelFeatures
 from .prepared import Prepared
 from .sampler import SamplerSettings, default_sampler
+from .torsion_features import TorsionFeatures
+from .torsion_head import TorsionHead, TorsionMixture
 from .transition import StateTransition, StateUpdate
 from .trunk import Trunk
 from .windows import centred
@@ -100,6 +102,7 @@ class AtmosModel(nn.Module):
         else:
             self.diffusion = DiffusionModule(config)
         self.distogram = DistogramHead(config)
+        self.torsion_head: Any = TorsionHead(config) if config.torsion_components > 0 else None
 
     @torch.jit.unused
     def set_sampler(self, settings: SamplerSettings) -> None:
@@ -150,6 +153,27 @@ class AtmosModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """T_theta: move the latent forward by the lag [B] at the temperature [B]."""
         return self.transition(h_s, h_z, lag_ps, temperature_kelvin, context, features.token_mask)
+
+    @torch.jit.export
+    def torsion_mixture(
+        self,
+        lag_ps: Tensor,
+        temperature_kelvin: Tensor,
+        context: Context,
+        features: ModelFeatures,
+        torsions: TorsionFeatures,
+    ) -> TorsionMixture:
+        """Decode what T_theta makes of no history to densities of torsions; lag and T [B]."""
+        if self.torsion_head is None:
+            raise RuntimeError("The network has no torsion head.")
+        else:
+            batch, tokens = lag_ps.shape[0], features.token_mask.shape[1]
+            h_s = torch.zeros([batch, tokens, self.c_s], dtype=lag_ps.dtype, device=lag_ps.device)
+            h_z = torch.zeros(
+                [batch, tokens, tokens, self.c_z], dtype=lag_ps.dtype, device=lag_ps.device
+            )
+            h_s, h_z = self.advance(h_s, h_z, lag_ps, temperature_kelvin, context, features)
+            return self.torsion_head(h_s, lag_ps, temperature_kelvin, context, features, torsions)
 
     @torch.jit.export
     def prepare(

@@ -52,6 +52,10 @@ class ModelConfig:
         Standard deviation of the data in angstrom (EDM preconditioning).
     distogram_bins : int
         Distance bins of the distogram head (:mod:`.distogram`).
+    torsion_components : int
+        Components a block of the torsion head (:mod:`.torsion_head`); 0: the network has none.
+    torsion_atom_blocks, torsion_blocks : int
+        The head's own blocks over atoms and over torsions.
     """
 
     coordinates: str = "invariant"
@@ -81,6 +85,9 @@ class ModelConfig:
     dropout: float = 0.0
     sigma_data: float = 2.0
     distogram_bins: int = 32
+    torsion_components: int = 0
+    torsion_atom_blocks: int = 1
+    torsion_blocks: int = 2
 
     def __post_init__(self) -> None:
         if self.coordinates not in COORDINATES:

@@ -110,6 +110,11 @@ class Capabilities:
         values["temperature_range_kelvin"] = tuple(values["temperature_range_kelvin"])
         return Capabilities(**values)
 
+    @property
+    def has_torsion_head(self) -> bool:
+        """Whether the network gives an explicit density of torsions."""
+        return bool(self.config.get("torsion_components", 0))
+
     def check(self, elements: Iterable[int], num_tokens: int, num_atoms: int) -> None:
         """Check a molecule against the declaration.
 

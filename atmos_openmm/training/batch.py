@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..model.model_features import ModelFeatures
+from ..model.torsion_features import TorsionFeatures, no_torsions
 
 
 class Batch(NamedTuple):
@@ -35,6 +36,8 @@ class Batch(NamedTuple):
     bonds : Tensor [M, 2] int64
     centres : Tensor [N] int64
         Each token's representative atom (CB; CA of glycine; the first heavy atom).
+    torsions : TorsionFeatures
+        Of the molecule; none where the torsion head is not trained.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Batch(NamedTuple):
     ligand: Tensor
     bonds: Tensor
     centres: Tensor
+    torsions: TorsionFeatures = no_torsions()
 
     @property
     def jumps(self) -> int:
@@ -59,13 +63,20 @@ class Batch(NamedTuple):
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All tensors, those of the features first."""
-        return [*self.features, *self[2:]]  # type: ignore[list-item]
+        """All tensors, those of the features first and of the torsions last."""
+        return [*self.features, *self[2:-1], *self.torsions]  # type: ignore[list-item]
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to every tensor, in the order of `tensors`."""
-        features = ModelFeatures(*map(change, self.features))
-        return Batch(self.name, features, *map(change, self[2:]))  # type: ignore[arg-type]
+        return self.of_tensors(self.name, [change(tensor) for tensor in self.tensors])
+
+    @staticmethod
+    def of_tensors(name: str, tensors: Sequence[Tensor]) -> Batch:
+        """Return the batch whose `tensors` these are."""
+        first, last = len(ModelFeatures._fields), len(tensors) - len(TorsionFeatures._fields)
+        features = ModelFeatures(*tensors[:first])
+        fields: list[Any] = [*tensors[first:last], TorsionFeatures(*tensors[last:])]
+        return Batch(name, features, *fields)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""

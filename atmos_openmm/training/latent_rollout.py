@@ -12,10 +12,12 @@ from torch import Tensor
 
 from ..model.atmos import AtmosModel
 from ..model.context import Context
+from ..model.torsion_head import TorsionMixture
 from .batch import Batch
 from .losses.decoder_noise import DecoderNoise, draw_decoder_noise, noisy_frames
 from .losses.denoising import losses_of_noise
 from .losses.distogram_loss import distogram_loss
+from .losses.torsion_likelihood import measure, torsion_loss
 from .training_settings import StageSettings
 
 __all__ = [
@@ -27,6 +29,10 @@ __all__ = [
     "segment_losses",
     "segments",
 ]
+
+
+TORSION_STREAM = 1 << 20
+"""Of random numbers, beyond any number of a jump: dropout on the way to the torsion head."""
 
 
 class Latent(NamedTuple):
@@ -157,10 +163,10 @@ def segment_losses(
     Returns
     -------
     tuple[dict[str, Tensor], Latent]
-        Scalars: the terms (:func:`~.losses.denoising.losses_of_noise` and ``distogram``),
-        detached, and ``loss``, which is to be minimised. They are weighted by the segment's share
-        of the jumps, so that the sum over a rollout's segments is the mean over its jumps. And the
-        latent after the last jump, detached.
+        Scalars: the terms (:func:`~.losses.denoising.losses_of_noise`, ``distogram``,
+        ``torsions``), detached, and ``loss``, which is to be minimised. They are weighted by the
+        segment's share of the jumps, so that the sum over a rollout's segments is the mean over
+        its jumps. And the latent after the last jump, detached.
 
     Raises
     ------
@@ -171,6 +177,35 @@ def segment_losses(
         raise ValueError(
             f"Jumps {first} to {last - 1} are asked for; the rollout has {batch.jumps}."
         )
+    weights = stage.losses
+    losses = {"loss": batch.positions.new_zeros([])}
+    s, z = latent
+    if weights.of_frames:
+        losses, (s, z) = _losses_of_frames(
+            model, context, batch, latent, first, last, stage, generator
+        )
+    if weights.torsions > 0.0:
+        losses["torsions"] = _losses_of_torsions(model, context, batch, first, last, generator)
+        losses["loss"] = losses["loss"] + weights.torsions * losses["torsions"]
+    share = (last - first) / batch.jumps
+    scaled = {
+        name: share * (value if name == "loss" else value.detach())
+        for name, value in losses.items()
+    }
+    return scaled, Latent(s.detach(), z.detach())
+
+
+def _losses_of_frames(
+    model: AtmosModel,
+    context: Context,
+    batch: Batch,
+    latent: Latent,
+    first: int,
+    last: int,
+    stage: StageSettings,
+    generator: torch.Generator,
+) -> tuple[dict[str, Tensor], Latent]:
+    """Return the terms that ask for decoded frames and distances, and the last latent."""
     features, levels = batch.features, stage.levels
     if not model.mirrors and not context.c.requires_grad and torch.is_grad_enabled():
         c, p = model.diffusion.embed(features)
@@ -202,12 +237,36 @@ def segment_losses(
         centres = target.index_select(1, batch.centres)
         losses["distogram"] = distogram_loss(logits, centres, known)
         losses["loss"] = losses["loss"] + weights.distogram * losses["distogram"]
-    share = (last - first) / batch.jumps
-    scaled = {
-        name: share * (value if name == "loss" else value.detach())
-        for name, value in losses.items()
-    }
-    return scaled, Latent(s.detach(), z.detach())
+    return losses, moved[-1]
+
+
+def _losses_of_torsions(
+    model: AtmosModel,
+    context: Context,
+    batch: Batch,
+    first: int,
+    last: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the torsion head's loss, a mean over jumps; the head sees no frame."""
+    atoms, losses = batch.torsions.atoms[0], []
+    if len(atoms) == 0:
+        return 0.0 * model.torsion_head.start.sum()
+    for jump in range(first, last):
+        with _dropout(_seed(generator, TORSION_STREAM + jump), batch.positions.device):
+            mixture = model.torsion_mixture(
+                batch.lag_ps[jump],
+                batch.temperature_kelvin[jump],
+                context,
+                batch.features,
+                batch.torsions,
+            )
+        whole = TorsionMixture(*(part.to(batch.positions.dtype) for part in mixture))
+        target = measure(batch.positions[jump + int(batch.has_history)], atoms)
+        present = measure(batch.positions[jump], atoms) if batch.has_history else None
+        with torch.autocast(batch.positions.device.type, enabled=False):
+            losses.append(torsion_loss(whole, batch.torsions, target, present, batch.resolved))
+    return torch.stack(losses).mean()
 
 
 def _encode(

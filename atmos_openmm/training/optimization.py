@@ -33,13 +33,17 @@ def learning_rate_factor(step: int, warmup: int, steps: int, final: float = 0.02
     return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Parameter]:
+def freeze(
+    model: nn.Module, prefixes: Sequence[str], only: Sequence[str] = ()
+) -> list[nn.Parameter]:
     """Let gradients be taken of all parameters but those under some prefixes.
 
     Parameters
     ----------
     prefixes : sequence of str
         Whole names of modules or parameters (``context_encoder``, ``diffusion.atom_encoder``).
+    only : sequence of str
+        Where there are any, parameters that are under none of these are left out as well.
 
     Returns
     -------
@@ -56,15 +60,17 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[nn.Parameter]:
     def under(name: str, prefix: str) -> bool:
         return name == prefix or name.startswith(prefix + ".")
 
-    for prefix in prefixes:
+    for prefix in (*prefixes, *only):
         if not any(under(name, prefix) for name in named):
             parts = sorted({name.split(".")[0] for name in named})
             raise ValueError(
-                f"freeze names {prefix!r}, and the network has no such part; it has "
-                f"{', '.join(parts)}."
+                f"{'freeze' if prefix in prefixes else 'train_only'} names {prefix!r}, and the "
+                f"network has no such part; it has {', '.join(parts)}."
             )
     for name, parameter in named.items():
-        parameter.requires_grad_(not any(under(name, prefix) for prefix in prefixes))
+        wanted = not only or any(under(name, prefix) for prefix in only)
+        frozen = any(under(name, prefix) for prefix in prefixes)
+        parameter.requires_grad_(wanted and not frozen)
     trained = [p for p in named.values() if p.requires_grad]
     if not trained:
         raise ValueError(f"freeze is {list(prefixes)}, which leaves no parameter to train.")
@@ -166,7 +172,7 @@ class WeightUpdate:
         self._ema = ema
         self._settings = settings
         self._stage = stage
-        parameters = freeze(ema.model, stage.freeze)
+        parameters = freeze(ema.model, stage.freeze, stage.train_only)
         self._gradients = FlatGradients(parameters)
         self.optimizer = torch.optim.AdamW(
             parameters,

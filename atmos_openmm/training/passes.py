@@ -21,7 +21,7 @@ from .latent_rollout import (
 )
 from .training_settings import LossSettings, StageSettings
 
-TERMS = ("loss", "denoising", "first_estimate", "smooth_lddt", "bond", "distogram")
+TERMS = ("loss", "denoising", "first_estimate", "smooth_lddt", "bond", "distogram", "torsions")
 """What a step may report; terms of weight 0 are not computed and count 0."""
 
 TRAINING, VALIDATION = 0, 1

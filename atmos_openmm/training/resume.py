@@ -13,6 +13,7 @@ from torch import Tensor
 from ..core.settings import changed_values
 from ..model.atmos import AtmosModel
 from ..model.config import ModelConfig
+from ..model.model_file import load_model
 from .settings_values import flatten
 from .training_settings import TrainingSettings
 from .weights.checkpoint import find_weights, load_weights
@@ -145,7 +146,7 @@ def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[s
     Parameters
     ----------
     source : Path or mapping of str to Tensor
-        A checkpoint, a training folder, or weights by the network's names.
+        A checkpoint, a training folder, a model file, or weights by the network's names.
 
     Returns
     -------
@@ -159,6 +160,8 @@ def start_from(model: AtmosModel, source: Path | Mapping[str, Tensor]) -> list[s
     """
     if isinstance(source, Mapping):
         name, weights = "The weights that were given", dict(source)
+    elif source.suffix == ".atmos":
+        name, weights = f"The weights in {source}", load_model(source).module.state_dict()
     else:
         path = find_weights(source)
         name, weights = f"The weights in {path}", load_weights(path)[0]

@@ -45,6 +45,9 @@ class LossSettings:
         Mean squared error of bond lengths, with EDM's weights (AF3 supplement, Eq. 5 and 6).
     distogram : float
         Cross entropy of the distances between tokens' representative atoms.
+    torsions : float
+        Minus the log likelihood a torsion under the torsion head, which the network then has
+        (``model.torsion_components``).
     ligand : float
         How much an atom of a ligand counts in the denoising error; a polymer's counts 1. AF3
         has 11.
@@ -55,7 +58,14 @@ class LossSettings:
     smooth_lddt: float = 0.0
     bond: float = 0.0
     distogram: float = 0.03
+    torsions: float = 0.0
     ligand: float = 1.0
+
+    @property
+    def of_frames(self) -> bool:
+        """Whether a term asks for decoded frames or distances, so that rollouts are encoded."""
+        terms = (self.denoising, self.first_estimate, self.smooth_lddt, self.bond, self.distogram)
+        return any(weight > 0.0 for weight in terms)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,8 @@ class StageSettings:
     freeze : sequence of str
         Parameters whose names begin with one of these are not trained; with
         ``context_encoder`` frozen the context is computed once a rollout.
+    train_only : sequence of str
+        Where it is given, parameters under these names alone are trained (``torsion_head``).
     losses : LossSettings
     """
 
@@ -116,6 +128,7 @@ class StageSettings:
     final_factor: float = 0.02
     warmup_steps: int = 300
     freeze: tuple[str, ...] = ()
+    train_only: tuple[str, ...] = ()
     losses: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
@@ -256,6 +269,12 @@ class TrainingSettings:
         if self.atoms not in ("all", "heavy"):
             raise ValueError(f"atoms is {self.atoms!r}; expected 'all' or 'heavy'.")
         _at_least("training", "log_every", self.log_every, 1)
+        if any(stage.losses.torsions > 0.0 for stage in self.stages):
+            if self.model.torsion_components < 1 or self.atoms != "all":
+                raise ValueError(
+                    "losses.torsions is above 0, which needs a torsion head and all atoms: set "
+                    "model.torsion_components (32, say) and atoms='all'."
+                )
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"Stages are named {names}; expected different names.")

@@ -32,7 +32,7 @@ DRAWS = 3
 
 
 def tensors(draw: Draw) -> list[torch.Tensor]:
-    return [*draw.batch.features, *draw.batch[2:]]
+    return draw.batch.tensors
 
 
 def assert_equal(one: Draw, two: Draw) -> None:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from ...data.crop import choose_crop, crop_features, spatial_crop
 from ...data.faults import DataFileError, Fault, Policy
 from ...model.model_features import ModelFeatures, model_features
+from ...model.torsion_features import TorsionFeatures
 from ...systems.errors import FeatureError
 from ..batch import Batch
 from ..training_settings import TrainingSettings
 from .drawn_frames import FEWEST_SEEN, check_frames
-from .frame_batch import batch_of_frames
+from .frame_batch import batch_of_frames, torsions_to_train
 from .picking import Picks, pick_dynamics, pick_exchange, pick_static, read_picks
 from .schedule import Schedule
 from .seen import Seen
@@ -71,8 +72,9 @@ class _Known:
     """What is kept of a molecule: features, the network's where it is drawn whole, their size."""
 
     features: MoleculeFeatures
-    whole: ModelFeatures | None
     nbytes: int
+    whole: ModelFeatures | None = None
+    torsions: TorsionFeatures | None = None
 
 
 class Drawer:
@@ -197,23 +199,24 @@ class Drawer:
         x = read_picks(picks, features.atom_indices)
         resolved = picks.samples[int(picks.sample[0, 0])].resolved(features)
         check_frames(picks, x, features, resolved)
-        limit = self.stage.crop_tokens
+        limit, of_torsions = self.stage.crop_tokens, self.stage.losses.torsions > 0.0
         if limit is not None and features.num_tokens > limit:
             seed = [_CROP, self.seed, self.number, number, attempt]
             part = crop_features(features, _crop(features, x[0, 0], limit, seed, resolved))
             atoms = np.searchsorted(features.atom_indices, part.atom_indices)
             x, resolved = x[:, :, atoms], resolved[atoms]
             static = model_features(part.tensors(), self.settings.model)
+            torsions = torsions_to_train(part) if of_torsions else None
         else:
             part = features
             if known.whole is None:
                 known.whole = model_features(part.tensors(), self.settings.model)
-                known.nbytes += sum(t.nbytes for t in known.whole)
+                known.torsions = torsions_to_train(part) if of_torsions else None
+                known.nbytes += sum(t.nbytes for t in (*known.whole, *(known.torsions or ())))
                 self._bound()
-            static = known.whole
-        batch = batch_of_frames(
-            molecule.name, part, static, x, resolved, picks.lag_ps, picks.temperature_kelvin
-        )
+            static, torsions = known.whole, known.torsions
+        lags, kelvin = picks.lag_ps, picks.temperature_kelvin
+        batch = batch_of_frames(molecule.name, part, static, x, resolved, lags, kelvin, torsions)
         return kind, batch, _seen(molecule.name, kind, features, picks)
 
     def _picks(
@@ -240,7 +243,7 @@ class Drawer:
                 raise
             names = NAME_BYTES * (found.num_atoms + found.num_tokens)
             arrays = sum(a.nbytes for a in found.arrays().values())
-            self._known[key] = _Known(found, None, arrays + names)
+            self._known[key] = _Known(found, arrays + names)
             self._bound()
         self._known.move_to_end(key)
         return self._known[key]

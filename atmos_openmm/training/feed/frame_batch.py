@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...model.head_density import features_of_torsions
 from ...model.model_features import ModelFeatures
+from ...model.torsion_features import TorsionFeatures, no_torsions
 from ..batch import Batch
 
 if TYPE_CHECKING:
     from ...systems.features import MoleculeFeatures
 
-__all__ = ["batch_of_frames", "ligand_mask", "representative_atoms"]
+__all__ = ["batch_of_frames", "ligand_mask", "representative_atoms", "torsions_to_train"]
 
 AMINO_ACIDS = 20
 """Classes below this are amino acids (`MoleculeFeatures.restype`)."""
@@ -28,6 +30,7 @@ def batch_of_frames(
     resolved: NDArray[np.bool_],
     lag_ps: NDArray[np.float64],
     temperature_kelvin: NDArray[np.float64],
+    torsions: TorsionFeatures | None = None,
 ) -> Batch:
     """Put frames of a molecule, or of a crop of it, into a Batch.
 
@@ -44,6 +47,8 @@ def batch_of_frames(
     resolved : bool [A]
         Which atoms were seen; each frame is centred on these.
     lag_ps, temperature_kelvin : array [L, B]
+    torsions : TorsionFeatures, optional
+        Where the torsion head is trained.
     """
     x = np.asarray(positions_nm, np.float64)
     x = 10.0 * (x - x[..., resolved, :].mean(axis=-2, keepdims=True))
@@ -57,7 +62,15 @@ def batch_of_frames(
         torch.from_numpy(ligand_mask(features)),
         torch.from_numpy(features.bonds.reshape(-1, 2).copy()),
         torch.from_numpy(representative_atoms(features)),
+        no_torsions() if torsions is None else torsions,
     )
+
+
+def torsions_to_train(features: MoleculeFeatures) -> TorsionFeatures:
+    """The torsions of a molecule or a crop of it, as the torsion head sees them."""
+    from ...systems.torsions import torsions_of
+
+    return features_of_torsions(torsions_of(features), features.atom_indices)
 
 
 def _single(values: NDArray) -> torch.Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...model.model_features import ModelFeatures
 from ..batch import Batch
 from .draws import Draw
 
@@ -55,8 +54,7 @@ class PackedDraw:
     def unpacked(self) -> Draw:
         """The draw; its tensors are views of `data`."""
         views = [_view(self.data, *place) for place in self.layout]
-        count = len(ModelFeatures._fields)
-        batch = Batch(self.rest.batch.name, ModelFeatures(*views[:count]), *views[count:])
+        batch = Batch.of_tensors(self.rest.batch.name, views)
         return self.rest._replace(batch=batch)
 
     def pin_memory(self, device: object = None) -> PackedDraw:
