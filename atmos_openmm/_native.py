@@ -98,12 +98,18 @@ def screen_from(native: Any) -> ScreenSpec:
     )
 
 
-def native_torsions(torsions: Any, density: Any) -> Any:
-    """The compiled form of torsions (`Torsions`) and their density (`TorsionDensity`)."""
+def native_groups(torsions: Any) -> Any:
+    """The compiled form of what turns with torsions (`Torsions`), without a density."""
     native = _atmos.TorsionParameters()
     native.torsionAtoms = integers(torsions.atoms)
     native.groupSizes = [len(group) for group in torsions.groups]
     native.groupAtoms = [int(atom) for group in torsions.groups for atom in group]
+    return native
+
+
+def native_torsions(torsions: Any, density: Any) -> Any:
+    """The compiled form of torsions (`Torsions`) and their density (`TorsionDensity`)."""
+    native = native_groups(torsions)
     native.torsionBackbone = integers(torsions.backbone)
     native.blockSizes = integers(torsions.block_sizes)
     native.blockPrevious = integers(torsions.previous)

@@ -190,12 +190,21 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         super().setSmallMoveWidth(plain(width, unit.radian))
 
     def getMoveStatistics(self) -> dict[str, tuple[int, int]]:
-        """Get the numbers of proposed and accepted moves by kind, for the kinds that were tried."""
+        """Get the numbers of proposed and accepted moves by kind, for the kinds that were tried.
+
+        With `setTrialsPerMove()` above 1 these are the trials, accepted by the surrogate.
+        """
         counts = {
             kind: (self.getNumMovesProposed(kind), self.getNumMovesAccepted(kind))
             for kind in self.getMoveKinds()
         }
         return {kind: count for kind, count in counts.items() if count[0] > 0}
+
+    def getSeriesStatistics(self) -> tuple[int, int]:
+        """Get the numbers of series of trials and of those that the energy accepted."""
+        if self.getTrialsPerMove() == 1:
+            return 0, 0
+        return self.getNumProposed(), self.getNumAccepted()
 
     def getTrajectoryStatistics(self) -> tuple[int, int]:
         """Get the numbers of judged and of accepted trajectories of the dynamics "hmc"."""

@@ -284,7 +284,8 @@ class AtmosPropagator(BoundModel):
         seed: int = 0,
         density: TorsionDensity | str | Path | None = None,
         positions: Any = None,
-        moves: int = 10,
+        moves: int | None = None,
+        trials: int | None = None,
         moveShares: Mapping[str, float] | None = None,
         dynamics: str = "langevin",
         methyls: bool = False,
@@ -332,8 +333,13 @@ class AtmosPropagator(BoundModel):
         positions : Quantity or array, optional
             For 'metropolis': a frame [P, 3] (in nm) from which the model draws those that its
             density is fitted to
-        moves : int
-            For 'metropolis': the number of moves a jump
+        moves : int, optional
+            For 'metropolis': the number of moves a jump.  By default 10, or 1 where it is a series
+            of trials
+        trials : int, optional
+            For 'metropolis': the number of trials in a move, tested with a fast approximation of
+            the energy before the end is tested with the energy itself (`SurrogateEnergy`).  By
+            default 200 where it knows every force of the System, else 1, which is none
         moveShares : mapping of str to float, optional
             For 'metropolis': how often each kind of move is tried, see AtmosIntegrator
         dynamics : str
@@ -352,6 +358,7 @@ class AtmosPropagator(BoundModel):
             model's range, or the density is of other torsions
         """
         from .integrator import AtmosIntegrator
+        from .surrogate import chosen_moves
 
         temperature_k = self.checkedTemperature(temperature)
         lag_ps = self.checkedLag(lag)
@@ -372,7 +379,9 @@ class AtmosPropagator(BoundModel):
                 self, torsions, density, positions, lag=lag_ps, temperature=temperature_k
             )
             integrator.setTorsionMoves(torsions, chosen)
-            integrator.setMovesPerJump(int(moves))
+            count, series = chosen_moves(system, moves, trials)
+            integrator.setMovesPerJump(count)
+            integrator.setTrialsPerMove(series)
             integrator.setMoveShares(moveShares or {})
             integrator.setDynamics(dynamics)
         integrator.setJumpInterval(int(jumpInterval))

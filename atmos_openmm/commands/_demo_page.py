@@ -13,7 +13,6 @@ import numpy as np
 
 from ._demo_runs import (
     EXACT_INTERVAL,
-    EXACT_MOVES,
     JUMP_INTERVAL,
     RELAXATION,
     SEQUENCE,
@@ -195,8 +194,10 @@ def _verdict_note(done: int, count: int) -> str:
 
 
 def _settings(propagator: Any, model: str, seed: int, runs: ThreeRuns) -> dict[str, str]:
+    from ..surrogate import SERIES_TRIALS
+
     info, turns = propagator.info(), runs.turns
-    proposed, accepted = (sum(column) for column in zip(*runs.exact_moves.values(), strict=True))
+    proposed, accepted = runs.exact_moves
     return {
         "molecule": SEQUENCE,
         "force field": "amber14-all with implicit/gbn2, no cutoff, bonds to hydrogen constrained, "
@@ -206,8 +207,8 @@ def _settings(propagator: Any, model: str, seed: int, runs: ThreeRuns) -> dict[s
         "model": model,
         "trained on": str(info["capabilities"].get("trained_on", "not stated")),
         "lag of a jump": f"{info['lag_ps']:g} ps",
-        "exact run": f"{WALKERS} walkers, {EXACT_MOVES} moves every {EXACT_INTERVAL} steps; "
-        f"{accepted:,} of {proposed:,} moves accepted",
+        "exact run": f"{WALKERS} walkers, a series of {SERIES_TRIALS} trials every "
+        f"{EXACT_INTERVAL} steps; {accepted:,} of {proposed:,} series accepted",
         "density of the exact run": "; ".join(runs.density.notes)
         + f"; {100 * runs.density.uniform_weight:g} % uniform; not adapted",
         "MD steps in the exact run": f"{runs.exact.angles.shape[1] * WALKERS * EXACT_INTERVAL:,}",

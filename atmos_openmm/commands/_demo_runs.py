@@ -25,7 +25,6 @@ FRAME_STEPS = 50
 RELAXATION = (20,)
 #: Of the exact run.
 EXACT_INTERVAL = 15
-EXACT_MOVES = 10
 WALKERS = 2
 #: Frames of the model that its density is made of come in chains of this many jumps at once; one
 #: such round for so many seconds of a run's time, which is about a third of it.
@@ -51,8 +50,8 @@ class ThreeRuns:
         What the exact run drew torsions from.
     density_seconds : float
         Wall-clock time that it took to make.
-    exact_moves : dict of str to (int, int)
-        Proposed and accepted moves by kind.
+    exact_moves : (int, int)
+        Series of trial moves, and those of them that were accepted.
     hybrid : HybridFrames
     turns : Turns
         Of the filtered run and MD.
@@ -64,7 +63,7 @@ class ThreeRuns:
     exact_turns: ExactTurns
     density: TorsionDensity
     density_seconds: float
-    exact_moves: dict[str, tuple[int, int]]
+    exact_moves: tuple[int, int]
     hybrid: HybridFrames
     turns: Turns
     energy_limit: float
@@ -84,6 +83,7 @@ def three_runs(
     from openmm import unit
 
     from ..evaluation.side_by_side import plain_md_context, read_hybrid_frames, run_in_turns
+    from ..jump.torsion_moves import SERIES
     from ..sampling.exact_storage import read_exact_run
     from ..sampling.hybrid import HybridSampler
 
@@ -109,7 +109,6 @@ def three_runs(
         acceptance="metropolis",
         density=density,
         jumpInterval=EXACT_INTERVAL,
-        moves=EXACT_MOVES,
         walkers=WALKERS,
         **shared,
     ) as exact:
@@ -147,7 +146,7 @@ def three_runs(
         exact_turns,
         density,
         density_seconds,
-        read_exact_run(output / "exact").counts(),
+        read_exact_run(output / "exact").counts().get(SERIES, (0, 0)),
         read_hybrid_frames(output / "hybrid", turns, topology),
         turns,
         limit,

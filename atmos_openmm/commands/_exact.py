@@ -44,7 +44,18 @@ exact_options = options(
         help="metropolis: what torsions are drawn from. By default the model's, where the model "
         "fits the molecule, else uniform. It decides how fast the run is, not what it finds.",
     ),
-    option("--moves", type=click.IntRange(1), help="metropolis: moves in a jump; 10 by default."),
+    option(
+        "--moves",
+        type=click.IntRange(1),
+        help="metropolis: moves in a jump; by default 1 of several trials, or 10.",
+    ),
+    option(
+        "--trials",
+        type=click.IntRange(1),
+        help="metropolis: trials in a move, tested with a fast approximation of the energy before "
+        "the end is tested with the energy itself. By default 200 where that approximation knows "
+        "every force of the System, else 1: none.",
+    ),
     option(
         "--move-share",
         "move_shares",
@@ -89,6 +100,7 @@ def refuse_exact_options(given: dict[str, Any]) -> None:
     names = {
         "density": "--density",
         "moves": "--moves",
+        "trials": "--trials",
         "move_shares": "--move-share",
         "dynamics": "--dynamics",
         "adapt": "--adapt",
@@ -108,7 +120,8 @@ def exact_arguments(
     shares = dict(given["move_shares"])
     arguments: dict[str, Any] = {
         "density": density,
-        "moves": given["moves"] or 10,
+        "moves": given["moves"],
+        "trials": given["trials"],
         "moveShares": shares or None,
         "dynamics": given["dynamics"] or "langevin",
         "adapt": _ADAPT_CYCLES if given["adapt"] is None else given["adapt"],

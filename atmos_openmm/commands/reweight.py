@@ -50,7 +50,18 @@ if TYPE_CHECKING:
 )
 @option("--stride", type=click.IntRange(1), default=1, help="Read every so many frames.")
 @option("--interval", type=click.IntRange(1), default=25, help="MD steps between moves.")
-@option("--moves", type=click.IntRange(1), default=10, help="Moves between stretches of MD.")
+@option(
+    "--moves",
+    type=click.IntRange(1),
+    help="Moves between stretches of MD; by default 1 of several trials, or 10.",
+)
+@option(
+    "--trials",
+    type=click.IntRange(1),
+    help="Trials in a move, tested with a fast approximation of the energy before the end is "
+    "tested with the energy itself. By default 200 where that approximation knows every force of "
+    "the System, else 1: none.",
+)
 @option(
     "--dynamics",
     type=click.Choice(["langevin", "hmc"]),
@@ -127,6 +138,7 @@ def _open(
         stepSize=options["timestep_fs"] / 1000.0,
         jumpInterval=options["interval"],
         moves=options["moves"],
+        trials=options["trials"],
         dynamics=options["dynamics"],
         methyls=options["methyls"],
         seed=options["seed"],

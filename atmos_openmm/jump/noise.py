@@ -24,6 +24,8 @@ ACCEPTANCE_STREAM = 2
 MOVE_STREAM = 3
 TRAJECTORY_STREAM = 4
 EXCHANGE_STREAM = 5
+TRIAL_STREAM = 6
+TRIAL_ACCEPTANCE_STREAM = 7
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _TWO_PI = 2.0 * math.pi
@@ -89,7 +91,8 @@ def uniform(seed: int, stream: int, attempt: int, count: int) -> NDArray[np.floa
         the run's seed; negative numbers count as their 64-bit two's complement
     stream : int
         what the numbers are for: one of `PROPOSAL_STREAM`, `VELOCITY_STREAM`,
-        `ACCEPTANCE_STREAM`, `MOVE_STREAM`, `TRAJECTORY_STREAM` and `EXCHANGE_STREAM`
+        `ACCEPTANCE_STREAM`, `MOVE_STREAM`, `TRAJECTORY_STREAM`, `EXCHANGE_STREAM`,
+        `TRIAL_STREAM` and `TRIAL_ACCEPTANCE_STREAM`
     attempt : int
         the number of the jump, from 0
     count : int

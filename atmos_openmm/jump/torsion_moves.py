@@ -17,6 +17,9 @@ FloatArray = NDArray[np.float64]
 
 MOVE_KINDS = ("all", "residue", "neighbours", "backbone", "sidechain", "torsion", "small")
 
+SERIES = "series"
+"""What series of trials are called where moves are counted by kind."""
+
 DEFAULT_SHARES = {
     "all": 1.0,
     "residue": 2.0,
@@ -135,17 +138,19 @@ class TorsionMoves:
         notes = " ".join(self.torsions.notes)
         return f"left to dynamics: {notes}" if notes else "it has no rotatable bond."
 
-    def propose(self, angles: FloatArray, seed: int, attempt: int) -> TorsionMove:
+    def propose(
+        self, angles: FloatArray, seed: int, attempt: int, stream: int = MOVE_STREAM
+    ) -> TorsionMove:
         """Propose a move.
 
         Parameters
         ----------
         angles : float64 [T]
             The present torsions.
-        seed, attempt : int
+        seed, attempt, stream : int
             Which noise it is drawn from.
         """
-        draws = NoiseStream(seed, MOVE_STREAM, attempt)
+        draws = NoiseStream(seed, stream, attempt)
         kind = self._draw_kind(draws.uniform())
         if kind == "all":
             draws.uniform()

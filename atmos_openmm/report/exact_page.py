@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..core.files import write_atomically
 from ..core.progress import duration
 from ..core.settings import read_settings
+from ..jump.torsion_moves import SERIES
 from ..sampling.averages import LARGEST_R_HAT, Averages, BasinAverage
 from ..sampling.basins import find_basins
 from ..sampling.exact_averages import averages_of
@@ -129,6 +130,16 @@ def acceptance_bars(moves: Mapping[str, tuple[int, int]]) -> Figure:
     return figure
 
 
+def acceptance_caption(moves: Mapping[str, tuple[int, int]]) -> str:
+    """What the bars of `acceptance_bars` are."""
+    if SERIES not in moves:
+        return "Accepted moves by kind. Each move costs one energy evaluation."
+    return (
+        "Accepted series of trials, each tested with one energy evaluation, and by kind the trials "
+        "that they are made of, which a fast approximation of the energy tests."
+    )
+
+
 def _pictures(
     rows: ExactRows, settings: Mapping[str, Any], averages: Averages
 ) -> dict[str, Picture]:
@@ -160,7 +171,7 @@ def _pictures(
     pictures["acceptance.png"] = Picture(
         style.png_bytes(acceptance_bars(averages.moves)),
         "Bars of the accepted share of each kind of move.",
-        "Accepted moves by kind. Each move costs one energy evaluation.",
+        acceptance_caption(averages.moves),
     )
     return pictures
 
@@ -204,8 +215,7 @@ _EXPLANATIONS = (
 
 
 def _facts(averages: Averages) -> list[Fact]:
-    proposed = sum(counts[0] for counts in averages.moves.values())
-    accepted = sum(counts[1] for counts in averages.moves.values())
+    proposed, accepted = averages.tested
     known = [t for t in averages.torsions if not math.isnan(t.effective_samples)]
     setup = averages.setup_seconds
     facts = [
@@ -215,7 +225,7 @@ def _facts(averages: Averages) -> list[Fact]:
             f"and {duration(setup)} of adaptation before it" if setup else "",
         ),
         Fact(
-            "Moves accepted",
+            "Series accepted" if SERIES in averages.moves else "Moves accepted",
             f"{100 * accepted / proposed:.1f} %" if proposed else "none",
             f"{accepted:,} of {proposed:,}",
         ),

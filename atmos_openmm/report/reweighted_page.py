@@ -16,7 +16,7 @@ from ..core.progress import duration
 from ..sampling.basins import find_basins
 from ..sampling.reweighted import BasinChange, Reweighted
 from . import style
-from .exact_page import acceptance_bars, residue_maps
+from .exact_page import acceptance_bars, acceptance_caption, residue_maps
 from .page import Fact, Picture, Section, Table, Text, render_page
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _pictures(
     pictures["acceptance.png"] = Picture(
         style.png_bytes(acceptance_bars(result.after.moves)),
         "Bars of the accepted share of each kind of move.",
-        "Accepted moves by kind. Each costs one energy evaluation.",
+        acceptance_caption(result.after.moves),
     )
     return pictures
 

@@ -18,6 +18,7 @@ from ..core import statistics
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from ..core.files import write_atomically
 from ..core.text import aligned, listed
+from ..jump.torsion_moves import SERIES
 from .basins import MARGIN_DEGREES, Basins, count_entries, find_basins
 
 __all__ = ["Averages", "BasinAverage", "TorsionAverage", "compute_averages"]
@@ -109,7 +110,7 @@ class Averages:
     basins : tuple of BasinAverage
     torsions : tuple of TorsionAverage
     moves : dict of str to (int, int)
-        Proposed and accepted moves by kind.
+        Proposed and accepted moves by kind; where moves are series, trials by kind, and `series`.
     trajectories : (int, int)
         Proposed and accepted HMC trajectories; zeros without HMC.
     setup_seconds : float
@@ -129,6 +130,14 @@ class Averages:
     trajectories: tuple[int, int] = (0, 0)
     setup_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+
+    @property
+    def tested(self) -> tuple[int, int]:
+        """Moves or series that were tested with the energy, and those of them that passed."""
+        if SERIES in self.moves:
+            return self.moves[SERIES]
+        pairs = self.moves.values()
+        return sum(proposed for proposed, _ in pairs), sum(accepted for _, accepted in pairs)
 
     def __str__(self) -> str:
         parts = [_basin_lines(self.basins)] if self.basins else [["no torsions to average"]]

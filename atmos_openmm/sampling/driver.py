@@ -20,6 +20,7 @@ from ..jump.module_call import module_sizes
 from ..jump.noise import fresh_seed, walker_seed
 from ..jump.proposal import Proposal
 from ..jump.torsion_moves import MOVE_KINDS, TorsionMoves
+from ..surrogate import SurrogateEnergy
 from .driver_checkpoint import pack_walkers, unpack_walkers
 from .driver_jumps import DriverWalker, JumpKind, MetropolisJumps, ModuleJumps, Redraw
 
@@ -97,6 +98,9 @@ class HybridDriver:
         of these torsions; it is what new ones are drawn from
     moves : int
         moves at each jump
+    trials : int
+        trials of each move, tested with a fast approximation of the energy (`SurrogateEnergy`);
+        with 1 each move is tested with the energy itself
     moveShares : dict of str to float
         how often each kind of move is tried, see `TorsionMoves`
     smallMoveWidth : angle
@@ -127,6 +131,7 @@ class HybridDriver:
         torsions: Torsions | None = None,
         density: TorsionDensity | None = None,
         moves: int = 10,
+        trials: int = 1,
         moveShares: Mapping[str, float] | None = None,
         smallMoveWidth: Any = 0.35,
         seed: int | Sequence[int] = 0,
@@ -160,9 +165,14 @@ class HybridDriver:
         if acceptance == METROPOLIS:
             width = plain(smallMoveWidth, unit.radian)
             chosen = _torsion_moves(system, torsions, density, moveShares, width)
-            if moves < 1:
-                raise ValueError(f"moves is {moves}; a jump has at least one.")
-            self._jumps = MetropolisJumps(chosen, int(moves), redraw)
+            for name, number in (("moves", moves), ("trials", trials)):
+                if number < 1:
+                    raise ValueError(f"{name} is {number}; there has to be at least one.")
+            surrogate = None
+            if trials > 1:
+                force_groups = integrator.getIntegrationForceGroups()
+                surrogate = SurrogateEnergy(system, chosen.torsions, force_groups)
+            self._jumps = MetropolisJumps(chosen, int(moves), redraw, int(trials), surrogate)
         else:
             if module is None or screen is None or lag is None:
                 raise ValueError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..jump.acceptance import EnergyWindow
 from ..jump.judge import Judge
-from ..jump.metropolis import make_moves
+from ..jump.metropolis import MovedFrame, Surrogate, make_moves, make_series
 from ..jump.proposal import Proposal
 from ..jump.propose import ProposedFrames, propose_frames
 from ..jump.snapshot import Snapshot
@@ -192,28 +192,58 @@ class MetropolisJumps:
     count : int
         moves at a jump
     redraw : Redraw
+    trials : int
+        trials of each move that the surrogate tests; with 1 it is not used
+    surrogate : Surrogate, optional
     """
 
-    def __init__(self, moves: TorsionMoves, count: int, redraw: Redraw) -> None:
+    def __init__(
+        self,
+        moves: TorsionMoves,
+        count: int,
+        redraw: Redraw,
+        trials: int = 1,
+        surrogate: Surrogate | None = None,
+    ) -> None:
         self._moves = moves
         self._count = count
         self._redraw = redraw
+        self._trials = trials
+        self._surrogate = surrogate
 
-    def jump(self, walkers: Sequence[DriverWalker]) -> None:
-        """Make the moves; where none was accepted, a walker goes on as if there had been none."""
-        for walker, snapshot in zip(walkers, take_snapshots(walkers), strict=True):
-            after = make_moves(
+    def _move(self, walker: DriverWalker, snapshot: Snapshot) -> MovedFrame:
+        temperature_k = self._redraw.temperature_k
+        if self._surrogate is None or self._trials == 1:
+            return make_moves(
                 walker.context,
                 snapshot,
                 self._moves,
                 self._count,
-                self._redraw.temperature_k,
+                temperature_k,
                 walker.seed,
                 walker.attempts,
             )
-            for kind, accepted in after.outcomes:
+        return make_series(
+            walker.context,
+            snapshot,
+            self._moves,
+            self._surrogate,
+            self._count,
+            self._trials,
+            temperature_k,
+            walker.seed,
+            walker.attempts,
+            walker.tried.total(),
+        )
+
+    def jump(self, walkers: Sequence[DriverWalker]) -> None:
+        """Make the moves; where none was accepted, a walker goes on as if there had been none."""
+        for walker, snapshot in zip(walkers, take_snapshots(walkers), strict=True):
+            after = self._move(walker, snapshot)
+            for kind, accepted in after.drawn:
                 walker.tried[kind] += 1
                 walker.accepted[kind] += accepted
+            for accepted in after.outcomes:
                 walker.reasons["accepted" if accepted else "metropolis"] += 1
             walker.attempts += self._count
             if after.moved:

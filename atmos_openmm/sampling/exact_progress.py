@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..core.progress import duration
+from ..jump.torsion_moves import SERIES
 from .averages import Averages
 from .layout import nanoseconds, ns_per_day, seconds_left, share, table
 
@@ -99,8 +100,7 @@ class ExactSummary:
 
     def __str__(self) -> str:
         averages = self.averages
-        proposed = sum(counts[0] for counts in averages.moves.values())
-        accepted = sum(counts[1] for counts in averages.moves.values())
+        proposed, accepted = averages.tested
         rows = [
             ("walkers x cycles", f"{self.walkers} x {self.cycles}"),
             ("molecular dynamics", nanoseconds(self.md_ps)),
@@ -110,10 +110,14 @@ class ExactSummary:
         ]
         if averages.setup_seconds:
             rows.append(("adaptation before it", duration(averages.setup_seconds)))
-        rows.append(("moves", f"{proposed}"))
+        rows.append(("series" if SERIES in averages.moves else "moves", f"{proposed}"))
         if proposed:
             rows.append(share("accepted", accepted, proposed))
+        if SERIES in averages.moves:
+            rows.append(("trials by kind, tested with the surrogate", ""))
         for kind, (tried, taken) in averages.moves.items():
+            if kind == SERIES:
+                continue
             rows.append((f"  {kind}", f"{taken} of {tried} ({100 * taken / tried:.1f} %)"))
         if averages.trajectories[0]:
             rows.append(("HMC trajectories", f"{averages.trajectories[0]}"))

@@ -188,7 +188,7 @@ class ExactRun(RunMode):
         return self._sampled.plan.last_cycle(cycles, valid_frames, max_cycles)
 
     def progress(self, advance: Advance) -> ExactProgress:
-        counts = [pair for walker in self.walkers for pair in walker.statistics().values()]
+        counts = [walker.tests() for walker in self.walkers]
         return ExactProgress(
             cycle=advance.cycle,
             cycles=advance.limit,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..core.files import StorageError, explained, sha256_of_file, write_atomically
 from ..core.read_errors import READ_ERRORS, first_line
 from ..core.settings import read_settings
-from ..jump.torsion_moves import MOVE_KINDS
+from ..jump.torsion_moves import MOVE_KINDS, SERIES
 from .hybrid_state import HybridState
 from .npy_table import NpyTable, read_npy_table
 from .run_folder import Arrays, Lengths, Meta, check_kind, read_checkpoint
@@ -39,12 +39,14 @@ GIVEN_DENSITY_FILE = "density_given.safetensors"
 #: How the density came about.
 DENSITY_RECORD = "density.json"
 
+#: What moves are counted by.
+COUNTED = (*MOVE_KINDS, SERIES)
 _TABLES = ("moves", "frames")
 
 
 def move_dtype() -> np.dtype[Any]:
-    """A row of moves: counts by kind, and what became of an HMC trajectory (-1 for none)."""
-    kinds = (len(MOVE_KINDS),)
+    """A row of moves: counts by kind and of series, and what became of HMC's (-1 for none)."""
+    kinds = (len(COUNTED),)
     return np.dtype(
         [
             ("walker", "i4"),
@@ -165,7 +167,7 @@ class ExactRows:
         """Proposed and accepted moves of the kinds that were tried."""
         totals = [self.moves[name].sum(axis=0, dtype=np.int64) for name in ("proposed", "accepted")]
         pairs = zip(*(total.tolist() for total in totals), strict=True)
-        return {kind: pair for kind, pair in zip(MOVE_KINDS, pairs, strict=True) if pair[0]}
+        return {kind: pair for kind, pair in zip(COUNTED, pairs, strict=True) if pair[0]}
 
     def trajectories(self) -> tuple[int, int]:
         """Proposed and accepted HMC trajectories."""

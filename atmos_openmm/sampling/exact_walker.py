@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..jump.acceptance import METROPOLIS
 from ..jump.context_state import state_box, state_positions
 from ..jump.noise import walker_seed
-from ..jump.torsion_moves import MOVE_KINDS
+from ..jump.torsion_moves import MOVE_KINDS, SERIES
 from .exact_storage import frame_dtype, move_dtype
 from .hybrid_settings import Moves
 from .moving_walker import MovingWalker, UnstableDynamicsError, thermostat_seed
@@ -77,10 +77,18 @@ class ExactWalker(MovingWalker):
         return self._frame_count
 
     def statistics(self) -> dict[str, tuple[int, int]]:
-        """Proposed and accepted moves by kind, since the beginning of the run."""
+        """Proposed and accepted moves by kind, since the beginning of the run.
+
+        Where moves are series, their trials are counted by kind, as the surrogate tested them.
+        """
         found = self.integrator.getMoveStatistics()
         pairs = {kind: found.get(kind, (0, 0)) for kind in MOVE_KINDS}
+        pairs[SERIES] = self.integrator.getSeriesStatistics()
         return {kind: (int(proposed), int(taken)) for kind, (proposed, taken) in pairs.items()}
+
+    def tests(self) -> tuple[int, int]:
+        """Moves or series that were tested with the energy, and those of them that passed."""
+        return int(self.integrator.getNumProposed()), int(self.integrator.getNumAccepted())
 
     def trajectories(self) -> tuple[int, int]:
         """Proposed and accepted HMC trajectories."""
@@ -128,7 +136,7 @@ class ExactWalker(MovingWalker):
         return moves, frames
 
     def _count(self) -> NDArray[np.int64]:
-        """Proposed and accepted [8, 2] of each kind of move, and of trajectories."""
+        """Proposed and accepted [9, 2] of each kind of move, of series and of trajectories."""
         return np.array([*self.statistics().values(), self.trajectories()], dtype=np.int64)
 
     def _record_frame(self, cycle: int, state: openmm.State) -> None:
@@ -181,6 +189,7 @@ def exact_integrator(
     integrator.setAcceptanceMode(METROPOLIS)
     integrator.setTorsionMoves(torsions, density)
     integrator.setMovesPerJump(moves.count)
+    integrator.setTrialsPerMove(moves.trials)
     if moves.shares is not None:
         integrator.setMoveShares(moves.shares)
     integrator.setDynamics(moves.dynamics)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.files import StorageError, explained
 from ..core.settings import digest, versions
 from ..jump.acceptance import METROPOLIS
+from ..surrogate import chosen_moves
 from .exact_averages import averages_of
 from .exact_progress import ExactProgress, ExactSummary
 from .exact_run import NO_VALID_FRAMES
@@ -124,7 +125,8 @@ class HybridSampler(ResumableRun):
         equilibrationSteps: int = 2500,
         storePositions: bool | None = None,
         density: TorsionDensity | str | Path | None = None,
-        moves: int = 10,
+        moves: int | None = None,
+        trials: int | None = None,
         moveShares: Mapping[str, float] | None = None,
         dynamics: str = "langevin",
         methyls: bool = False,
@@ -188,8 +190,13 @@ class HybridSampler(ResumableRun):
         density : TorsionDensity, str or Path, optional
             With 'metropolis', as what follows: a density to draw torsions from, the file of one,
             'uniform', or 'model' (of the propagator's frames, drawn once and cached; the default)
-        moves : int
-            The number of moves in a jump; each costs an energy evaluation
+        moves : int, optional
+            The number of moves in a jump; each costs an energy evaluation. By default 10, or 1
+            where it is a series of trials
+        trials : int, optional
+            The number of trials in a move, tested with a fast approximation of the energy
+            (`SurrogateEnergy`) before the end is tested with the energy itself. By default 200
+            where it knows every force of the System, else 1, which is none
         moveShares : mapping, optional
             How often each kind of move is tried: all, residue, neighbours, backbone, sidechain,
             torsion, small
@@ -231,7 +238,10 @@ class HybridSampler(ResumableRun):
         if acceptance == METROPOLIS:
             spread = walkers > 1 and number_of_starts(positions) == 1
             starts = starts or ("density" if spread else "given")
-            jumps = Moves.of(jumpInterval, moves, moveShares, dynamics, methyls, starts, adapt)
+            count, series = chosen_moves(system, moves, trials)
+            jumps = Moves.of(
+                jumpInterval, count, series, moveShares, dynamics, methyls, starts, adapt
+            )
         elif model is None:
             raise ValueError(f"Acceptance {acceptance!r} needs a propagator, which proposes jumps.")
         else:

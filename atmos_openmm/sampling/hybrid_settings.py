@@ -129,6 +129,8 @@ class Moves:
         MD steps between jumps.
     count : int
         Moves in a jump.
+    trials : int
+        Trials in a move, tested with a surrogate of the energy; 1 for none.
     shares : dict of str to float or None
         How often each kind of move is tried.
     dynamics : str
@@ -143,6 +145,7 @@ class Moves:
 
     interval: int
     count: int
+    trials: int
     shares: dict[str, float] | None
     dynamics: str
     methyls: bool
@@ -153,6 +156,7 @@ class Moves:
     def of(
         interval: int | None,
         count: int,
+        trials: int,
         shares: Mapping[str, float] | None,
         dynamics: str,
         methyls: bool,
@@ -163,6 +167,7 @@ class Moves:
         return Moves(
             EXACT_INTERVAL if interval is None else int(interval),
             int(count),
+            int(trials),
             None if shares is None else {kind: float(share) for kind, share in shares.items()},
             dynamics,
             bool(methyls),
@@ -172,7 +177,7 @@ class Moves:
 
     def __post_init__(self) -> None:
         least = {"jumpInterval": (self.interval, 1), "moves": (self.count, 1)}
-        least["adapt"] = (self.adapt, 0)
+        least |= {"trials": (self.trials, 1), "adapt": (self.adapt, 0)}
         for name, (value, minimum) in least.items():
             if value < minimum:
                 raise ValueError(f"{name} is {value}; it has to be at least {minimum}.")
@@ -207,6 +212,7 @@ class Moves:
             "jump_interval": self.interval,
             "acceptance": self.acceptance,
             "moves": self.count,
+            "trials": self.trials,
             "move_shares": self.shares,
             "dynamics": self.dynamics,
             "methyls": self.methyls,

@@ -11,6 +11,7 @@ from .samplers import FRICTION, Case, Frames, Sampler, positions_of
 
 INTERVAL_STEPS = 20
 MOVES = 10
+TRIALS = 1
 #: Set-up of the adapted run: stretches of chain, in jumps, each followed by a new density.
 ADAPTATION_JUMPS = (200, 400, 800)
 
@@ -48,6 +49,7 @@ class Exact(Sampler):
         integrator.setAcceptanceMode("metropolis")
         integrator.setTorsionMoves(self.torsions, density)
         integrator.setMovesPerJump(MOVES)
+        integrator.setTrialsPerMove(TRIALS)
         self.density = density
         self.simulation = self.case.simulation(integrator, self.seed)
         if positions is not None:

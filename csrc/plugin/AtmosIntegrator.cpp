@@ -288,6 +288,7 @@ void AtmosIntegrator::initialize(ContextImpl& contextRef) {
         moves->checkSystem(contextRef.getSystem());
     LangevinMiddleIntegrator::initialize(contextRef);
     binding = std::move(newBinding);
+    surrogate.reset();
 
     // A reinitialized Context starts afresh.  Where its state is preserved, a checkpoint is loaded next.
 

@@ -5,6 +5,7 @@
 #include "Proposal.h"
 #include "PropagatorModule.h"
 #include "RunState.h"
+#include "SurrogateEnergy.h"
 #include "TorsionMoves.h"
 #include "openmm/LangevinMiddleIntegrator.h"
 #include <deque>
@@ -186,6 +187,17 @@ public:
      * @param moves   the number, 10 by default; 0 for none
      */
     void setMovesPerJump(int moves);
+    /** Get how many trials a torsional move is made of. */
+    int getTrialsPerMove() const;
+    /**
+     * Set how many trials a torsional move is made of.  With more than 1, a move is a series of trials that are tested
+     * with a surrogate of the energy, which is fast, and the end of the series is tested with the energy itself and the
+     * surrogate's ratio: averages are exact for any surrogate.  It knows pairs that are not periodic, torsions and generalised
+     * Born models; what else a System holds makes series be accepted less often.
+     *
+     * @param trials   the number, 1 by default: each move is tested with the energy itself
+     */
+    void setTrialsPerMove(int trials);
     /** Get how often each kind of move is tried, in the order of getMoveKinds(); empty for the defaults. */
     const std::vector<double>& getMoveShares() const;
     /**
@@ -326,6 +338,8 @@ private:
     double checkedEnergy();
     double energyOf(const std::vector<OpenMM::Vec3>& positions);
     bool moveTorsions(std::vector<OpenMM::Vec3>& positions, double energy);
+    bool moveInSeries(std::vector<OpenMM::Vec3>& positions, double energy);
+    bool tryTorsions(std::vector<OpenMM::Vec3>& positions, std::vector<double>& torsions, double& surrogateEnergy);
     void exactJump(const Snapshot& snapshot);
     void beginTrajectory(const Snapshot& snapshot);
     void endTrajectory();
@@ -363,7 +377,8 @@ private:
     long long jumpSeed = 0;
     TorsionParameters torsionParameters;
     std::unique_ptr<TorsionMoves> moves;
-    int movesPerJump = 10;
+    std::unique_ptr<SurrogateEnergy> surrogate;
+    int movesPerJump = 10, trialsPerMove = 1;
     std::vector<double> moveShares;
     double smallMoveWidth = 0.35;
     std::string dynamics = "langevin";

@@ -7,6 +7,7 @@
 #include "openmm/internal/ContextImpl.h"
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <sstream>
 
 using namespace OpenMM;
@@ -34,6 +35,7 @@ unique_ptr<TorsionMoves> AtmosIntegrator::makeMoves(const TorsionParameters& par
 
 void AtmosIntegrator::setTorsionMoves(const TorsionParameters& parameters) {
     moves = makeMoves(parameters, moveShares, smallMoveWidth);
+    surrogate.reset();
     torsionParameters = parameters;
 }
 
@@ -49,6 +51,16 @@ void AtmosIntegrator::setMovesPerJump(int count) {
     if (count < 0)
         refuse("the number of moves a jump is " + text(count) + ", but must be 0 or more");
     movesPerJump = count;
+}
+
+int AtmosIntegrator::getTrialsPerMove() const {
+    return trialsPerMove;
+}
+
+void AtmosIntegrator::setTrialsPerMove(int trials) {
+    if (trials < 1)
+        refuse("the number of trials a move is " + text(trials) + ", but must be 1 or more");
+    trialsPerMove = trials;
 }
 
 const vector<double>& AtmosIntegrator::getMoveShares() const {
@@ -171,6 +183,8 @@ bool AtmosIntegrator::moveTorsions(vector<Vec3>& positions, double energy) {
     bool moved = false;
     if (movesPerJump == 0)
         return moved;
+    if (trialsPerMove > 1)
+        return moveInSeries(positions, energy);
     vector<double> torsions = moves->measure(positions);
     vector<Vec3> proposed;
     for (int i = 0; i < movesPerJump; i++) {
@@ -191,6 +205,60 @@ bool AtmosIntegrator::moveTorsions(vector<Vec3>& positions, double energy) {
         energy = newEnergy;
         torsions = std::move(move.torsions);
         swap(positions, proposed);
+    }
+    return moved;
+}
+
+bool AtmosIntegrator::tryTorsions(vector<Vec3>& positions, vector<double>& torsions, double& surrogateEnergy) {
+    const auto attempt = static_cast<uint64_t>(accumulate(run.movesProposed.begin(), run.movesProposed.end(), 0ll));
+    Noise::Draws draws(run.seed, Noise::TRIALS, attempt);
+    TorsionMoves::Move move = moves->propose(torsions, draws);
+    vector<Vec3> proposed = positions;
+    moves->apply(proposed, torsions, move);
+    const double newEnergy = surrogate->evaluate(proposed);
+    run.movesProposed[static_cast<size_t>(move.kind)]++;
+    const double logRatio = (surrogateEnergy - newEnergy) / thermalEnergy() + move.logRatio;
+
+    // An energy that is not a number is less than nothing.
+
+    if (!(log(Noise::Draws(run.seed, Noise::TRIAL_ACCEPTANCE, attempt).uniform()) < logRatio))
+        return false;
+    run.movesAccepted[static_cast<size_t>(move.kind)]++;
+    surrogateEnergy = newEnergy;
+    torsions = std::move(move.torsions);
+    swap(positions, proposed);
+    return true;
+}
+
+bool AtmosIntegrator::moveInSeries(vector<Vec3>& positions, double energy) {
+    // Trials of random kinds are reversible for the surrogate's distribution, and so is a series of them.  Its ends are
+    // then in detailed balance for the System's by the difference of the two energies (Iftimie et al., J. Chem. Phys.
+    // 113, 4852 (2000); Gelb, J. Chem. Phys. 118, 7747 (2003)).
+
+    if (surrogate == nullptr)
+        surrogate = makeSurrogate(context->getSystem(), torsionParameters, getIntegrationForceGroups());
+    bool moved = false;
+    for (int i = 0; i < movesPerJump; i++) {
+        const uint64_t attempt = static_cast<uint64_t>(run.numProposed());
+        vector<double> torsions = moves->measure(positions);
+        vector<Vec3> proposed = positions;
+        const double surrogateBefore = surrogate->evaluate(positions);
+        double surrogateAfter = surrogateBefore;
+        bool isChanged = false;
+        for (int trial = 0; trial < trialsPerMove; trial++)
+            isChanged |= tryTorsions(proposed, torsions, surrogateAfter);
+        bool isAccepted = false;
+        if (isChanged) {
+            const double newEnergy = energyOf(proposed);
+            const double logRatio = ((energy - newEnergy) - (surrogateBefore - surrogateAfter)) / thermalEnergy();
+            isAccepted = log(Noise::Draws(run.seed, Noise::ACCEPTANCE, attempt).uniform()) < logRatio;
+            if (isAccepted) {
+                energy = newEnergy;
+                swap(positions, proposed);
+                moved = true;
+            }
+        }
+        run.outcomes[static_cast<size_t>(isAccepted ? Reason::Accepted : Reason::Metropolis)]++;
     }
     return moved;
 }

@@ -142,6 +142,7 @@ void AtmosIntegratorProxy::serialize(const void* object, SerializationNode& node
     node.setBoolProperty("keepProposalPositions", integrator.getKeepProposalPositions());
     node.setStringProperty("dynamics", integrator.getDynamics());
     node.setIntProperty("movesPerJump", integrator.getMovesPerJump());
+    node.setIntProperty("trialsPerMove", integrator.getTrialsPerMove());
     node.setDoubleProperty("smallMoveWidth", integrator.getSmallMoveWidth());
     writeDoubles(node, "MoveShares", integrator.getMoveShares());
     if (integrator.getTorsionMoves().getNumTorsions() > 0)
@@ -182,6 +183,7 @@ void* AtmosIntegratorProxy::deserialize(const SerializationNode& node) const {
         return integrator.release();
     integrator->setDynamics(node.getStringProperty("dynamics"));
     integrator->setMovesPerJump(node.getIntProperty("movesPerJump"));
+    integrator->setTrialsPerMove(node.getIntProperty("trialsPerMove", 1));
     integrator->setSmallMoveWidth(node.getDoubleProperty("smallMoveWidth"));
     integrator->setMoveShares(readDoubles(node, "MoveShares"));
     for (const SerializationNode& child : node.getChildren())

@@ -16,7 +16,7 @@ namespace AtmosPlugin {
 namespace Noise {
 
 /** Which use the numbers are for.  Streams of one attempt are independent of each other. */
-enum Stream : std::uint64_t { PROPOSAL = 0, VELOCITIES = 1, ACCEPTANCE = 2, MOVES = 3, TRAJECTORIES = 4 };
+enum Stream : std::uint64_t { PROPOSAL = 0, VELOCITIES = 1, ACCEPTANCE = 2, MOVES = 3, TRAJECTORIES = 4, TRIALS = 6, TRIAL_ACCEPTANCE = 7 };
 
 /**
  * Get uniform random numbers in the open interval (0, 1).

@@ -114,12 +114,17 @@ static void prepareBackend() {
 %include "JumpScreen.h"
 %include "Noise.h"
 %include "TorsionParameters.h"
+%ignore AtmosPlugin::SurrogateEnergy::SurrogateEnergy;
+%ignore AtmosPlugin::SurrogateEnergy::evaluate;
+%ignore AtmosPlugin::makeSurrogate;
+%include "SurrogateEnergy.h"
 %template(ProposalVector) std::vector<AtmosPlugin::Proposal>;
 %include "AtmosIntegrator.h"
 
 // Python's copies, pickles and casts: see integrator.py.
 %newobject cloneIntegrator;
 %newobject integratorFromXml;
+%newobject surrogateFromXml;
 %inline %{
 AtmosPlugin::AtmosIntegrator* cloneIntegrator(const AtmosPlugin::AtmosIntegrator& integrator) {
     return OpenMM::XmlSerializer::clone<AtmosPlugin::AtmosIntegrator>(integrator);
@@ -134,6 +139,19 @@ std::string integratorToXml(const AtmosPlugin::AtmosIntegrator& integrator) {
 AtmosPlugin::AtmosIntegrator* integratorFromXml(const std::string& xml) {
     std::stringstream stream(xml);
     return OpenMM::XmlSerializer::deserialize<AtmosPlugin::AtmosIntegrator>(stream);
+}
+
+AtmosPlugin::SurrogateEnergy* surrogateFromXml(const std::string& systemXml, const AtmosPlugin::TorsionParameters& parameters, int groups) {
+    std::stringstream stream(systemXml);
+    const std::unique_ptr<OpenMM::System> system(OpenMM::XmlSerializer::deserialize<OpenMM::System>(stream));
+    return AtmosPlugin::makeSurrogate(*system, parameters, groups).release();
+}
+
+double surrogateEnergy(AtmosPlugin::SurrogateEnergy& surrogate, const std::vector<double>& positions) {
+    std::vector<OpenMM::Vec3> points;
+    for (size_t i = 0; i + 2 < positions.size(); i += 3)
+        points.emplace_back(positions[i], positions[i + 1], positions[i + 2]);
+    return surrogate.evaluate(points);
 }
 
 bool isAtmosIntegrator(const OpenMM::Integrator& integrator) {

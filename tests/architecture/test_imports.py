@@ -16,7 +16,7 @@ LAYERS = (
     ("model",),
     ("systems",),
     ("trajectories", "jump"),
-    ("propagator", "integrator", "_native", "data", "simulate", "validation"),
+    ("propagator", "integrator", "surrogate", "_native", "data", "simulate", "validation"),
     ("training", "sampling", "evaluation"),
     ("adapting",),
     ("report",),

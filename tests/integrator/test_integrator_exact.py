@@ -315,6 +315,7 @@ def test_trajectories_refuse_what_would_spoil_them():
     "method, value",
     [
         ("setMovesPerJump", -1),
+        ("setTrialsPerMove", 0),
         ("setMoveShares", {"all": -1.0}),
         ("setSmallMoveWidth", 0.0),
         ("setDynamics", "verlet"),

@@ -125,8 +125,10 @@ def test_duplicates_run_the_same(duplicate):
     integrator.setMoveShares({"torsion": 2.0, "small": 1.0})
     integrator.setSmallMoveWidth(0.5)
     integrator.setMovesPerJump(3)
+    integrator.setTrialsPerMove(4)
     other = duplicate(integrator)
     assert other.getDynamics() == "hmc" and other.getMovesPerJump() == 3
+    assert other.getTrialsPerMove() == 4
     assert other.getMoveShares() == integrator.getMoveShares()
     ends = []
     for each in (integrator, other):

@@ -177,6 +177,22 @@ def test_a_run_is_stopped_and_made_longer(whole, tmp_path):
     assert_same_run(whole[0], folder)
 
 
+def test_a_run_of_series_is_stopped_and_goes_on(tmp_path):
+    changes = {"trials": 7, "moves": 2}
+    with exact_cases.exact_sampler(tmp_path / "whole", **changes) as sampler:
+        summary = sampler.run(cycles=CYCLES)
+    folder = tmp_path / "parts"
+    for cycles in (3, CYCLES):
+        with exact_cases.exact_sampler(folder, **changes) as sampler:
+            sampler.run(cycles=cycles)
+    assert_same_run(tmp_path / "whole", folder)
+    moves = dict(summary.averages.moves)
+    assert summary.averages.tested == moves.pop("series")
+    assert summary.averages.tested[0] == 2 * 2 * (CYCLES - 1)
+    assert sum(tried for tried, _ in moves.values()) == 7 * summary.averages.tested[0]
+    assert "trials by kind" in str(summary)
+
+
 def test_the_density_is_adapted_once(tmp_path):
     folder, told = tmp_path / "run", []
     changes = {"adapt": 70, "moves": 10}

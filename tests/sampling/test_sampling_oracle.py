@@ -287,7 +287,8 @@ def move_settings(methyls=False):
 
 @compiled_moves
 @pytest.mark.parametrize("methyls", [False, True])
-def test_moves_of_the_compiled_integrator_follow_the_driver(methyls):
+@pytest.mark.parametrize("trials", [1, 6])
+def test_moves_of_the_compiled_integrator_follow_the_driver(methyls, trials):
     torsions, density = move_settings(methyls)
     shares = dict.fromkeys(("all", "residue", "torsion", "small"), 1.0)
     if methyls:
@@ -297,6 +298,7 @@ def test_moves_of_the_compiled_integrator_follow_the_driver(methyls):
     integrator.setTorsionMoves(torsions, density)
     integrator.setMoveShares(shares)
     integrator.setMovesPerJump(4)
+    integrator.setTrialsPerMove(trials)
     integrator.setSmallMoveWidth(0.3)
     integrator.setAcceptanceMode("metropolis")
     integrator.setJumpSeed(5)
@@ -314,6 +316,7 @@ def test_moves_of_the_compiled_integrator_follow_the_driver(methyls):
         torsions=torsions,
         density=density,
         moves=4,
+        trials=trials,
         moveShares=shares,
         smallMoveWidth=0.3,
         jumpInterval=INTERVAL,

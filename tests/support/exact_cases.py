@@ -24,6 +24,7 @@ def exact_sampler(folder: str | Path, propagator=None, **changes):
         "walkers": 2,
         "jumpInterval": 5,
         "moves": 4,
+        "trials": 1,
         "seed": 11,
         "platform": "Reference",
         "equilibrationSteps": 20,

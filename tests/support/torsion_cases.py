@@ -160,6 +160,7 @@ class ExactRun:
         step_ps=0.002,
         platform="Reference",
         small_width=0.35,
+        trials=1,
     ):
         kind = AtmosIntegrator if engine == "compiled" else openmm.LangevinMiddleIntegrator
         self.integrator = kind(300.0, 5.0, step_ps)
@@ -171,6 +172,7 @@ class ExactRun:
                 self.integrator.setMoveShares(shares)
             self.integrator.setSmallMoveWidth(small_width)
             self.integrator.setMovesPerJump(moves)
+            self.integrator.setTrialsPerMove(trials)
             self.integrator.setAcceptanceMode("metropolis")
             self.integrator.setJumpSeed(seed)
             self.integrator.setJumpInterval(interval)
@@ -189,6 +191,7 @@ class ExactRun:
                 torsions=torsions,
                 density=density,
                 moves=moves,
+                trials=trials,
                 moveShares=shares,
                 smallMoveWidth=small_width,
                 jumpInterval=interval,
@@ -201,6 +204,10 @@ class ExactRun:
 
     def statistics(self):
         return dict(self._actor.getMoveStatistics())
+
+    def tests(self):
+        """Moves or series that were tested with the energy, and those that passed."""
+        return self._actor.getNumProposed(), self._actor.getNumAccepted()
 
     def positions(self):
         return np.array(self.context.getState(positions=True).getPositions(asNumpy=True)._value)

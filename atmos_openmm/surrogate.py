@@ -1,0 +1,78 @@
+"""A fast approximation of a System's energy, for series of trial moves of torsions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import openmm
+from numpy.typing import NDArray
+
+from ._native import doubles, native_groups
+from ._registration import load_wrapper
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .systems.torsions import Torsions
+
+_atmos = load_wrapper()
+
+SERIES_TRIALS = 200
+"""Trials in a series where nothing else is said."""
+SINGLE_MOVES = 10
+"""Moves at a jump that are tested with the energy itself."""
+MOST_PARTICLES = 1000
+"""The surrogate sums over all pairs, which pays for no more particles than this."""
+
+
+class SurrogateEnergy:
+    """The energy that the trials of a series are tested with.
+
+    It knows pairs of a NonbondedForce that is not periodic, periodic and Ryckaert-Bellemans
+    torsions, and generalised Born models (GBSAOBCForce, and OpenMM's CustomGBForces of HCT, OBC1,
+    OBC2, GBn and GBn2), in single precision. Where it knows every force it differs from the
+    potential energy by what torsions do not change. Averages are exact whatever it leaves out,
+    because the end of a series is tested with the energy itself.
+
+    Parameters
+    ----------
+    system : openmm.System
+    torsions : Torsions
+        Those that are turned.
+    groups : int
+        Force groups that count, as bits; all by default.
+    """
+
+    def __init__(self, system: openmm.System, torsions: Torsions, groups: int = -1) -> None:
+        xml = openmm.XmlSerializer.serialize(system)
+        self._native = _atmos.surrogateFromXml(xml, native_groups(torsions), groups)
+
+    def evaluate(self, positions_nm: NDArray[np.floating]) -> float:
+        """Energy (kJ/mol) of positions [P, 3]."""
+        return float(_atmos.surrogateEnergy(self._native, doubles(positions_nm)))
+
+    @property
+    def unknown_forces(self) -> tuple[str, ...]:
+        """Names of the forces that may change with torsions and are left out."""
+        return tuple(self._native.getUnknownForces())
+
+
+def default_trials(system: openmm.System) -> int:
+    """Trials in each move: a series where the surrogate knows every force, else 1."""
+    if system.getNumParticles() > MOST_PARTICLES:
+        return 1
+    xml = openmm.XmlSerializer.serialize(system)
+    nothing_turns = _atmos.TorsionParameters()
+    gaps = _atmos.surrogateFromXml(xml, nothing_turns, -1).getUnknownForces()
+    return 1 if len(gaps) else SERIES_TRIALS
+
+
+def chosen_moves(
+    system: openmm.System | None, moves: int | None, trials: int | None
+) -> tuple[int, int]:
+    """Moves at a jump and trials in each: those that are given, or what suits the System."""
+    if trials is None:
+        trials = 1 if system is None else default_trials(system)
+    if moves is None:
+        moves = 1 if trials > 1 else SINGLE_MOVES  # a series hardly needs a second
+    return int(moves), int(trials)
