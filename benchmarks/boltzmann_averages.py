@@ -27,7 +27,7 @@ from typing import Any
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"  # before numpy and torch
 
-from boltzmann.exact import AdaptedExact, Exact  # noqa: E402
+from boltzmann.exact import AdaptedExact, Exact, HeadExact, SingleExact  # noqa: E402
 from boltzmann.figures import method_figures, reference_figures, run_figures  # noqa: E402
 from boltzmann.reference_data import Reference, Shape  # noqa: E402
 from boltzmann.runs import Run, run_file, run_in_turns  # noqa: E402
@@ -38,7 +38,9 @@ METHODS = {
     "md": MolecularDynamics,
     "exchange": ReplicaExchange,
     "opes": Opes,
+    "exact_single": SingleExact,
     "exact_uniform": Exact,
+    "exact_head": HeadExact,
     "exact_adapted": AdaptedExact,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,19 @@ from numpy.typing import NDArray
 
 from .samplers import FRICTION, Case, Frames, Sampler, positions_of
 
-INTERVAL_STEPS = 20
-MOVES = 10
-TRIALS = 1
+HEAD_LAG_PS = 5000.0
 #: Set-up of the adapted run: stretches of chain, in jumps, each followed by a new density.
-ADAPTATION_JUMPS = (200, 400, 800)
+ADAPTATION_JUMPS = (100, 300)
 
 
 class Exact(Sampler):
-    """Dynamics and exact jumps in turn; a frame at each jump."""
+    """Dynamics and exact jumps in turn, a frame at each jump; torsions are drawn uniformly.
+
+    A jump is a series of trials that a surrogate of the energy tests, whose end is tested with the
+    energy.
+    """
+
+    interval, moves, trials = 5, 1, 100
 
     def __init__(self, case: Case, seed: int) -> None:
         super().__init__(case, seed)
@@ -45,24 +50,27 @@ class Exact(Sampler):
         integrator = AtmosIntegrator(molecule.temperature, FRICTION, molecule.step_ps)
         integrator.setRandomNumberSeed(self.seed)
         integrator.setJumpSeed(self.seed)
-        integrator.setJumpInterval(INTERVAL_STEPS)
+        integrator.setJumpInterval(self.interval)
         integrator.setAcceptanceMode("metropolis")
         integrator.setTorsionMoves(self.torsions, density)
-        integrator.setMovesPerJump(MOVES)
-        integrator.setTrialsPerMove(TRIALS)
+        integrator.setMovesPerJump(self.moves)
+        integrator.setTrialsPerMove(self.trials)
         self.density = density
         self.simulation = self.case.simulation(integrator, self.seed)
         if positions is not None:
             self.simulation.context.setPositions(positions)
 
     def advance(self) -> tuple[Frames, NDArray[np.float64]]:
-        self.simulation.integrator.step(INTERVAL_STEPS)
-        # A jump evaluates where it starts and each move, and where the next step does.
-        self.evaluations += INTERVAL_STEPS + MOVES + 1
+        self.simulation.integrator.step(self.interval)
+        # A jump evaluates where it starts and each move or series, and where the next step does.
+        self.evaluations += self.interval + self.moves + 1
         return positions_of(self.simulation.context), np.zeros(1)
 
     def notes(self) -> dict[str, Any]:
-        statistics = self.simulation.integrator.getMoveStatistics()
+        integrator = self.simulation.integrator
+        statistics = integrator.getMoveStatistics()
+        if self.trials > 1:
+            statistics["series"] = integrator.getSeriesStatistics()
         return {
             "accepted": {
                 kind: round(accepted / proposed, 4)
@@ -70,6 +78,27 @@ class Exact(Sampler):
                 if proposed
             }
         }
+
+
+class SingleExact(Exact):
+    """Moves that are each tested with the energy itself: no series of trials."""
+
+    interval, moves, trials = 20, 10, 1
+
+
+class HeadExact(Exact):
+    """The density is that of the torsion head of a model that never saw the molecule."""
+
+    def first_density(self) -> Any:
+        from atmos_openmm import AtmosPropagator
+
+        propagator = AtmosPropagator(
+            os.environ.get("ATMOS_BENCHMARK_MODEL"),
+            self.case.topology,
+            positions=self.case.start,
+            temperature=self.case.molecule.temperature,
+        )
+        return propagator.torsionDensity(lag=HEAD_LAG_PS, torsions=self.torsions)
 
 
 class AdaptedExact(Exact):

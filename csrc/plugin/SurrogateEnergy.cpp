@@ -275,7 +275,8 @@ double SurrogateEnergy::evaluate(const vector<Vec3>& positions) {
         const double radius = 1 / (1 / sphere.offsetRadius - correction);
         effective[static_cast<size_t>(i)] = static_cast<float>(radius);
         energy -= 0.5 * COULOMB * polarity * sphere.charge * sphere.charge / radius;
-        energy += surfaceEnergy * pow(sphere.radius + PROBE_RADIUS, 2) * pow(sphere.radius / radius, 6);
+        const double reach = sphere.radius + PROBE_RADIUS, exposed = (sphere.radius / radius) * (sphere.radius / radius);
+        energy += surfaceEnergy * reach * reach * exposed * exposed * exposed;
     }
     for (int i = 0; i < numAtoms; i++) {
         const size_t at = static_cast<size_t>(i) * stride;

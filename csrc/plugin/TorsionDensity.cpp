@@ -16,6 +16,9 @@ static const double LOG_TWO_PI = log(TWO_PI);
 // An image of a normal distribution that is farther than this many standard deviations counts nothing.
 static const double IMAGE_RANGE = 9;
 
+// A term that is smaller than the uniform one by this much in the logarithm changes no digit of the sum.
+static const double NEGLIGIBLE = 45;
+
 double wrapAngle(double angle) {
     const double turns = ceil(angle / TWO_PI - 0.5);
     return angle - TWO_PI * turns;
@@ -61,10 +64,9 @@ static double logNormalization(const vector<double>& factor, size_t size) {
     return result;
 }
 
-/** The logarithm of a normal density at a deviation from its mean. */
-static double logNormal(const vector<double>& factor, double logNorm, vector<double> deviation) {
-    const size_t size = deviation.size();
-    solveLower(factor, size, deviation.data());
+/** The logarithm of a normal density at a deviation from its mean, which is used up. */
+static double logNormal(const vector<double>& factor, double logNorm, vector<double>& deviation) {
+    solveLower(factor, deviation.size(), deviation.data());
     double squares = 0;
     for (double value : deviation)
         squares += value * value;
@@ -81,24 +83,38 @@ static double logSum(const vector<double>& terms) {
     return largest + log(sum);
 }
 
-/** All combinations of the nearest image and, where it is in range, the second nearest of each dimension. */
-static vector<vector<double>> images(const vector<double>& deltas, const vector<double>& deviations) {
-    vector<vector<double>> all = {{}};
-    for (size_t j = 0; j < deltas.size(); j++) {
-        const double other = TWO_PI - fabs(deltas[j]);
-        const bool hasSecond = other <= IMAGE_RANGE * deviations[j];
-        vector<vector<double>> longer;
-        for (vector<double>& start : all) {
-            longer.push_back(start);
-            longer.back().push_back(deltas[j]);
-            if (hasSecond) {
-                start.push_back(deltas[j] > 0 ? -other : other);
-                longer.push_back(std::move(start));
-            }
+/**
+ * Visit all combinations of the nearest image and, where it is in range, the second nearest of each dimension.
+ *
+ * @param image   for the visits, which may change it
+ */
+template <class Visit>
+static void forImages(const vector<double>& deltas, const vector<double>& deviations, vector<double>& image, const Visit& visit) {
+    size_t combinations = 1;
+    for (size_t j = 0; j < deltas.size(); j++)
+        if (TWO_PI - fabs(deltas[j]) <= IMAGE_RANGE * deviations[j])
+            combinations *= 2;
+    for (size_t number = 0; number < combinations; number++) {
+        image = deltas;
+        size_t left = number;
+        for (size_t j = 0; j < deltas.size() && left > 0; j++) {
+            const double other = TWO_PI - fabs(deltas[j]);
+            if (!(other <= IMAGE_RANGE * deviations[j]))
+                continue;
+            if (left % 2 == 1)
+                image[j] = deltas[j] > 0 ? -other : other;
+            left /= 2;
         }
-        all = std::move(longer);
+        visit(image);
     }
-    return all;
+}
+
+/** An upper bound of the logarithm of a normal density, wrapped or not: one dimension is as far away as it is. */
+static double largestLogNormal(double logNorm, const vector<double>& deltas, const vector<double>& deviations) {
+    double farthest = 0;
+    for (size_t j = 0; j < deltas.size(); j++)
+        farthest = max(farthest, fabs(deltas[j]) / deviations[j]);
+    return logNorm - 0.5 * farthest * farthest;
 }
 
 TorsionDensity::Component TorsionDensity::makeComponent(const double* mean, const double* covariance, int size) {
@@ -176,16 +192,20 @@ double TorsionDensity::center(const Block& block, const Component& component, in
 
 double TorsionDensity::logBlock(int number, const double* to, const vector<double>& at, Gates gates) const {
     const Block& block = blocks[number];
-    vector<double> logWeights, terms, deltas(block.size);
+    vector<double> logWeights, deltas(block.size), image;
     computeLogWeights(block, at, gates, logWeights);
+    const double uniform = logUniform(block, static_cast<size_t>(block.size));
+    vector<double> terms = {uniform};
     for (size_t c = 0; c < block.components.size(); c++) {
         const Component& component = block.components[c];
         for (int j = 0; j < block.size; j++)
             deltas[j] = wrapAngle(to[j] - center(block, component, j, at));
-        for (vector<double>& image : images(deltas, component.deviations))
-            terms.push_back(logWeights[c] + logNormal(component.factor, component.logNorm, std::move(image)));
+        if (logWeights[c] + largestLogNormal(component.logNorm, deltas, component.deviations) < uniform - NEGLIGIBLE)
+            continue;
+        forImages(deltas, component.deviations, image, [&](vector<double>& at) {
+            terms.push_back(logWeights[c] + logNormal(component.factor, component.logNorm, at));
+        });
     }
-    terms.push_back(logUniform(block, static_cast<size_t>(block.size)));
     return logSum(terms);
 }
 
@@ -239,24 +259,27 @@ vector<double> TorsionDensity::drawBlock(int number, const vector<int>& free, co
 
     // The candidates: each component with each image of the given torsions, last the uniform part.
 
-    vector<double> logWeights, terms;
+    const double uniform = logUniform(block, fixed.size());
+    vector<double> logWeights, terms, deltas(fixed.size()), deviations(fixed.size()), image, offset;
     computeLogWeights(block, at, gates, logWeights);
     vector<size_t> owners;
     vector<vector<double>> offsets;
     for (size_t c = 0; c < block.components.size(); c++) {
         const Component& component = block.components[c];
-        vector<double> deltas, deviations;
-        for (int j : fixed) {
-            deltas.push_back(wrapAngle(at[block.start + j] - center(block, component, j, at)));
-            deviations.push_back(component.deviations[j]);
+        for (size_t j = 0; j < fixed.size(); j++) {
+            deltas[j] = wrapAngle(at[block.start + fixed[j]] - center(block, component, fixed[j], at));
+            deviations[j] = component.deviations[fixed[j]];
         }
-        for (vector<double>& image : images(deltas, deviations)) {
-            terms.push_back(logWeights[c] + logNormal(conditionals[c].fixedFactor, conditionals[c].fixedLogNorm, image));
+        if (logWeights[c] + largestLogNormal(conditionals[c].fixedLogNorm, deltas, deviations) < uniform - NEGLIGIBLE)
+            continue;
+        forImages(deltas, deviations, image, [&](vector<double>& at) {
+            offset = at;
+            terms.push_back(logWeights[c] + logNormal(conditionals[c].fixedFactor, conditionals[c].fixedLogNorm, at));
             owners.push_back(c);
-            offsets.push_back(std::move(image));
-        }
+            offsets.push_back(offset);
+        });
     }
-    terms.push_back(logUniform(block, fixed.size()));
+    terms.push_back(uniform);
 
     // Pick one and draw from it.
 
