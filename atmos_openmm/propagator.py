@@ -339,7 +339,7 @@ class AtmosPropagator(BoundModel):
         trials : int, optional
             For 'metropolis': the number of trials in a move, tested with a fast approximation of
             the energy before the end is tested with the energy itself (`SurrogateEnergy`).  By
-            default 200 where it knows every force of the System, else 1, which is none
+            default 100 where it knows every force of the System, else 1, which is none
         moveShares : mapping of str to float, optional
             For 'metropolis': how often each kind of move is tried, see AtmosIntegrator
         dynamics : str

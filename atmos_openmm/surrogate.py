@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _atmos = load_wrapper()
 
-SERIES_TRIALS = 200
+SERIES_TRIALS = 100
 """Trials in a series where nothing else is said."""
 SINGLE_MOVES = 10
 """Moves at a jump that are tested with the energy itself."""

@@ -104,7 +104,7 @@ def _beside(runs: ThreeRuns, reference: KnownEnsemble, *series: Any) -> BesideRe
         for run in series
     ]
     note = (
-        f"Drawing the model's frames and fitting the density took {runs.density_seconds:.0f} s of "
+        f"Reading the model and asking its torsion head took {runs.density_seconds:.1f} s of "
         "the exact run's time. Minimising and equilibrating the starts is in no run's time."
     )
     return BesideReference(reference, (exact, *others), note)
@@ -194,6 +194,7 @@ def _verdict_note(done: int, count: int) -> str:
 
 
 def _settings(propagator: Any, model: str, seed: int, runs: ThreeRuns) -> dict[str, str]:
+    from ..model.bundled import TORSION_MODEL
     from ..surrogate import SERIES_TRIALS
 
     info, turns = propagator.info(), runs.turns
@@ -209,8 +210,8 @@ def _settings(propagator: Any, model: str, seed: int, runs: ThreeRuns) -> dict[s
         "lag of a jump": f"{info['lag_ps']:g} ps",
         "exact run": f"{WALKERS} walkers, a series of {SERIES_TRIALS} trials every "
         f"{EXACT_INTERVAL} steps; {accepted:,} of {proposed:,} series accepted",
-        "density of the exact run": "; ".join(runs.density.notes)
-        + f"; {100 * runs.density.uniform_weight:g} % uniform; not adapted",
+        "density of the exact run": f"torsion head of {TORSION_MODEL}; "
+        f"{100 * runs.density.uniform_weight:g} % uniform; not adapted",
         "MD steps in the exact run": f"{runs.exact.angles.shape[1] * WALKERS * EXACT_INTERVAL:,}",
         "MD steps between jumps of the filtered run": str(JUMP_INTERVAL),
         "acceptance of the filtered run": "filter, window of 6 standard deviations "

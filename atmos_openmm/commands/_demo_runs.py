@@ -24,16 +24,9 @@ JUMP_INTERVAL = 100
 FRAME_STEPS = 50
 RELAXATION = (20,)
 #: Of the exact run.
-EXACT_INTERVAL = 15
+EXACT_INTERVAL = 10
 WALKERS = 2
-#: Frames of the model that its density is made of come in chains of this many jumps at once; one
-#: such round for so many seconds of a run's time, which is about a third of it.
-ROUND_FRAMES = 32
-SECONDS_A_ROUND = 7.0
-MOST_ROUNDS = 12
 LEAST_CYCLES = 20
-#: Share of the density that is uniform: few frames of the model leave places out.
-UNIFORM_WEIGHT = 0.05
 
 Say = Callable[[str, bool], None]
 
@@ -96,7 +89,7 @@ def three_runs(
     }
     start = positions_nm * unit.nanometer
     exact_turns = ExactTurns(time.perf_counter())
-    density = _density(topology, system, positions_nm, propagator, seconds, say)
+    density = _density(topology, system, positions_nm)
     density_seconds = exact_turns.seconds
     # Minimising and equilibrating the starts is in the clock of none of the runs.
     exact_turns.pause()
@@ -153,31 +146,13 @@ def three_runs(
     )
 
 
-def _density(
-    topology: Any,
-    system: Any,
-    positions_nm: NDArray[Any],
-    propagator: AtmosPropagator,
-    seconds: float,
-    say: Say,
-) -> TorsionDensity:
-    """A density of the model's frames, as many as a third of the run's time allows."""
-    from dataclasses import replace
-
-    from ..density import TorsionDensity
+def _density(topology: Any, system: Any, positions_nm: NDArray[Any]) -> TorsionDensity:
+    """The density of the bundled torsion head, which needs no frames."""
+    from ..model.bundled import TORSION_MODEL
+    from ..propagator import AtmosPropagator
     from ..systems.torsions import find_torsions
 
-    rounds = min(max(int(seconds / SECONDS_A_ROUND), 1), MOST_ROUNDS)
-    frames = ROUND_FRAMES * rounds
-    say(f"Drawing {frames} frames of the model, of which the exact run's density is made", True)
-    density = TorsionDensity.from_model(
-        propagator,
-        find_torsions(topology, system=system),
-        positions_nm,
-        frames=frames,
-        temperature=TEMPERATURE_K,
-        # Each demo pays for its own, so that the clock tells the whole cost.
-        cache=False,
-        progress=lambda done, total: say(f"  {done} of {total}", False),
+    propagator = AtmosPropagator(
+        TORSION_MODEL, topology, positions=positions_nm, temperature=TEMPERATURE_K
     )
-    return replace(density, uniform_weight=UNIFORM_WEIGHT)
+    return propagator.torsionDensity(torsions=find_torsions(topology, system=system))

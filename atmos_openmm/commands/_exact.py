@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..model.bundled import TORSION_MODEL
 from ._molecule import bind
 from ._options import option, options
 
@@ -53,7 +54,7 @@ exact_options = options(
         "--trials",
         type=click.IntRange(1),
         help="metropolis: trials in a move, tested with a fast approximation of the energy before "
-        "the end is tested with the energy itself. By default 200 where that approximation knows "
+        "the end is tested with the energy itself. By default 100 where that approximation knows "
         "every force of the System, else 1: none.",
     ),
     option(
@@ -77,7 +78,8 @@ exact_options = options(
         type=click.IntRange(0),
         metavar="CYCLES",
         help="metropolis: cycles of each walker before the run that counts, to whose frames the "
-        f"density is fitted; {_ADAPT_CYCLES} by default, 0 for none.",
+        f"density is fitted; by default 0 (none) with a torsion head's density, else "
+        f"{_ADAPT_CYCLES}.",
     ),
     option("--methyls", is_flag=True, help="metropolis: turn methyls and their like as well."),
     option(
@@ -118,13 +120,15 @@ def exact_arguments(
     """The model, where one is used, and what HybridSampler needs for an exact run."""
     propagator, density = _model(molecule, given)
     shares = dict(given["move_shares"])
+    # A torsion head needs no set-up.
+    ready = density == "model" and propagator is not None and propagator.hasTorsionHead()
     arguments: dict[str, Any] = {
         "density": density,
         "moves": given["moves"],
         "trials": given["trials"],
         "moveShares": shares or None,
         "dynamics": given["dynamics"] or "langevin",
-        "adapt": _ADAPT_CYCLES if given["adapt"] is None else given["adapt"],
+        "adapt": (0 if ready else _ADAPT_CYCLES) if given["adapt"] is None else given["adapt"],
         "methyls": given["methyls"],
         "starts": given["starts"],
         "solute": given["solute"] or None,
@@ -147,6 +151,8 @@ def _model(
             raise click.UsageError(f"--density: there is no file {path}; or use uniform or model.")
         return None, density if density == "uniform" else path
     source = click.get_current_context().get_parameter_source("model")
+    if source is not click.core.ParameterSource.COMMANDLINE:
+        given = {**given, "model": TORSION_MODEL}
     try:
         propagator = bind(molecule, given)
     except ValueError as error:

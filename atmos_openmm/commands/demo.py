@@ -40,7 +40,7 @@ VALIDATION_SHARE = 0.12
 def command(output: Path, minutes: float, seed: int, model: str) -> None:
     """Sample alanine dipeptide in three ways for the same time, beside a long reference.
 
-    An exact run (moves of torsions from the bundled model's density, tested by Metropolis), an
+    An exact run (moves of torsions from a bundled torsion head's density, tested by Metropolis), an
     exploring one (the model's jumps, filtered by energy) and plain MD, all with amber14 and the
     GBn2 implicit solvent at 300 K, 4 fs steps and one thread, in turns. Frames that the exploring
     run generated are then checked against the force field. The result is a folder with report.html

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     "--trials",
     type=click.IntRange(1),
     help="Trials in a move, tested with a fast approximation of the energy before the end is "
-    "tested with the energy itself. By default 200 where that approximation knows every force of "
+    "tested with the energy itself. By default 100 where that approximation knows every force of "
     "the System, else 1: none.",
 )
 @option(

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 @option(
     "--interval",
     type=click.IntRange(1),
-    help="MD steps between jumps; by default 250, or 25 with --acceptance metropolis.",
+    help="MD steps between jumps; by default 250; with --acceptance metropolis 25, or 10 for "
+    "series of trials between Langevin dynamics.",
 )
 @option(
     "--report",

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from .model_file import LoadedModel
 
 DEFAULT_MODEL = "capped-amino-acids"
+TORSION_MODEL = "peptide-torsions"
+"""The one whose torsion head exact runs draw from where none is named."""
 
 _FOLDER = Path(__file__).parent.parent / "models"
 

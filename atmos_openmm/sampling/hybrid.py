@@ -160,7 +160,8 @@ class HybridSampler(ResumableRun):
         walkers : int
             How many walkers
         jumpInterval : int, optional
-            The number of steps between jumps; 250 by default, 25 with acceptance 'metropolis'
+            The number of steps between jumps; 250 by default; with acceptance 'metropolis' 25,
+            or 10 for series of trials between Langevin dynamics
         reportInterval : int, optional
             The number of steps between trajectory frames; jumpInterval by default
         lag : Quantity or float, optional
@@ -195,7 +196,7 @@ class HybridSampler(ResumableRun):
             where it is a series of trials
         trials : int, optional
             The number of trials in a move, tested with a fast approximation of the energy
-            (`SurrogateEnergy`) before the end is tested with the energy itself. By default 200
+            (`SurrogateEnergy`) before the end is tested with the energy itself. By default 100
             where it knows every force of the System, else 1, which is none
         moveShares : mapping, optional
             How often each kind of move is tried: all, residue, neighbours, backbone, sidechain,

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
 
 
-#: The acceptance mode of exact runs.
-#: MD steps between jumps by default: of learned ones, and of moves of torsions.
+#: MD steps between jumps by default: of learned ones, of moves of torsions, and of series of trials
+#: between Langevin dynamics.
 JUMP_INTERVAL = 250
 EXACT_INTERVAL = 25
+SERIES_INTERVAL = 10
 DYNAMICS = ("langevin", "hmc")
 STARTS = ("given", "density")
 #: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
@@ -164,8 +165,11 @@ class Moves:
         adapt: int,
     ) -> Moves:
         """From the arguments of HybridSampler."""
+        if interval is None:
+            is_quick = trials > 1 and dynamics == "langevin"
+            interval = SERIES_INTERVAL if is_quick else EXACT_INTERVAL
         return Moves(
-            EXACT_INTERVAL if interval is None else int(interval),
+            int(interval),
             int(count),
             int(trials),
             None if shares is None else {kind: float(share) for kind, share in shares.items()},

@@ -235,7 +235,7 @@ def test_an_exact_run_ends_with_averages(structure, tmp_path, capsys):
     assert set(document["moves"]) == {"all", "torsion", "series"}
     series = document["moves"].pop("series")
     assert series[0] == 2 * 30 * 3 and series[1] > 0.9 * series[0]
-    assert sum(counts[0] for counts in document["moves"].values()) == 200 * series[0]
+    assert sum(counts[0] for counts in document["moves"].values()) == 100 * series[0]
     assert (folder / "averages.csv").exists() and (folder / "report.html").exists()
     # The same command makes nothing; another density is another run.
     assert main(arguments) == 0

@@ -37,7 +37,7 @@ SHORTER = {
     "adapt=200, cycles=1000": "adapt=20, cycles=20, equilibrationSteps=100",
     "adapt=500": "adapt=20, equilibrationSteps=100",
     "cycles=5000, progress": "cycles=20, progress",
-    "--density uniform": "--density uniform --walkers 2 --adapt 30 --cycles 30 --equilibrate 100",
+    "--cycles 5000": "--walkers 2 --cycles 30 --equilibrate 100",
     "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
     "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
