@@ -38,6 +38,20 @@ class Share(click.ParamType):
 
 
 #: Options that only --acceptance metropolis has.
+class Temperatures(click.ParamType):
+    """Temperatures in K, by commas."""
+
+    name = "temperatures"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of temperatures such as 300,360,430.", param, ctx)
+
+
 exact_options = options(
     option(
         "--density",
@@ -74,6 +88,13 @@ exact_options = options(
         "default.",
     ),
     option(
+        "--temperatures",
+        type=Temperatures(),
+        metavar="K,K,...",
+        help="metropolis: a ladder of replicas, from the run's own temperature up (300,360,430,"
+        "520). Each walker is the coldest of one; they exchange configurations after each cycle.",
+    ),
+    option(
         "--adapt",
         type=click.IntRange(0),
         metavar="CYCLES",
@@ -105,6 +126,7 @@ def refuse_exact_options(given: dict[str, Any]) -> None:
         "trials": "--trials",
         "move_shares": "--move-share",
         "dynamics": "--dynamics",
+        "temperatures": "--temperatures",
         "adapt": "--adapt",
         "methyls": "--methyls",
         "starts": "--starts",
@@ -130,6 +152,7 @@ def exact_arguments(
         "dynamics": given["dynamics"] or "langevin",
         "adapt": (0 if ready else _ADAPT_CYCLES) if given["adapt"] is None else given["adapt"],
         "methyls": given["methyls"],
+        "temperatures": given["temperatures"],
         "starts": given["starts"],
         "solute": given["solute"] or None,
         "molecules": molecule.molecules or None,

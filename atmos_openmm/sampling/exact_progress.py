@@ -82,6 +82,10 @@ class ExactSummary:
         populations with errors
     density : dict
         how the density came about
+    exchanges : dict of str to (int, int)
+        tried and accepted exchanges of replicas by pair of temperatures
+    round_trips : int
+        ways of configurations from a walker to the hottest replica and back
     complete : bool
         whether what was asked for was reached
     message : str
@@ -95,6 +99,8 @@ class ExactSummary:
     walltime_s: float
     averages: Averages
     density: dict[str, object] = field(default_factory=dict)
+    exchanges: dict[str, tuple[int, int]] = field(default_factory=dict)
+    round_trips: int = 0
     complete: bool = True
     message: str = ""
 
@@ -119,6 +125,10 @@ class ExactSummary:
             if kind == SERIES:
                 continue
             rows.append((f"  {kind}", f"{taken} of {tried} ({100 * taken / tried:.1f} %)"))
+        for pair, (tried, taken) in self.exchanges.items():
+            rows.append((f"exchanges {pair}", f"{taken} of {tried}"))
+        if self.exchanges:
+            rows.append(("round trips through the ladder", f"{self.round_trips}"))
         if averages.trajectories[0]:
             rows.append(("HMC trajectories", f"{averages.trajectories[0]}"))
             rows.append(share("accepted", averages.trajectories[1], averages.trajectories[0]))

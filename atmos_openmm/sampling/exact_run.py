@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from .exact_storage import (
     read_density_record,
 )
 from .exact_walker import ExactWalker, create_exact_walkers
+from .hot_replicas import WalkerLadder
 from .hybrid_settings import Moves
 from .hybrid_state import HybridState
 from .run_mode import Advance, RunMode, Sampled
@@ -78,6 +80,7 @@ class ExactRun(RunMode):
         self._source = source
         self._told = told
         self.walkers: list[ExactWalker] = []
+        self.ladders: list[WalkerLadder] = []
 
     def make_folder(
         self, path: str | Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
@@ -106,10 +109,18 @@ class ExactRun(RunMode):
             self._create(self.folder.read_density())
         for walker, saved in zip(self.walkers, state.walkers, strict=True):
             walker.restore(saved)
+        hot = len(self._moves.hot_k)
+        for index, (ladder, counters) in enumerate(zip(self.ladders, state.ladders, strict=True)):
+            ladder.restore(state.replicas[index * hot : (index + 1) * hot], counters)
         return state
 
     def _create(self, density: TorsionDensity) -> None:
-        self.walkers = create_exact_walkers(self._sampled, self._moves, self._torsions, density)
+        sampled, moves, torsions = self._sampled, self._moves, self._torsions
+        self.walkers = create_exact_walkers(sampled, moves, torsions, density)
+        if moves.hot_k:
+            self.ladders = [
+                WalkerLadder(walker, sampled, moves, torsions, density) for walker in self.walkers
+            ]
 
     def _start(self) -> HybridState:
         """Write the topology, make the walkers of a new run ready, adapt the density; commit."""
@@ -129,6 +140,8 @@ class ExactRun(RunMode):
         self._create(density)
         for walker, ready in zip(self.walkers, walkers, strict=True):
             walker.follow(ready)
+        for ladder in self.ladders:
+            ladder.start()
         self.folder.write_density(density, self._given, record)
         # Committed at once: what comes after goes on from here, also after a kill.
         self.write(0, 0.0)
@@ -157,6 +170,8 @@ class ExactRun(RunMode):
     def run_cycle(self, cycle: int) -> None:
         for walker in self.walkers:
             walker.run_cycle(cycle)
+        for ladder in self.ladders:
+            ladder.run_cycle(cycle)
 
     def has_news(self) -> bool:
         return any(walker.move_rows for walker in self.walkers)
@@ -175,7 +190,19 @@ class ExactRun(RunMode):
 
     def _state(self, cycle: int, walltime_s: float) -> HybridState:
         walkers = tuple(walker.state() for walker in self.walkers)
-        return HybridState(cycle, walltime_s, 0, Counter(), walkers)
+        replicas = [r.context.createCheckpoint() for each in self.ladders for r in each.replicas]
+        counters = tuple(ladder.exchanges.counters() for ladder in self.ladders)
+        return HybridState(cycle, walltime_s, 0, Counter(), walkers, tuple(replicas), counters)
+
+    def _exchanges(self) -> dict[str, tuple[int, int]]:
+        """Exchanges of all ladders, tried and accepted, by pair of temperatures."""
+        if not self.ladders:
+            return {}
+        kelvin = [self._sampled.plan.dynamics.temperature_k, *self._moves.hot_k]
+        tried = np.sum([ladder.exchanges.tried for ladder in self.ladders], axis=0)
+        accepted = np.sum([ladder.exchanges.accepted for ladder in self.ladders], axis=0)
+        names = [f"{cold:g}-{hot:g} K" for cold, hot in pairwise(kelvin)]
+        return dict(zip(names, zip(tried.tolist(), accepted.tolist(), strict=True), strict=True))
 
     def reached(self, wanted: int) -> bool:
         return False
@@ -211,5 +238,7 @@ class ExactRun(RunMode):
             averages=averages_of(self.folder.path),
             density=read_density_record(self.folder.path),
             complete=complete,
+            exchanges=self._exchanges(),
+            round_trips=sum(ladder.exchanges.round_trips for ladder in self.ladders),
             message="" if complete else advance.stopped_text(),
         )

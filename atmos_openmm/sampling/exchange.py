@@ -11,8 +11,8 @@ the time step, in the distribution at x_half.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -89,6 +89,24 @@ class ReplicaLadder:
         # By configuration: 0 it has been nowhere, 1 at the coldest last, 2 at the hottest since.
         self._way = np.zeros(len(kelvin), dtype=np.int64)
         self._follow_ways()
+
+    def counters(self) -> dict[str, Any]:
+        """What `restore` takes, as plain values."""
+        return {
+            "tried": self.tried.tolist(),
+            "accepted": self.accepted.tolist(),
+            "configurations": self.configurations.tolist(),
+            "round_trips": self.round_trips,
+            "ways": self._way.tolist(),
+        }
+
+    def restore(self, counters: Mapping[str, Any]) -> None:
+        """Go on from what `counters` gave."""
+        self.tried = np.array(counters["tried"], dtype=np.int64)
+        self.accepted = np.array(counters["accepted"], dtype=np.int64)
+        self.configurations = np.array(counters["configurations"])
+        self.round_trips = int(counters["round_trips"])
+        self._way = np.array(counters["ways"], dtype=np.int64)
 
     def exchange(self, cycle: int) -> list[tuple[int, int]]:
         """Test the even pairs of neighbours, or the odd ones after odd cycles.

@@ -14,7 +14,14 @@ from .exact_averages import averages_of
 from .exact_progress import ExactProgress, ExactSummary
 from .exact_run import NO_VALID_FRAMES
 from .exact_setup import exact_run
-from .hybrid_settings import Dynamics, HybridSettings, Jumps, Moves, stored_atoms
+from .hybrid_settings import (
+    Dynamics,
+    HybridSettings,
+    Jumps,
+    Moves,
+    hot_temperatures,
+    stored_atoms,
+)
 from .jump_run import JumpRun
 from .platforms import choose_platform, platform_properties
 from .progress import RunSummary
@@ -131,6 +138,7 @@ class HybridSampler(ResumableRun):
         dynamics: str = "langevin",
         methyls: bool = False,
         starts: str | None = None,
+        temperatures: Sequence[Any] | None = None,
         adapt: int = 0,
         solute: Iterable[int] | None = None,
         molecules: Mapping[str, Any] | None = None,
@@ -208,6 +216,10 @@ class HybridSampler(ResumableRun):
         starts : str, optional
             'given', or 'density' for walkers (but the first) that start where the density says;
             the default for several walkers and one start
+        temperatures : sequence of Quantity or float, optional
+            Of a ladder of replicas, from the run's own up (in K), e.g. [300, 360, 430, 520]: above
+            each walker as many replicas as there are higher ones move as it does, and exchange
+            configurations with it after each cycle.  Frames are those of the walkers
         adapt : int
             Cycles of each walker, before the run that counts, to whose frames the density is fitted
         solute : iterable of int, optional
@@ -229,19 +241,19 @@ class HybridSampler(ResumableRun):
             If the folder cannot be written, is in use, or holds something else
         """
         check_same_molecules(topology, system)
-        self.topology = topology
-        self.system = system
+        self.topology, self.system = topology, system
         model = None
         if propagator is not None:
             model = bound_propagator(propagator, topology, lag, positions)
+        hot_k = hot_temperatures(temperature, temperatures, acceptance)
         jumps: Jumps | Moves
         stored = None
         if acceptance == METROPOLIS:
             spread = walkers > 1 and number_of_starts(positions) == 1
             starts = starts or ("density" if spread else "given")
-            count, series = chosen_moves(system, moves, trials)
+            tried = chosen_moves(system, moves, trials)
             jumps = Moves.of(
-                jumpInterval, count, series, moveShares, dynamics, methyls, starts, adapt
+                jumpInterval, *tried, moveShares, dynamics, methyls, starts, adapt, hot_k
             )
         elif model is None:
             raise ValueError(f"Acceptance {acceptance!r} needs a propagator, which proposes jumps.")
@@ -261,8 +273,7 @@ class HybridSampler(ResumableRun):
             choose_platform(platform),
             stored,
         )
-        self.seed = plan.seed
-        self._plan = plan
+        self.seed, self._plan = plan.seed, plan
         self._starts = start_positions(positions, walkers, system.getNumParticles())
         properties = platform_properties(plan.platform, len(self._starts[0]), threads)
         sampled = Sampled(topology, system, self._starts, plan, properties)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..core.units import plain
@@ -20,6 +21,7 @@ JUMP_INTERVAL = 250
 EXACT_INTERVAL = 25
 SERIES_INTERVAL = 10
 DYNAMICS = ("langevin", "hmc")
+MOST_TEMPERATURES = 64
 STARTS = ("given", "density")
 #: Raw and relaxed positions of proposals are stored by default for solutes up to this size.
 SMALL_SOLUTE_ATOMS = 500
@@ -142,6 +144,8 @@ class Moves:
         "given" or "density".
     adapt : int
         Cycles of each walker before the run that counts, to which the density is adapted.
+    hot_k : tuple of float
+        Temperatures of replicas above each walker, which exchange configurations with it.
     """
 
     interval: int
@@ -152,6 +156,7 @@ class Moves:
     methyls: bool
     starts: str
     adapt: int
+    hot_k: tuple[float, ...] = ()
 
     @staticmethod
     def of(
@@ -163,6 +168,7 @@ class Moves:
         methyls: bool,
         starts: str,
         adapt: int,
+        hot_k: tuple[float, ...] = (),
     ) -> Moves:
         """From the arguments of HybridSampler."""
         if interval is None:
@@ -177,6 +183,7 @@ class Moves:
             bool(methyls),
             starts,
             int(adapt),
+            hot_k,
         )
 
     def __post_init__(self) -> None:
@@ -185,6 +192,11 @@ class Moves:
         for name, (value, minimum) in least.items():
             if value < minimum:
                 raise ValueError(f"{name} is {value}; it has to be at least {minimum}.")
+        if self.hot_k and self.dynamics == "hmc":
+            raise ValueError(
+                "temperatures are given with dynamics 'hmc'; replicas exchange in the middle of a "
+                "step of Langevin dynamics: take 'langevin'."
+            )
         choices = {"dynamics": (self.dynamics, DYNAMICS), "starts": (self.starts, STARTS)}
         for name, (chosen, known) in choices.items():
             if chosen not in known:
@@ -222,7 +234,44 @@ class Moves:
             "methyls": self.methyls,
             "starts": self.starts,
             "adapt_cycles": self.adapt,
+            "hot_replicas_K": list(self.hot_k),
         }
+
+
+def hot_temperatures(
+    temperature: Any, ladder: Sequence[Any] | None, acceptance: str
+) -> tuple[float, ...]:
+    """Temperatures in K above that of a run, of a ladder that begins with it.
+
+    Raises
+    ------
+    ValueError
+        The ladder begins with another temperature, does not rise, is too long, or the acceptance is
+        not 'metropolis'.
+    """
+    from openmm import unit
+
+    if ladder is None:
+        return ()
+    if acceptance != METROPOLIS:
+        raise ValueError(
+            f"temperatures are given with acceptance {acceptance!r}; a ladder of replicas needs "
+            "'metropolis'."
+        )
+    kelvin = [plain(value, unit.kelvin) for value in ladder]
+    own = plain(temperature, unit.kelvin)
+    if len(kelvin) < 2 or any(not b > a for a, b in pairwise(kelvin)):
+        raise ValueError(f"temperatures are {kelvin} K; give two or more that rise.")
+    if abs(kelvin[0] - own) > 1e-6:
+        raise ValueError(
+            f"temperatures begin with {kelvin[0]:g} K, but the run is at {own:g} K; the first has "
+            "to be the run's own, which averages are of."
+        )
+    if len(kelvin) > MOST_TEMPERATURES:
+        raise ValueError(
+            f"There are {len(kelvin)} temperatures; {MOST_TEMPERATURES} are the most of a ladder."
+        )
+    return tuple(kelvin[1:])
 
 
 @dataclass(frozen=True)

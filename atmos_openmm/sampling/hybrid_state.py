@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class HybridState:
     reasons : Counter
         Proposals by verdict.
     walkers : tuple of WalkerState
+    replicas : tuple of bytes
+        Checkpoints of the hot replicas of all walkers, one walker after the other.
+    ladders : tuple of dict
+        What each walker's exchanges have come to; empty without hot replicas.
     """
 
     cycle: int
@@ -53,6 +58,8 @@ class HybridState:
     generated: int
     reasons: Counter[str]
     walkers: tuple[WalkerState, ...]
+    replicas: tuple[bytes, ...] = ()
+    ladders: tuple[dict[str, Any], ...] = ()
 
     @property
     def done(self) -> int:

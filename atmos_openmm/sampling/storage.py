@@ -150,7 +150,10 @@ class HybridFolder(RunFolder[HybridState]):
             _context(index): np.frombuffer(walker.pop("context"), dtype=np.uint8)
             for index, walker in enumerate(walkers)
         }
+        for index, replica in enumerate(state.replicas):
+            contexts[_replica(index)] = np.frombuffer(replica, dtype=np.uint8)
         meta = {**vars(state), "version": VERSION, "walkers": walkers, "files": dict(lengths)}
+        meta["replicas"] = len(state.replicas)
         return meta, contexts
 
     def _decode(self, meta: Meta, arrays: Arrays) -> tuple[HybridState, Lengths]:
@@ -159,7 +162,15 @@ class HybridFolder(RunFolder[HybridState]):
             for index, walker in enumerate(meta["walkers"])
         )
         numbers = {name: meta[name] for name in ("cycle", "walltime_s", "generated")}
-        state = HybridState(**numbers, reasons=Counter(meta["reasons"]), walkers=walkers)
+        state = HybridState(
+            **numbers,
+            reasons=Counter(meta["reasons"]),
+            walkers=walkers,
+            replicas=tuple(
+                arrays[_replica(index)].tobytes() for index in range(meta.get("replicas", 0))
+            ),
+            ladders=tuple(meta.get("ladders", ())),
+        )
         return state, {name: Length(*length) for name, length in meta["files"].items()}
 
     def _leave_version_1(self, stored_atoms: int | None) -> None:
@@ -249,6 +260,11 @@ def read_run(folder: str | Path, positions: bool = True) -> Rows:
 
 def _no_rows() -> Rows:
     return Rows(**{name: columns_of(packed(name, {}, 0)) for name in TABLES})
+
+
+def _replica(number: int) -> str:
+    """The array of a checkpoint that holds the Context of a hot replica."""
+    return f"replica_{number:04d}"
 
 
 def _context(walker: int) -> str:

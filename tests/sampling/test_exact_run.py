@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import exact_cases
-import mdtraj
 import numpy as np
 import pytest
 import sampling_cases as cases
+from exact_cases import assert_same_run, frames
 
 import atmos_openmm
 from atmos_openmm.core.files import StorageError
@@ -27,26 +27,9 @@ CYCLES = 20
 NAMES = ("ALA2 phi", "ALA2 psi")
 
 
-def frames(folder, walker):
-    """Positions [F, P, 3] of a walker's trajectory, nm."""
-    path = next(Path(folder).glob(f"trajectory_{walker:04d}.*"))
-    top = mdtraj.Topology.from_openmm(cases.dipeptide()[0])
-    return mdtraj.load(str(path), top=top).xyz
-
-
 def torsions():
     topology, system, positions = cases.dipeptide()
     return find_torsions(topology, positions=positions, system=system)
-
-
-def assert_same_run(first, second):
-    """Two folders hold the same frames and rows, to the bit."""
-    mine, other = read_exact_run(first), read_exact_run(second)
-    for table in ("moves", "frames"):
-        for column, values in getattr(mine, table).items():
-            np.testing.assert_array_equal(values, getattr(other, table)[column], err_msg=column)
-    for walker in range(2):
-        np.testing.assert_array_equal(frames(first, walker), frames(second, walker))
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,29 @@ def exact_sampler(folder: str | Path, propagator=None, **changes):
     return HybridSampler(topology, system, positions, propagator, folder, **arguments)
 
 
+def frames(folder, walker):
+    """Positions [F, P, 3] of a walker's trajectory, nm."""
+    import mdtraj
+
+    path = next(Path(folder).glob(f"trajectory_{walker:04d}.*"))
+    top = mdtraj.Topology.from_openmm(cases.dipeptide()[0])
+    return mdtraj.load(str(path), top=top).xyz
+
+
+def assert_same_run(first, second):
+    """Two folders hold the same frames and rows, to the bit."""
+    import numpy as np
+
+    from atmos_openmm.sampling import read_exact_run
+
+    mine, other = read_exact_run(first), read_exact_run(second)
+    for table in ("moves", "frames"):
+        for column, values in getattr(mine, table).items():
+            np.testing.assert_array_equal(values, getattr(other, table)[column], err_msg=column)
+    for walker in range(2):
+        np.testing.assert_array_equal(frames(first, walker), frames(second, walker))
+
+
 def system_of_phi(height: float):
     """The dipeptide with bonds, angles and a potential of phi alone, height (1 - cos(phi + 0.8)).
 
