@@ -331,8 +331,8 @@ class AtmosPropagator(BoundModel):
             For 'metropolis': what torsions are drawn from, the file of such a density, or
             'uniform'; the model's by default
         positions : Quantity or array, optional
-            For 'metropolis': a frame [P, 3] (in nm) from which the model draws those that its
-            density is fitted to
+            For 'metropolis': a frame [P, 3] (in nm) from which a model without a torsion head
+            draws those that its density is fitted to
         moves : int, optional
             For 'metropolis': the number of moves a jump.  By default 10, or 1 where it is a series
             of trials

@@ -28,11 +28,12 @@ MOST_PARTICLES = 1000
 class SurrogateEnergy:
     """The energy that the trials of a series are tested with.
 
-    It knows pairs of a NonbondedForce that is not periodic, periodic and Ryckaert-Bellemans
-    torsions, and generalised Born models (GBSAOBCForce, and OpenMM's CustomGBForces of HCT, OBC1,
-    OBC2, GBn and GBn2), in single precision. Where it knows every force it differs from the
-    potential energy by what torsions do not change. Averages are exact whatever it leaves out,
-    because the end of a series is tested with the energy itself.
+    It knows pairs of a NonbondedForce that is not periodic (without its cutoff), periodic and
+    Ryckaert-Bellemans torsions, and generalised Born models (GBSAOBCForce, and OpenMM's
+    CustomGBForces of HCT, OBC1, OBC2, GBn and GBn2), in single precision. Where it knows every
+    force it differs from the potential energy by what torsions do not change. Averages are exact
+    whatever it leaves out, because the end of a series is tested with the energy itself (Iftimie
+    et al., J. Chem. Phys. 113, 4852 (2000); Gelb, J. Chem. Phys. 118, 7747 (2003)).
 
     Parameters
     ----------
@@ -41,6 +42,11 @@ class SurrogateEnergy:
         Those that are turned.
     groups : int
         Force groups that count, as bits; all by default.
+
+    Raises
+    ------
+    openmm.OpenMMException
+        The torsions name particles that the System does not have.
     """
 
     def __init__(self, system: openmm.System, torsions: Torsions, groups: int = -1) -> None:
@@ -48,12 +54,21 @@ class SurrogateEnergy:
         self._native = _atmos.surrogateFromXml(xml, native_groups(torsions), groups)
 
     def evaluate(self, positions_nm: NDArray[np.floating]) -> float:
-        """Energy (kJ/mol) of positions [P, 3]."""
+        """Energy (kJ/mol) of positions [P, 3].
+
+        Raises
+        ------
+        openmm.OpenMMException
+            There are not as many positions as particles.
+        """
         return float(_atmos.surrogateEnergy(self._native, doubles(positions_nm)))
 
     @property
     def unknown_forces(self) -> tuple[str, ...]:
-        """Names of the forces that may change with torsions and are left out."""
+        """Names of the forces that may change with torsions and are left out or simplified.
+
+        A cutoff, salt (kappa) and parameters that global ones offset are simplified.
+        """
         return tuple(self._native.getUnknownForces())
 
 

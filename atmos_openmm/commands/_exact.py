@@ -10,7 +10,8 @@ import click
 
 from ..model.bundled import TORSION_MODEL
 from ._molecule import bind
-from ._options import option, options
+from ._options import option, options, shared_option
+from ._terminal import TemperatureList
 
 if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
@@ -38,39 +39,20 @@ class Share(click.ParamType):
 
 
 #: Options that only --acceptance metropolis has.
-class Temperatures(click.ParamType):
-    """Temperatures in K, by commas."""
-
-    name = "temperatures"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of temperatures such as 300,360,430.", param, ctx)
-
-
 exact_options = options(
     option(
         "--density",
         metavar="FILE|uniform|model",
         help="metropolis: what torsions are drawn from. By default the model's, where the model "
-        "fits the molecule, else uniform. It decides how fast the run is, not what it finds.",
+        "fits the molecule (that of a torsion head, or fitted to frames that it draws), else "
+        "uniform. It decides how fast the run is, not what it finds.",
     ),
     option(
         "--moves",
         type=click.IntRange(1),
         help="metropolis: moves in a jump; by default 1 of several trials, or 10.",
     ),
-    option(
-        "--trials",
-        type=click.IntRange(1),
-        help="metropolis: trials in a move, tested with a fast approximation of the energy before "
-        "the end is tested with the energy itself. By default 100 where that approximation knows "
-        "every force of the System, else 1: none.",
-    ),
+    shared_option("trials"),
     option(
         "--move-share",
         "move_shares",
@@ -89,7 +71,7 @@ exact_options = options(
     ),
     option(
         "--temperatures",
-        type=Temperatures(),
+        type=TemperatureList(),
         metavar="K,K,...",
         help="metropolis: a ladder of replicas, from the run's own temperature up (300,360,430,"
         "520). Each walker is the coldest of one; they exchange configurations after each cycle.",
@@ -99,7 +81,7 @@ exact_options = options(
         type=click.IntRange(0),
         metavar="CYCLES",
         help="metropolis: cycles of each walker before the run that counts, to whose frames the "
-        f"density is fitted; by default 0 (none) with a torsion head's density, else "
+        "density is fitted; by default 0 (none) with a torsion head's density, else "
         f"{_ADAPT_CYCLES}.",
     ),
     option("--methyls", is_flag=True, help="metropolis: turn methyls and their like as well."),

@@ -38,6 +38,15 @@ _SHARED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "threads": (("--threads",), {"type": click.IntRange(1), "default": 1}),
     "timestep": (("--timestep-fs",), {"type": float, "default": 4.0}),
     "topology": (("--topology",), {"type": FILE}),
+    "trials": (
+        ("--trials",),
+        {
+            "type": click.IntRange(1),
+            "help": "Trials in an exact move, tested with a fast approximation of the energy "
+            "before the end is tested with the energy itself. By default 100 where that "
+            "approximation knows every force of the System, else 1: none.",
+        },
+    ),
     "window": (("--window",), {"type": float, "default": 6.0}),
 }
 

@@ -8,6 +8,20 @@ from typing import Any, Protocol
 import click
 
 
+class TemperatureList(click.ParamType):
+    """Numbers separated by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers such as 300,360,432,520", param, ctx)
+
+
 class Integers(click.ParamType):
     """Whole numbers separated by commas: 10,20 or 0-21 (ranges include both ends)."""
 

@@ -55,13 +55,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Moves between stretches of MD; by default 1 of several trials, or 10.",
 )
-@option(
-    "--trials",
-    type=click.IntRange(1),
-    help="Trials in a move, tested with a fast approximation of the energy before the end is "
-    "tested with the energy itself. By default 100 where that approximation knows every force of "
-    "the System, else 1: none.",
-)
+@shared_option("trials")
 @option(
     "--dynamics",
     type=click.Choice(["langevin", "hmc"]),

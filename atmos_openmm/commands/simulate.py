@@ -11,20 +11,7 @@ import click
 
 from ..core.progress import say
 from ._options import FILE, option, shared_option
-
-
-class TemperatureList(click.ParamType):
-    """Numbers separated by commas."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as 300,360,432,520", param, ctx)
+from ._terminal import TemperatureList
 
 
 @click.command("simulate")

@@ -39,8 +39,8 @@ def choose_density(
         One that is there, the file of one, "uniform", or "model"; by default the model's, and
         uniform without a propagator.
     positions : Quantity or array, optional
-        A frame [P, 3] or several (in nm) from which the model draws those that its density is
-        fitted to.
+        A frame [P, 3] or several (in nm) from which a model without a torsion head draws those that
+        its density is fitted to.
     lag, temperature : Quantity or float, optional
         Of the model's density (in ps and K); those of the propagator by default.
     progress : function, optional

@@ -40,7 +40,6 @@ class HotReplica(MovingWalker):
                 f"down ({problem}). Use a shorter time step or a lower temperature. Frames up to "
                 "the last commit are safe."
             )
-        self.step += self._interval
 
 
 class WalkerLadder:
@@ -101,7 +100,7 @@ class WalkerLadder:
         for rung, replica in enumerate(self.replicas, start=1):
             replica.context.setPositions(positions)
             kelvin = replica.integrator.getTemperature()
-            seed = walker_seed(self._seed, self._number(rung)) % 2**31
+            seed = walker_seed(self._seed, self._number(rung))
             replica.context.setVelocitiesToTemperature(kelvin, seed)
 
     def run_cycle(self, cycle: int) -> None:
@@ -114,5 +113,4 @@ class WalkerLadder:
         """Go to where it was."""
         for replica, context in zip(self.replicas, contexts, strict=True):
             replica.context.loadCheckpoint(context)
-            replica.step = 0
         self.exchanges.restore(counters)

@@ -198,7 +198,8 @@ class HybridSampler(ResumableRun):
             to 500 atoms
         density : TorsionDensity, str or Path, optional
             With 'metropolis', as what follows: a density to draw torsions from, the file of one,
-            'uniform', or 'model' (of the propagator's frames, drawn once and cached; the default)
+            'uniform', or 'model' (the default): that of the propagator's torsion head, or else of
+            its frames, drawn once and cached
         moves : int, optional
             The number of moves in a jump; each costs an energy evaluation. By default 10, or 1
             where it is a series of trials

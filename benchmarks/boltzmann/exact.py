@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -87,13 +86,14 @@ class SingleExact(Exact):
 
 
 class HeadExact(Exact):
-    """The density is that of the torsion head of a model that never saw the molecule."""
+    """The density is that of the bundled torsion head, which has seen ALA and LEU alone."""
 
     def first_density(self) -> Any:
         from atmos_openmm import AtmosPropagator
+        from atmos_openmm.model.bundled import TORSION_MODEL
 
         propagator = AtmosPropagator(
-            os.environ.get("ATMOS_BENCHMARK_MODEL"),
+            TORSION_MODEL,
             self.case.topology,
             positions=self.case.start,
             temperature=self.case.molecule.temperature,

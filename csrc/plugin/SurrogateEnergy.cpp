@@ -2,10 +2,12 @@
 
 #include "SurrogateEnergy.h"
 
+#include "openmm/OpenMMException.h"
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 // One build serves every x86 processor: the loader picks the widest that there is.
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
@@ -176,6 +178,11 @@ const vector<string>& SurrogateEnergy::getUnknownForces() const {
 }
 
 unique_ptr<SurrogateEnergy> makeSurrogate(const System& system, const TorsionParameters& parameters, int groups) {
+    for (const vector<int>* atoms : {&parameters.torsionAtoms, &parameters.groupAtoms})
+        for (int atom : *atoms)
+            if (atom < 0 || atom >= system.getNumParticles())
+                throw OpenMMException("SurrogateEnergy: the torsions name particle " + to_string(atom) + ", but the System has " +
+                                      to_string(system.getNumParticles()) + ", numbered from 0; find them in the Topology of this System");
     vector<vector<int>> turned;
     vector<array<int, 2>> axes;
     auto next = parameters.groupAtoms.begin();
@@ -254,6 +261,9 @@ double SurrogateEnergy::torsionEnergy(const vector<Vec3>& positions) const {
 }
 
 double SurrogateEnergy::evaluate(const vector<Vec3>& positions) {
+    if (positions.size() != static_cast<size_t>(numAtoms))
+        throw OpenMMException("SurrogateEnergy: there are " + to_string(positions.size()) + " positions, but the System has " +
+                              to_string(numAtoms) + " particles");
     for (size_t i = 0; i < static_cast<size_t>(numAtoms); i++) {
         const Vec3 p = positions[i] - positions[0];
         x[i] = static_cast<float>(p[0]);

@@ -24,7 +24,7 @@ public:
     SurrogateEnergy(SurrogateTerms terms, const std::vector<std::vector<int>>& groups, const std::vector<std::array<int, 2>>& axes);
     /** Get the energy (in kJ/mol) of positions (in nm). */
     double evaluate(const std::vector<OpenMM::Vec3>& positions);
-    /** Get the names of the forces that may change with torsions and are left out. */
+    /** Get the names of the forces that may change with torsions and are left out or simplified. */
     const std::vector<std::string>& getUnknownForces() const;
 
 private:
@@ -50,6 +50,7 @@ private:
  * @param system       the System
  * @param parameters   the torsions that are turned
  * @param groups       the force groups that count, as bits
+ * @throws OpenMMException if the torsions name particles that the System does not have
  */
 std::unique_ptr<SurrogateEnergy> makeSurrogate(const OpenMM::System& system, const TorsionParameters& parameters, int groups);
 

@@ -19,7 +19,7 @@ using namespace std;
 
 namespace AtmosPlugin {
 
-// The offset of the radii in GBSAOBCForce (in nm), and the energy that its surface term begins with.
+// The offset of the radii in GBSAOBCForce and in most of the CustomGBForces (in nm).
 static const double OBC_OFFSET = 0.009;
 
 namespace {
@@ -139,12 +139,13 @@ bool addCustomBorn(const CustomGBForce& force, SurrogateTerms& terms) {
 
     // Single-particle terms: self energy and surface; the pair term has the same dielectric constants.
 
-    double solvent = 78.5, solute = 1;
+    double solvent = 78.5, solute = 1, kappa = 0;
     for (int i = 0; i < force.getNumEnergyTerms(); i++) {
         string expression;
         force.getEnergyTermParameters(i, expression, type);
         solvent = numberAfter(expression, "solventDielectric", solvent);
         solute = numberAfter(expression, "soluteDielectric", solute);
+        kappa = numberAfter(expression, "kappa", kappa);
         if (expression.find("(radius/B)^6") != string::npos)
             terms.surfaceEnergy = strtod(expression.c_str(), nullptr);
     }
@@ -166,7 +167,7 @@ bool addCustomBorn(const CustomGBForce& force, SurrogateTerms& terms) {
         sphere.type = hasNeck ? static_cast<int>(value("radindex")) : 0;
         terms.spheres.push_back(sphere);
     }
-    return true;
+    return kappa == 0 && force.getNonbondedMethod() == CustomGBForce::NoCutoff;
 }
 
 bool addBorn(const GBSAOBCForce& force, SurrogateTerms& terms) {
@@ -181,11 +182,12 @@ bool addBorn(const GBSAOBCForce& force, SurrogateTerms& terms) {
         const double reduced = radius - OBC_OFFSET;
         terms.spheres.push_back({charge, radius, reduced, scale * reduced, {1, 0.8, 4.85}, 0});
     }
-    return true;
+    return force.getNonbondedMethod() == GBSAOBCForce::NoCutoff;
 }
 
 bool addPairs(const NonbondedForce& force, SurrogateTerms& terms) {
-    if (terms.hasPairs || (force.getNonbondedMethod() != NonbondedForce::NoCutoff && force.getNonbondedMethod() != NonbondedForce::CutoffNonPeriodic))
+    const auto method = force.getNonbondedMethod();
+    if (terms.hasPairs || (method != NonbondedForce::NoCutoff && method != NonbondedForce::CutoffNonPeriodic))
         return false;
     const int n = terms.numAtoms;
     vector<double> charge(n), sigma(n), epsilon(n);
@@ -207,7 +209,8 @@ bool addPairs(const NonbondedForce& force, SurrogateTerms& terms) {
         terms.sigma[place] = length;
         terms.epsilon[place] = depth;
     }
-    return terms.hasPairs = true;
+    terms.hasPairs = true;
+    return method == NonbondedForce::NoCutoff && force.getNumParticleParameterOffsets() == 0 && force.getNumExceptionParameterOffsets() == 0;
 }
 
 } // namespace

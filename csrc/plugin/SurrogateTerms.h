@@ -50,7 +50,10 @@ struct SurrogateTerms {
     int numTypes = 0;
     /** Whether pairs are known. */
     bool hasPairs = false;
-    /** The forces that may change with torsions and are not known, by name. */
+    /**
+     * The forces that may change with torsions and are left out or simplified, by name: also those with a cutoff,
+     * with salt (kappa), or with parameters that global ones offset.
+     */
     std::vector<std::string> unknown;
 };
 

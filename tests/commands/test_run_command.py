@@ -266,7 +266,7 @@ def test_the_density_is_uniform_where_the_model_does_not_fit(model, structure, t
         (["--density", "uniform"], "only with --acceptance metropolis"),
         (["--move-share", "all=2", "--methyls"], "--move-share, --methyls: only with"),
         (["--temperatures", "300,400"], "--temperatures: only with"),
-        ([*EXACT[:2], "--temperatures", "300;400"], "not a list of temperatures"),
+        ([*EXACT[:2], "--temperatures", "300;400"], "no list of numbers such as 300,360"),
         ([*EXACT[:2], "--valid-frames", "3"], "Give --cycles"),
         ([*EXACT[:2], "--move-share", "all"], "residue=2"),
         ([*EXACT[:2], "--density", "none.safetensors"], "there is no file none.safetensors"),

@@ -108,7 +108,9 @@ def test_the_surrogate_is_the_energy_of_the_torsions(model):
         _obc_force(system)
     torsions = find_torsions(topology, system=system)
     surrogate = SurrogateEnergy(system, torsions)
-    assert surrogate.unknown_forces == ()
+    # A cutoff is left out: so far away it makes no difference, but it is named.
+    gaps = ("NonbondedForce", "CustomGBForce") if model == "cutoff" else ()
+    assert surrogate.unknown_forces == gaps
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), _reference())
     start = np.array(positions, float)
     random = np.random.default_rng(3)
@@ -166,6 +168,29 @@ def test_populations_that_symmetry_fixes_and_series_that_are_accepted():
     cases.assert_agrees(angles[:, names.index("chi2")] > 0, 0.5)
     proposed, accepted = run.tests()
     assert accepted > 0.98 * proposed  # single precision is off by 0.004 kT
+
+
+def test_what_is_simplified_is_named():
+    topology, _ = build_peptide("A", caps=True)
+    field = app.ForceField("amber14-all.xml", "implicit/obc2.xml")
+    salt = field.createSystem(topology, implicitSolventKappa=1.0 / unit.nanometer)
+    torsions = find_torsions(topology, system=salt)
+    assert SurrogateEnergy(salt, torsions).unknown_forces == ("CustomGBForce",)
+    scaled = field.createSystem(topology)
+    nonbonded = next(f for f in scaled.getForces() if isinstance(f, openmm.NonbondedForce))
+    nonbonded.addGlobalParameter("scale", 0.0)
+    nonbonded.addParticleParameterOffset("scale", 0, 0.1, 0.0, 0.0)
+    assert SurrogateEnergy(scaled, torsions).unknown_forces == ("NonbondedForce",)
+    assert chosen_moves(salt, None, None) == chosen_moves(scaled, None, None) == (10, 1)
+
+
+def test_other_molecules_are_refused():
+    system = _wrong_chain(5, "")
+    surrogate = SurrogateEnergy(system, cases.chain_torsions(5))
+    with pytest.raises(openmm.OpenMMException, match="4 positions, but the System has 5"):
+        surrogate.evaluate(np.zeros((4, 3)))
+    with pytest.raises(openmm.OpenMMException, match="particle 5, but the System has 5"):
+        SurrogateEnergy(system, cases.chain_torsions(6))
 
 
 def test_defaults_follow_from_the_system():
