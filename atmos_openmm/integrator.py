@@ -65,6 +65,9 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
     >>> integrator.setAcceptanceMode("metropolis")
     >>> integrator.setJumpInterval(20)
 
+    In place of torsions a module can propose the moves, if it keeps no state and its `log_ratio` is
+    that of its proposals, as that of `AtmosPropagator.torsionModule()` is.
+
     Checkpoints and State XML hold what changes in a run: counters, the module's state, the window
     and the seed in use. XmlSerializer, copies and pickles hold the settings with the module and the
     screen, and a copy starts a run of its own. XmlSerializer.deserialize() and

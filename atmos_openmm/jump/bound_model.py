@@ -11,11 +11,14 @@ from .arguments import checked_frames, checked_in_range
 from .bound_module import BoundModule, is_bound_module
 
 if TYPE_CHECKING:
+    import numpy as np
     import openmm
     import torch
+    from numpy.typing import NDArray
     from openmm.app import Topology
 
     from ..density import TorsionDensity
+    from ..model.model_features import ModelFeatures
     from ..model.model_file import LoadedModel
     from ..systems.screen_building import ScreenBuilder
     from ..systems.screening import ScreenSpec, ScreenVerdict
@@ -191,6 +194,83 @@ class BoundModel:
         ValueError
             If the model has no torsion head, or lag or temperature is out of its range
         """
+        from ..model.head_density import head_density
+
+        loaded, static, indices = self._torsion_network()
+        return head_density(
+            loaded.module,
+            static,
+            self.torsions() if torsions is None else torsions,
+            indices,
+            self.checkedLag(lag),
+            self.checkedTemperature(temperature),
+        )
+
+    def torsionModule(
+        self,
+        lag: Any = None,
+        temperature: Any = None,
+        torsions: Torsions | None = None,
+        kind: str = "all",
+    ) -> torch.jit.ScriptModule:
+        """
+        Get a bound module that turns torsions drawn from `torsionDensity()`, and whose `log_ratio`
+        makes a Metropolis test of its frames exact: for an AtmosIntegrator or HybridDriver with
+        acceptance 'metropolis' and no torsions set, or for a loop of your own.
+
+        The integrator's own moves (`createIntegrator(acceptance='metropolis')`) draw from the same
+        density without torch, in more kinds and in series, and are faster.
+
+        Parameters
+        ----------
+        lag : Quantity or float, optional
+            The time that a move stands for (in ps); that of the propagator by default.  The module
+            takes any other, for which the network runs again at each call
+        temperature : Quantity or float, optional
+            The temperature asked of the model (in K); likewise
+        torsions : Torsions, optional
+            Those that it may turn, e.g. `torsions(system)`; all of the molecule's by default
+        kind : str
+            'all': all torsions at once, for one to four residues; 'residue': those of one residue
+
+        Returns
+        -------
+        torch.jit.ScriptModule
+            see docs/architecture.md, "The bound module"
+
+        Raises
+        ------
+        ValueError
+            If the model has no torsion head, lag or temperature is out of its range, there is
+            nothing to turn, or a residue has too many torsions
+        """
+        from ..model.bound_torsions import bind_torsions
+        from .module_call import without_jit_warnings
+
+        loaded, static, indices = self._torsion_network()
+        chosen = self.torsions() if torsions is None else torsions
+        with without_jit_warnings():
+            return bind_torsions(
+                loaded.module,
+                static,
+                chosen,
+                chosen.groups,
+                indices,
+                self.checkedLag(lag),
+                self.checkedTemperature(temperature),
+                kind,
+            )
+
+    def _torsion_network(self) -> tuple[LoadedModel, ModelFeatures, NDArray[np.int64]]:
+        """The model with its head, the molecule's inputs, and the particle of each atom.
+
+        Raises
+        ------
+        ValueError
+            If there is no head.
+        """
+        from ..model.model_features import model_features
+
         loaded, features = self._loaded, self._solute.features
         if loaded is None or not self.hasTorsionHead():
             raise ValueError(
@@ -201,18 +281,8 @@ class BoundModel:
             raise ValueError(
                 f"The model {self.modelName} carries heavy atoms alone; a torsion head needs all."
             )
-        from ..model.head_density import head_density
-        from ..model.model_features import model_features
-
         assert features is not None
-        return head_density(
-            loaded.module,
-            model_features(features.tensors(), loaded.config),
-            self.torsions() if torsions is None else torsions,
-            features.atom_indices,
-            self.checkedLag(lag),
-            self.checkedTemperature(temperature),
-        )
+        return loaded, model_features(features.tensors(), loaded.config), features.atom_indices
 
     def fingerprint(self) -> str:
         """

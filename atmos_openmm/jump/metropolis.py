@@ -1,4 +1,4 @@
-"""Torsional moves of one Context, tested by Metropolis: exact for any density."""
+"""Moves of one Context, tested by Metropolis: exact for any explicit density."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.constants import GAS_CONSTANT_KJ_PER_MOL_K
+from ..systems.openmm_bridge import constraint_arrays
+from .acceptance import METROPOLIS
 from .context_state import potential_energy
+from .module_call import module_sizes
 from .noise import (
     ACCEPTANCE_STREAM,
     TRIAL_ACCEPTANCE_STREAM,
     TRIAL_STREAM,
     NoiseStream,
 )
+from .propose import propose_frames
 from .snapshot import Snapshot
 from .torsion_moves import TorsionMoves
 
 if TYPE_CHECKING:
     import openmm
+    import torch
+
+ACCEPTED = "accepted"
+
+MODULE_ROUNDING_NM = 1e-5
+"""What single precision may do to the lengths of bonds in a module's frame."""
 
 
 class Surrogate(Protocol):
@@ -40,21 +50,22 @@ class MovedFrame:
     ----------
     positions_nm : float64 [P, 3]
         Virtual sites are not placed.
-    outcomes : tuple of bool
-        Whether each test with the System's energy was passed.
+    outcomes : tuple of str
+        What came of each test with the System's energy: "accepted", "metropolis", or why there was
+        none.
     drawn : tuple of (str, bool)
         Kind of each change of torsions that was drawn, and whether its own test was passed: with
         the System's energy, or in a series with that of the surrogate.
     """
 
     positions_nm: NDArray[np.float64]
-    outcomes: tuple[bool, ...]
+    outcomes: tuple[str, ...]
     drawn: tuple[tuple[str, bool], ...]
 
     @property
     def moved(self) -> bool:
         """Whether any move was accepted."""
-        return any(self.outcomes)
+        return ACCEPTED in self.outcomes
 
 
 def make_moves(
@@ -90,16 +101,15 @@ def make_moves(
     for number in range(attempt, attempt + count):
         move = moves.propose(angles, seed, number)
         trial = moves.apply(positions, angles, move)
-        context.setPositions(trial)
-        context.computeVirtualSites()
-        trial_energy = potential_energy(context, groups)
+        trial_energy = _energy_of(context, trial, groups)
         log_u = math.log(NoiseStream(seed, ACCEPTANCE_STREAM, number).uniform())
         # A NaN is no number that anything is less than.
         accepted = log_u < (energy - trial_energy) / thermal + move.log_ratio
         drawn.append((move.kind, accepted))
         if accepted:
             positions, angles, energy = trial, move.angles, trial_energy
-    return MovedFrame(positions, tuple(accepted for _, accepted in drawn), tuple(drawn))
+    outcomes = tuple(_outcome(accepted) for _, accepted in drawn)
+    return MovedFrame(positions, outcomes, tuple(drawn))
 
 
 def make_series(
@@ -156,13 +166,112 @@ def make_series(
             trial += 1
         passed = False
         if changed:
-            context.setPositions(end)
-            context.computeVirtualSites()
-            end_energy = potential_energy(context, groups)
+            end_energy = _energy_of(context, end, groups)
             log_u = math.log(NoiseStream(seed, ACCEPTANCE_STREAM, number).uniform())
             off = (energy - end_energy) - (begin_surrogate - end_surrogate)
             passed = log_u < off / thermal
             if passed:
                 positions, energy = end, end_energy
-        outcomes.append(passed)
+        outcomes.append(_outcome(passed))
     return MovedFrame(positions, tuple(outcomes), tuple(drawn))
+
+
+class ModuleMoves:
+    """Makes moves that a bound module proposes together with their `log_ratio`.
+
+    Parameters
+    ----------
+    module : torch.jit.ScriptModule
+        Without a state.
+    system : openmm.System
+    solute : int64 [A]
+        Particle of each atom of the module.
+    lag_ps, temperature_k : float
+    threads : int
+        Of torch.
+
+    Raises
+    ------
+    ValueError
+        If the module has a state: its ratio cannot be that of a way back.
+    """
+
+    def __init__(
+        self,
+        module: torch.jit.ScriptModule,
+        system: openmm.System,
+        solute: NDArray[np.int64],
+        lag_ps: float,
+        temperature_k: float,
+        threads: int = 1,
+    ) -> None:
+        size = module_sizes(module).state_size
+        if size > 0:
+            raise ValueError(
+                f"The module remembers a state of {size} numbers, so that its log_ratio cannot be "
+                "that of a way back. Give torsions and their density, or a module without state."
+            )
+        self._module, self._solute, self._threads = module, solute, threads
+        self._lag_ps, self._temperature_k = lag_ps, temperature_k
+        pairs, lengths = constraint_arrays(system)
+        touching = np.isin(pairs, solute).any(axis=1)
+        self._constrained, self._lengths_nm = pairs[touching], lengths[touching]
+
+    def make(
+        self, context: openmm.Context, before: Snapshot, count: int, seed: int, attempt: int
+    ) -> MovedFrame:
+        """Make moves one after the other; see :func:`make_moves`.
+
+        A frame lies as near to the old one as it can, and so would the old one to it: the way back
+        is the same.
+
+        Raises
+        ------
+        RuntimeError
+            If the module fails.
+        """
+        groups = context.getIntegrator().getIntegrationForceGroups()
+        thermal = GAS_CONSTANT_KJ_PER_MOL_K * self._temperature_k
+        positions, energy = before.positions_nm, before.energy_kj_per_mol
+        outcomes = []
+        for number in range(attempt, attempt + count):
+            frames = propose_frames(
+                self._module,
+                positions[None, self._solute],
+                np.zeros((1, 0), dtype=np.float32),
+                [(seed, number)],
+                self._lag_ps,
+                self._temperature_k,
+                self._threads,
+            )
+            ratio = float(frames.log_ratios[0])
+            if not (np.isfinite(frames.positions_nm).all() and math.isfinite(ratio)):
+                outcomes.append("nonfinite")
+                continue
+            trial = positions.copy()
+            trial[self._solute] = frames.positions_nm[0]
+            if self._broken(trial):
+                outcomes.append("constraints")
+                continue
+            trial_energy = _energy_of(context, trial, groups)
+            log_u = math.log(NoiseStream(seed, ACCEPTANCE_STREAM, number).uniform())
+            accepted = log_u < (energy - trial_energy) / thermal + ratio
+            outcomes.append(_outcome(accepted))
+            if accepted:
+                positions, energy = trial, trial_energy
+        return MovedFrame(positions, tuple(outcomes), ())
+
+    def _broken(self, positions: NDArray[np.float64]) -> bool:
+        first, second = self._constrained.T
+        actual = np.linalg.norm(positions[first] - positions[second], axis=1)
+        return bool((np.abs(actual - self._lengths_nm) > MODULE_ROUNDING_NM).any())
+
+
+def _energy_of(context: openmm.Context, positions: NDArray[np.float64], groups: int) -> float:
+    context.setPositions(positions)
+    context.computeVirtualSites()
+    return potential_energy(context, groups)
+
+
+def _outcome(accepted: bool) -> str:
+    return ACCEPTED if accepted else METROPOLIS

@@ -14,21 +14,11 @@ from .model_features import ModelFeatures, model_features
 from .model_file import LoadedModel
 
 
-class BoundPropagator(nn.Module):
-    """Network, static features and context of one molecule behind the integrators' contract.
+class BoundNetwork(nn.Module):
+    """A network with the static features and the context of one molecule.
 
-    ``propagate(positions [B, A, 3] nm, state [B, S], noise [B, K], lag [B] ps,
-    temperature [B] K) -> (positions [B, A, 3] nm, state [B, S], log_ratio [B])``. The state is
-    the latent h flattened (single track, then pair track); zeros mean "no history". The context
-    is encoded once, when the module is made. `log_ratio` is 0: this decoder's density is not
-    evaluated.
+    The context is encoded once, when the module is made.
     """
-
-    angstrom_per_nm: Final[float] = 10.0
-    atoms: int
-    tokens: int
-    c_s: int
-    c_z: int
 
     def __init__(self, model: nn.Module, features: ModelFeatures, context: Context) -> None:
         super().__init__()
@@ -37,10 +27,6 @@ class BoundPropagator(nn.Module):
             self.register_buffer("feature_" + name, value)
         for name, value in zip(context._fields, context, strict=True):
             self.register_buffer("context_" + name, value.detach().clone())
-        self.atoms = int(features.atom_mask.shape[1])
-        self.tokens = int(features.token_mask.shape[1])
-        self.c_s = int(model.c_s)
-        self.c_z = int(model.c_z)
 
     def features(self) -> ModelFeatures:
         """Static inputs of the network."""
@@ -89,6 +75,30 @@ class BoundPropagator(nn.Module):
             self.context_c,
             self.context_p,
         )
+
+
+class BoundPropagator(BoundNetwork):
+    """Decode the next frame by diffusion, behind the integrators' contract.
+
+    ``propagate(positions [B, A, 3] nm, state [B, S], noise [B, K], lag [B] ps,
+    temperature [B] K) -> (positions [B, A, 3] nm, state [B, S], log_ratio [B])``. The state is
+    the latent h flattened (single track, then pair track); zeros mean "no history". `log_ratio` is
+    0: this decoder's density is not evaluated
+    (:class:`~atmos_openmm.model.bound_torsions.BoundTorsions` has one).
+    """
+
+    angstrom_per_nm: Final[float] = 10.0
+    atoms: int
+    tokens: int
+    c_s: int
+    c_z: int
+
+    def __init__(self, model: nn.Module, features: ModelFeatures, context: Context) -> None:
+        super().__init__(model, features, context)
+        self.atoms = int(features.atom_mask.shape[1])
+        self.tokens = int(features.token_mask.shape[1])
+        self.c_s = int(model.c_s)
+        self.c_z = int(model.c_z)
 
     @torch.jit.export
     def num_atoms(self) -> int:

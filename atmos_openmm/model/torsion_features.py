@@ -159,6 +159,27 @@ def no_torsions() -> TorsionFeatures:
     return torsion_features((), np.zeros((0, 4), np.int64), (), ())
 
 
+def measure_torsions(x: Tensor, atoms: Tensor) -> Tensor:
+    """Return torsions of frames.
+
+    Parameters
+    ----------
+    x : Tensor [B, A, 3]
+    atoms : Tensor [T, 4] int64
+
+    Returns
+    -------
+    Tensor [B, T]
+        Radians, with the sign of IUPAC.
+    """
+    a, b, c, d = (x.index_select(1, column) for column in atoms.unbind(-1))
+    first, axis, last = b - a, c - b, d - c
+    left = torch.linalg.cross(first, axis, dim=-1)
+    right = torch.linalg.cross(axis, last, dim=-1)
+    length = torch.linalg.vector_norm(axis, dim=-1)
+    return torch.atan2(length * (first * right).sum(-1), (left * right).sum(-1))
+
+
 def _role(name: str) -> int:
     last = name.rsplit(" ", 1)[-1]
     return ROLES.index(last) if last in ROLES else len(ROLES) - 1

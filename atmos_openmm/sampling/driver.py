@@ -7,7 +7,7 @@ integrators that are not Langevin, and it is the oracle that the compiled one is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from ..core.units import plain
 from ..jump.acceptance import ACCEPTANCE_MODES, METROPOLIS, EnergyWindow, RunningStatistics
 from ..jump.judge import Judge
+from ..jump.metropolis import ModuleMoves, MovedFrame, make_moves, make_series
 from ..jump.module_call import module_sizes
 from ..jump.noise import fresh_seed, walker_seed
 from ..jump.proposal import Proposal
+from ..jump.snapshot import Snapshot
 from ..jump.torsion_moves import MOVE_KINDS, TorsionMoves
 from ..surrogate import SurrogateEnergy
 from .driver_checkpoint import pack_walkers, unpack_walkers
@@ -56,7 +58,7 @@ class HybridDriver:
     run's own MD are known. It is biased: a frame is taken because MD could have made it, and
     nothing is said about how often.
 
-    The acceptance `metropolis` needs neither module nor screen. A jump is a number of moves of
+    The acceptance `metropolis` needs no screen, and no module. A jump is a number of moves of
     torsions, drawn from an explicit density; each costs one energy and is tested so that averages
     are those of the Boltzmann distribution, whatever the density:
 
@@ -64,6 +66,12 @@ class HybridDriver:
     >>> driver = HybridDriver(context, acceptance="metropolis", torsions=torsions,
     ...                       density=TorsionDensity.uniform(torsions.names,
     ...                                torsions.block_sizes, torsions.previous), jumpInterval=20)
+
+    A module whose `log_ratio` is that of its proposals, as `AtmosPropagator.torsionModule()` makes
+    one, is tested in the same way where no torsions are given:
+
+    >>> driver = HybridDriver(context, module, acceptance="metropolis", moves=1, jumpInterval=20,
+    ...                       lag=5*nanoseconds)
 
     Jumps are made in the middle of a step where the Integrator has one (LangevinMiddle, Langevin,
     DPD, QTB). Velocities that are drawn there leave the distribution as it is.
@@ -73,7 +81,8 @@ class HybridDriver:
     contexts : Context or list of Contexts
         of Systems with the same particles
     module : torch.jit.ScriptModule
-        a bound module (see docs/architecture.md); not needed by "metropolis"
+        a bound module (see docs/architecture.md); "metropolis" takes one without state in place of
+        torsions
     screen : ScreenSpec
         tests of the geometry, in atom numbers of the module; not needed by "metropolis"
     solute : sequence of int
@@ -81,7 +90,7 @@ class HybridDriver:
     jumpInterval : int
         steps between jumps; 0 for none
     lag : time
-        the time that one jump skips (ps); not needed by "metropolis"
+        the time that one jump skips (ps); needed with a module
     temperature : temperature
         asked of the module and given to the new velocities (K); the integrator's by default
     acceptance : str
@@ -163,16 +172,19 @@ class HybridDriver:
         self._state_size = 0
         self._jumps: JumpKind
         if acceptance == METROPOLIS:
-            width = plain(smallMoveWidth, unit.radian)
-            chosen = _torsion_moves(system, torsions, density, moveShares, width)
             for name, number in (("moves", moves), ("trials", trials)):
                 if number < 1:
                     raise ValueError(f"{name} is {number}; there has to be at least one.")
-            surrogate = None
-            if trials > 1:
-                force_groups = integrator.getIntegrationForceGroups()
-                surrogate = SurrogateEnergy(system, chosen.torsions, force_groups)
-            self._jumps = MetropolisJumps(chosen, int(moves), redraw, int(trials), surrogate)
+            make: Callable[[DriverWalker, Snapshot], MovedFrame]
+            if torsions is None and density is None and module is not None:
+                make = _module_moves(system, module, solute, lag, redraw, int(moves), threads)
+            else:
+                width = plain(smallMoveWidth, unit.radian)
+                chosen = _torsion_moves(system, torsions, density, moveShares, width)
+                groups = integrator.getIntegrationForceGroups()
+                surrogate = SurrogateEnergy(system, chosen.torsions, groups) if trials > 1 else None
+                make = _density_moves(chosen, surrogate, redraw, int(moves), int(trials))
+            self._jumps = MetropolisJumps(make, int(moves), redraw)
         else:
             if module is None or screen is None or lag is None:
                 raise ValueError(
@@ -319,6 +331,52 @@ def _torsion_moves(
             "Find them in the Topology of this System."
         )
     return chosen
+
+
+def _density_moves(
+    moves: TorsionMoves,
+    surrogate: SurrogateEnergy | None,
+    redraw: Redraw,
+    count: int,
+    trials: int,
+) -> Callable[[DriverWalker, Snapshot], MovedFrame]:
+    """Moves of torsions drawn from a density: each tested with the energy, or series of trials."""
+    kelvin = redraw.temperature_k
+
+    def single(w: DriverWalker, at: Snapshot) -> MovedFrame:
+        return make_moves(w.context, at, moves, count, kelvin, w.seed, w.attempts)
+
+    if surrogate is None:
+        return single
+    energies: SurrogateEnergy = surrogate
+
+    def series(w: DriverWalker, at: Snapshot) -> MovedFrame:
+        tried = w.tried.total()
+        return make_series(
+            w.context, at, moves, energies, count, trials, kelvin, w.seed, w.attempts, tried
+        )
+
+    return series
+
+
+def _module_moves(
+    system: openmm.System,
+    module: torch.jit.ScriptModule,
+    solute: Sequence[int] | NDArray[np.integer] | None,
+    lag: Any,
+    redraw: Redraw,
+    count: int,
+    threads: int,
+) -> Callable[[DriverWalker, Snapshot], MovedFrame]:
+    """Moves that a module proposes with their log_ratio."""
+    from openmm import unit
+
+    if lag is None:
+        raise ValueError("A module was given, but no lag for it; give HybridDriver(lag=...) one.")
+    atoms = _solute_atoms(solute, module_sizes(module).num_atoms)
+    lag_ps = plain(lag, unit.picosecond)
+    moves = ModuleMoves(module, system, atoms, lag_ps, redraw.temperature_k, threads)
+    return lambda w, at: moves.make(w.context, at, count, w.seed, w.attempts)
 
 
 def _walker_seeds(seed: int | Sequence[int], count: int) -> list[int]:

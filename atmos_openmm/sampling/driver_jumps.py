@@ -1,10 +1,10 @@
-"""The jumps of a HybridDriver: proposals of a module, or torsional moves."""
+"""The jumps of a HybridDriver: judged proposals of a module, or moves by Metropolis."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..jump.acceptance import EnergyWindow
 from ..jump.judge import Judge
-from ..jump.metropolis import MovedFrame, Surrogate, make_moves, make_series
+from ..jump.metropolis import MovedFrame
 from ..jump.proposal import Proposal
 from ..jump.propose import ProposedFrames, propose_frames
 from ..jump.snapshot import Snapshot
@@ -22,8 +22,6 @@ from ..jump.velocities import draw_velocities, particle_masses, removes_drift
 if TYPE_CHECKING:
     import openmm
     import torch
-
-    from ..jump.torsion_moves import TorsionMoves
 
 
 @dataclass
@@ -184,67 +182,42 @@ class ModuleJumps:
 
 
 class MetropolisJumps:
-    """Makes a number of torsional moves of every walker, each tested by Metropolis.
+    """Makes a number of moves of every walker, each tested by Metropolis.
 
     Parameters
     ----------
-    moves : TorsionMoves
+    make : function
+        Makes the moves of one walker from a snapshot of its Context.
     count : int
         moves at a jump
     redraw : Redraw
-    trials : int
-        trials of each move that the surrogate tests; with 1 it is not used
-    surrogate : Surrogate, optional
     """
 
     def __init__(
-        self,
-        moves: TorsionMoves,
-        count: int,
-        redraw: Redraw,
-        trials: int = 1,
-        surrogate: Surrogate | None = None,
+        self, make: Callable[[DriverWalker, Snapshot], MovedFrame], count: int, redraw: Redraw
     ) -> None:
-        self._moves = moves
+        self._make = make
         self._count = count
         self._redraw = redraw
-        self._trials = trials
-        self._surrogate = surrogate
-
-    def _move(self, walker: DriverWalker, snapshot: Snapshot) -> MovedFrame:
-        temperature_k = self._redraw.temperature_k
-        if self._surrogate is None or self._trials == 1:
-            return make_moves(
-                walker.context,
-                snapshot,
-                self._moves,
-                self._count,
-                temperature_k,
-                walker.seed,
-                walker.attempts,
-            )
-        return make_series(
-            walker.context,
-            snapshot,
-            self._moves,
-            self._surrogate,
-            self._count,
-            self._trials,
-            temperature_k,
-            walker.seed,
-            walker.attempts,
-            walker.tried.total(),
-        )
 
     def jump(self, walkers: Sequence[DriverWalker]) -> None:
         """Make the moves; where none was accepted, a walker goes on as if there had been none."""
-        for walker, snapshot in zip(walkers, take_snapshots(walkers), strict=True):
-            after = self._move(walker, snapshot)
+        snapshots = take_snapshots(walkers)
+        moved = []
+        for walker, snapshot in zip(walkers, snapshots, strict=True):
+            try:
+                moved.append(self._make(walker, snapshot))
+            except RuntimeError as error:
+                import openmm
+
+                for every, before in zip(walkers, snapshots, strict=True):
+                    before.restore(every.context)
+                raise openmm.OpenMMException(str(error)) from None
+        for walker, snapshot, after in zip(walkers, snapshots, moved, strict=True):
             for kind, accepted in after.drawn:
                 walker.tried[kind] += 1
                 walker.accepted[kind] += accepted
-            for accepted in after.outcomes:
-                walker.reasons["accepted" if accepted else "metropolis"] += 1
+            walker.reasons.update(after.outcomes)
             walker.attempts += self._count
             if after.moved:
                 walker.context.setPositions(after.positions_nm)

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ..model.atmos import AtmosModel
 from ..model.context import Context
+from ..model.torsion_features import measure_torsions
 from ..model.torsion_head import TorsionMixture
 from .batch import Batch
 from .losses.decoder_noise import DecoderNoise, draw_decoder_noise, noisy_frames
 from .losses.denoising import losses_of_noise
 from .losses.distogram_loss import distogram_loss
-from .losses.torsion_likelihood import measure, torsion_loss
+from .losses.torsion_likelihood import torsion_loss
 from .training_settings import StageSettings
 
 __all__ = [
@@ -262,8 +263,8 @@ def _losses_of_torsions(
                 batch.torsions,
             )
         whole = TorsionMixture(*(part.to(batch.positions.dtype) for part in mixture))
-        target = measure(batch.positions[jump + int(batch.has_history)], atoms)
-        present = measure(batch.positions[jump], atoms) if batch.has_history else None
+        target = measure_torsions(batch.positions[jump + int(batch.has_history)], atoms)
+        present = measure_torsions(batch.positions[jump], atoms) if batch.has_history else None
         with torch.autocast(batch.positions.device.type, enabled=False):
             losses.append(torsion_loss(whole, batch.torsions, target, present, batch.resolved))
     return torch.stack(losses).mean()

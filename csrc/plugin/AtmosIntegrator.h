@@ -338,6 +338,7 @@ private:
     double checkedEnergy();
     double energyOf(const std::vector<OpenMM::Vec3>& positions);
     bool moveTorsions(std::vector<OpenMM::Vec3>& positions, double energy);
+    bool moveByModule(std::vector<OpenMM::Vec3>& positions, double energy);
     bool moveInSeries(std::vector<OpenMM::Vec3>& positions, double energy);
     bool tryTorsions(std::vector<OpenMM::Vec3>& positions, std::vector<double>& torsions, double& surrogateEnergy);
     void exactJump(const Snapshot& snapshot);
@@ -357,7 +358,7 @@ private:
     Reason judgeFrame(const std::vector<OpenMM::Vec3>& middle, const std::vector<OpenMM::Vec3>& oldSolute, const PropagatorModule::Result& result,
                       Proposal& proposal);
     Reason judgeEnergy(const std::vector<OpenMM::Vec3>& oldSolute, Proposal& proposal);
-    bool constraintsAreNear(const std::vector<OpenMM::Vec3>& positions) const;
+    bool constraintsAreNear(const std::vector<OpenMM::Vec3>& positions, double tolerance) const;
     double potentialEnergy();
     bool haveFiniteForces();
     double energyLimit() const;

@@ -144,8 +144,13 @@ void AtmosIntegrator::checkReady(const Binding& newBinding) const {
     const bool isExact = acceptanceMode == "metropolis";
     if (!isExact && module == nullptr)
         refuse("the jump interval is not 0, but there is no propagator module: call setModule(), or setJumpInterval(0)");
-    if (isExact && movesPerJump > 0 && moves == nullptr)
-        refuse("the acceptance mode is 'metropolis', but there are no torsions to move: call setTorsionMoves(), or setMovesPerJump(0)");
+    if (isExact && movesPerJump > 0 && moves == nullptr) {
+        if (module == nullptr)
+            refuse("the acceptance mode is 'metropolis', but there are no torsions to move: call setTorsionMoves(), or setMovesPerJump(0)");
+        if (module->getStateSize() > 0)
+            refuse("the acceptance mode is 'metropolis', but the module remembers a state of " + text(module->getStateSize()) +
+                   " numbers, so that its log_ratio cannot be that of a way back; call setTorsionMoves(), or set a module without state");
+    }
     if (dynamics != "hmc")
         return;
     if (!isExact)
@@ -183,6 +188,8 @@ bool AtmosIntegrator::moveTorsions(vector<Vec3>& positions, double energy) {
     bool moved = false;
     if (movesPerJump == 0)
         return moved;
+    if (moves == nullptr)
+        return moveByModule(positions, energy);
     if (trialsPerMove > 1)
         return moveInSeries(positions, energy);
     vector<double> torsions = moves->measure(positions);

@@ -22,6 +22,9 @@ namespace AtmosPlugin {
 // Boltzmann's constant times Avogadro's (in kJ/mol/K), from their exact values in the SI.
 static const double GAS_CONSTANT = 1.380649e-23 * 6.02214076e23 / 1000.0;
 
+// What single precision may do to the lengths of bonds in a module's frame (in nm).
+static const double MODULE_ROUNDING = 1e-5;
+
 static const double UNKNOWN = numeric_limits<double>::quiet_NaN();
 
 static vector<double> flatten(const vector<Vec3>& points) {
@@ -30,6 +33,14 @@ static vector<double> flatten(const vector<Vec3>& points) {
     for (const Vec3& point : points)
         numbers.insert(numbers.end(), {point[0], point[1], point[2]});
     return numbers;
+}
+
+static vector<Vec3> unflatten(const vector<float>& numbers) {
+    vector<Vec3> points;
+    points.reserve(numbers.size() / 3);
+    for (size_t i = 0; i < numbers.size(); i += 3)
+        points.emplace_back(numbers[i], numbers[i + 1], numbers[i + 2]);
+    return points;
 }
 
 static bool areFinite(const vector<float>& numbers) {
@@ -185,9 +196,7 @@ PropagatorModule::Result AtmosIntegrator::callModule(const vector<Vec3>& solute,
 
 Reason AtmosIntegrator::judgeFrame(const vector<Vec3>& middle, const vector<Vec3>& oldSolute, const PropagatorModule::Result& result,
                                    Proposal& proposal) {
-    vector<Vec3> generated;
-    for (size_t i = 0; i < result.positions.size(); i += 3)
-        generated.emplace_back(result.positions[i], result.positions[i + 1], result.positions[i + 2]);
+    const vector<Vec3> generated = unflatten(result.positions);
     proposal.positionsRaw = flatten(generated);
     if (!areFinite(result.positions) || !areFinite(result.state))
         return Reason::Nonfinite;
@@ -217,7 +226,7 @@ Reason AtmosIntegrator::judgeFrame(const vector<Vec3>& middle, const vector<Vec3
     vector<Vec3> positions = middle;
     for (size_t i = 0; i < atomIndices.size(); i++)
         positions[atomIndices[i]] = newSolute[i];
-    if (!constraintsAreNear(positions))
+    if (!constraintsAreNear(positions, screen.constraintTolerance))
         return Reason::Constraints;
     context->setPositions(positions);
     context->computeVirtualSites();
@@ -260,13 +269,45 @@ Reason AtmosIntegrator::judgeEnergy(const vector<Vec3>& oldSolute, Proposal& pro
     return reason;
 }
 
-bool AtmosIntegrator::constraintsAreNear(const vector<Vec3>& positions) const {
+bool AtmosIntegrator::constraintsAreNear(const vector<Vec3>& positions, double tolerance) const {
     for (const Binding::Constraint& constraint : binding->constraints) {
         const Vec3 delta = positions[constraint.particle2] - positions[constraint.particle1];
-        if (fabs(sqrt(delta.dot(delta)) - constraint.distance) > screen.constraintTolerance)
+        if (fabs(sqrt(delta.dot(delta)) - constraint.distance) > tolerance)
             return false;
     }
     return true;
+}
+
+bool AtmosIntegrator::moveByModule(vector<Vec3>& positions, double energy) {
+    // A frame lies as near to the old one as it can, and so would the old one to it: the way back is the same.
+
+    bool moved = false;
+    for (int i = 0; i < movesPerJump; i++) {
+        const long long attempt = run.numProposed();
+        const vector<Vec3> oldSolute = selectSolute(positions);
+        const PropagatorModule::Result result = callModule(oldSolute, attempt);
+        Reason reason = Reason::Nonfinite;
+        if (areFinite(result.positions) && isfinite(result.logRatio)) {
+            vector<Vec3> proposed = positions;
+            const vector<Vec3> newSolute = superpose(unflatten(result.positions), oldSolute);
+            for (size_t k = 0; k < atomIndices.size(); k++)
+                proposed[atomIndices[k]] = newSolute[k];
+            reason = Reason::Constraints;
+            if (constraintsAreNear(proposed, MODULE_ROUNDING)) {
+                const double newEnergy = energyOf(proposed);
+                const double logRatio = (energy - newEnergy) / thermalEnergy() + result.logRatio;
+                Noise::Draws draws(run.seed, Noise::ACCEPTANCE, static_cast<uint64_t>(attempt));
+                reason = log(draws.uniform()) < logRatio ? Reason::Accepted : Reason::Metropolis;
+                if (reason == Reason::Accepted) {
+                    energy = newEnergy;
+                    swap(positions, proposed);
+                    moved = true;
+                }
+            }
+        }
+        run.outcomes[static_cast<size_t>(reason)]++;
+    }
+    return moved;
 }
 
 vector<Vec3> AtmosIntegrator::drawVelocities(long long attempt) {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import openmm
 import pytest
+import torch
 
 from atmos_openmm.core.constants import GAS_CONSTANT_KJ_PER_MOL_K
 from atmos_openmm.density.block_density import BlockDensity
@@ -16,6 +18,8 @@ from atmos_openmm.sampling.driver import HybridDriver
 from atmos_openmm.systems.torsions import Torsions
 
 KT = GAS_CONSTANT_KJ_PER_MOL_K * 300.0
+
+LAG_PS = 1000.0
 
 STANDSTILL_PS = 1e-7
 """A step in which nothing moves to speak of: what is left are the moves."""
@@ -143,8 +147,18 @@ def mixture(torsions, means, widths, log_weights, gates=0.0, local=None, uniform
     return TorsionDensity(*layout, tuple(blocks), uniform_weight)
 
 
+def archive(module):
+    """A scripted module as the content of a TorchScript archive."""
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    return buffer.getvalue()
+
+
 class ExactRun:
-    """A Context that jumps by moves of torsions, through the driver or the compiled integrator."""
+    """A Context that jumps by moves of torsions, through the driver or the compiled integrator.
+
+    The moves are drawn from the density, or proposed by a module where one is given.
+    """
 
     def __init__(
         self,
@@ -161,13 +175,18 @@ class ExactRun:
         platform="Reference",
         small_width=0.35,
         trials=1,
+        module=None,
     ):
         kind = AtmosIntegrator if engine == "compiled" else openmm.LangevinMiddleIntegrator
         self.integrator = kind(300.0, 5.0, step_ps)
         self.integrator.setRandomNumberSeed(seed)
         self.torsions, self.interval = torsions, interval
         if engine == "compiled":
-            self.integrator.setTorsionMoves(torsions, density)
+            if module is None:
+                self.integrator.setTorsionMoves(torsions, density)
+            else:
+                self.integrator.setModule(archive(module), range(module.num_atoms()))
+                self.integrator.setLag(LAG_PS)
             if shares is not None:
                 self.integrator.setMoveShares(shares)
             self.integrator.setSmallMoveWidth(small_width)
@@ -187,8 +206,10 @@ class ExactRun:
         if engine == "driver":
             self._actor = HybridDriver(
                 self.context,
+                module,
                 acceptance="metropolis",
-                torsions=torsions,
+                lag=LAG_PS,
+                torsions=torsions if module is None else None,
                 density=density,
                 moves=moves,
                 trials=trials,

@@ -12,10 +12,10 @@ from head_cases import WITH_HEAD, head_network, mixture_of, molecule
 from model_support import TINY, peptide
 
 from atmos_openmm.model.head_density import to_density
+from atmos_openmm.model.torsion_features import measure_torsions
 from atmos_openmm.model.torsion_head import TorsionMixture
 from atmos_openmm.training.losses.torsion_likelihood import (
     block_log_likelihoods,
-    measure,
     torsion_loss,
 )
 from atmos_openmm.training.optimization import freeze
@@ -32,7 +32,7 @@ def test_measured_torsions_are_those_of_moves():
     features, x = peptide("ACE-SER-ARG-NME")
     torsions, inputs = molecule("ACE-SER-ARG-NME")[1:]
     x = x + 0.3 * torch.randn(4, *x.shape[1:], generator=torch.Generator().manual_seed(0))
-    found = measure(x.double(), inputs.atoms[0])
+    found = measure_torsions(x.double(), inputs.atoms[0])
     np.testing.assert_allclose(found, torsions.measure(0.1 * x.double().numpy()), atol=1e-9)
 
 

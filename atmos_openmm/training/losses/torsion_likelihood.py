@@ -11,30 +11,9 @@ from ...density.torsion_density import DEFAULT_UNIFORM_WEIGHT
 from ...model.torsion_features import TorsionFeatures
 from ...model.torsion_head import TorsionMixture, with_offset
 
-__all__ = ["block_log_likelihoods", "measure", "torsion_loss"]
+__all__ = ["block_log_likelihoods", "torsion_loss"]
 
 TWO_PI = 2.0 * math.pi
-
-
-def measure(x: Tensor, atoms: Tensor) -> Tensor:
-    """Return torsions of frames.
-
-    Parameters
-    ----------
-    x : Tensor [B, A, 3]
-    atoms : Tensor [T, 4] int64
-
-    Returns
-    -------
-    Tensor [B, T]
-        Radians, with the sign of IUPAC.
-    """
-    a, b, c, d = (x.index_select(1, column) for column in atoms.unbind(-1))
-    first, axis, last = b - a, c - b, d - c
-    left = torch.linalg.cross(first, axis, dim=-1)
-    right = torch.linalg.cross(axis, last, dim=-1)
-    length = torch.linalg.vector_norm(axis, dim=-1)
-    return torch.atan2(length * (first * right).sum(-1), (left * right).sum(-1))
 
 
 def block_log_likelihoods(
