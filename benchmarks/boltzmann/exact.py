@@ -11,7 +11,7 @@ from .samplers import FRICTION, Case, Frames, Sampler, positions_of
 
 HEAD_LAG_PS = 5000.0
 #: Set-up of the adapted run: stretches of chain, in jumps, each followed by a new density.
-ADAPTATION_JUMPS = (100, 300)
+ADAPTATION_JUMPS = (400, 1600)
 
 
 class Exact(Sampler):
@@ -101,8 +101,8 @@ class HeadExact(Exact):
         return propagator.torsionDensity(lag=HEAD_LAG_PS, torsions=self.torsions)
 
 
-class AdaptedExact(Exact):
-    """The density is fitted to the chain's own frames first, in the clock."""
+class AdaptedExact(HeadExact):
+    """The head's density is refitted to the chain's own frames first, in the clock."""
 
     def prepare(self) -> None:
         super().prepare()
