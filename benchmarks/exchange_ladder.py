@@ -1,7 +1,9 @@
 """Exact jumps at one temperature against a ladder of replicas, each for the same processor time.
 
-The density comes from a short hot run of MD, whose time is shown and the same for both. All
-replicas count in the ladder's time; only frames of the coldest one are used.
+Two runs of each kind, one that starts with every phi below 0 and one with every phi above, as far
+as the residues allow it: what they say of each phi shows whether the start is forgotten. All
+replicas count in the ladder's time; only frames of the coldest one are used. The density is that
+of the bundled torsion head at 300 K, or of --model, for all replicas.
 
     OMP_NUM_THREADS=1 python benchmarks/exchange_ladder.py --seed 1 --seconds 120
 """
@@ -15,15 +17,17 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
+from atmos_openmm import AtmosPropagator
 from atmos_openmm.core.statistics import effective_sample_size
-from atmos_openmm.density import TorsionDensity
 from atmos_openmm.integrator import AtmosIntegrator
 from atmos_openmm.jump.noise import walker_seed
+from atmos_openmm.model.bundled import TORSION_MODEL
 from atmos_openmm.sampling.exchange import ReplicaLadder
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.systems.torsions import find_torsions
 
-STEP_PS, INTERVAL, MOVES = 0.004, 25, 10
+STEP_PS, INTERVAL, MOVES, TRIALS = 0.004, 5, 1, 100
+STARTS = {"phi < 0": (-1.4, 2.4), "phi > 0": (1.0, 0.7)}
+"""phi and psi of all residues, radians."""
 
 
 def context_of(system, integrator, positions, kelvin, seed):
@@ -38,22 +42,19 @@ def positions_of(context):
     return context.getState(positions=True).getPositions(asNumpy=True)._value
 
 
-def hot_density(system, torsions, positions, kelvin, seconds, seed):
-    """A density from MD at a high temperature, and the relaxed last positions."""
-    integrator = openmm.LangevinMiddleIntegrator(kelvin, 1.0, STEP_PS)
-    integrator.setRandomNumberSeed(seed)
-    context = context_of(system, integrator, positions, kelvin, seed)
-    openmm.LocalEnergyMinimizer.minimize(context, 10.0, 500)
-    start = positions_of(context)
-    context.setVelocitiesToTemperature(kelvin, seed)
-    frames, began = [], time.process_time()
-    while time.process_time() - began < seconds:
-        integrator.step(INTERVAL)
-        frames.append(positions_of(context))
-    density = TorsionDensity.from_frames(
-        np.array(frames), torsions, max_components=8, gates=False, seed=seed
-    )
-    return density, start, len(frames)
+def started(system, torsions, positions, phi, psi):
+    """Positions with every phi and psi as asked for, relaxed."""
+    aims = {"phi": phi, "psi": psi}
+    present = torsions.measure(positions)
+    changes = {
+        k: aims[name[-3:]] - present[k]
+        for k, name in enumerate(torsions.names)
+        if name[-3:] in aims
+    }
+    turned = torsions.rotated(positions, changes)
+    context = context_of(system, openmm.VerletIntegrator(0.001), turned, 300.0, 1)
+    openmm.LocalEnergyMinimizer.minimize(context, 10.0, 1000)
+    return positions_of(context)
 
 
 def sample(system, torsions, density, start, temperatures, seconds, seed):
@@ -63,6 +64,7 @@ def sample(system, torsions, density, start, temperatures, seconds, seed):
         integrator.setAcceptanceMode("metropolis")
         integrator.setTorsionMoves(torsions, density)
         integrator.setMovesPerJump(MOVES)
+        integrator.setTrialsPerMove(TRIALS)
         integrator.setJumpInterval(INTERVAL)
         integrator.setJumpSeed(walker_seed(seed, index))
         integrator.setRandomNumberSeed(walker_seed(seed, 100 + index))
@@ -90,12 +92,48 @@ def transitions(phi):
     return int((np.diff(visited) != 0).sum())
 
 
+def report(torsions, temperatures, results):
+    """Print what the runs of one kind, one a start, have in common and what not."""
+    rates, shares = [], []
+    for name, (contexts, ladder, frames, seconds, exchanging) in results.items():
+        angles = torsions.measure(frames)[len(frames) // 10 :]
+        print(
+            f"start {name}: {seconds:.1f} CPU s, {len(frames)} cycles, exchanges {exchanging:.2f}"
+        )
+        for kelvin, context in zip(temperatures, contexts, strict=True):
+            found = context.getIntegrator().getMoveStatistics()
+            kinds = ", ".join(f"{k} {a / p:.3f}" for k, (p, a) in found.items() if p)
+            print(f"  {kelvin:.0f} K: {kinds}")
+        if ladder is not None:
+            print("  exchanged", ladder.accepted, "of", ladder.tried, "trips", ladder.round_trips)
+        waves = np.stack([np.cos(angles), np.sin(angles)])
+        rates.append(
+            [
+                min(effective_sample_size(w[:, k]) for w in waves) / seconds
+                for k in range(len(angles.T))
+            ]
+        )
+        phi = [k for k, label in enumerate(torsions.names) if label.endswith("phi")]
+        crossed = [transitions(angles[:, k]) for k in phi]
+        print("  phi transitions", crossed, f"{sum(crossed) / seconds:.3f} a CPU s")
+        shares.append([float((angles[:, k] > 0).mean()) for k in phi])
+    print(
+        "share of phi > 0 by start:",
+        *(" ".join(f"{p:.3f}" for p in row) for row in shares),
+        sep="\n  ",
+    )
+    pooled = np.mean(rates, axis=0)
+    for name, rate in zip(torsions.names, pooled, strict=True):
+        print(f"ESS/s {name} {rate:.3f}")
+    print(f"median ESS/s {np.median(pooled):.3f}, least {pooled.min():.3f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sequence", default="HIE-GLU-ALA-VAL")
     parser.add_argument("--temperatures", default="300,360,430,520")
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--setup", type=float, default=20.0, help="Seconds of the hot MD.")
+    parser.add_argument("--model", default=TORSION_MODEL)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     ladder_k = [float(value) for value in args.temperatures.split(",")]
@@ -103,34 +141,23 @@ def main() -> None:
     system = app.ForceField("amber14-all.xml", "implicit/gbn2.xml").createSystem(
         topology, constraints=app.HBonds, hydrogenMass=3 * unit.amu
     )
-    torsions = find_torsions(topology, system=system)
     began = time.process_time()
-    density, start, count = hot_density(
-        system, torsions, positions, ladder_k[-1], args.setup, args.seed
-    )
-    print(f"seed {args.seed}: set-up {time.process_time() - began:.1f} CPU s, {count} frames")
-    phi = [index for index, name in enumerate(torsions.names) if name.endswith("phi")]
+    propagator = AtmosPropagator(args.model, topology, positions=positions)
+    torsions = propagator.torsions(system)
+    density = propagator.torsionDensity(torsions=torsions)
+    print(f"{args.sequence}, seed {args.seed}: set-up {time.process_time() - began:.1f} CPU s")
+    starts = {
+        name: started(system, torsions, positions, *angles) for name, angles in STARTS.items()
+    }
     for temperatures in (ladder_k[:1], ladder_k):
-        contexts, ladder, frames, seconds, exchanging = sample(
-            system, torsions, density, start, temperatures, args.seconds, args.seed
-        )
-        angles = torsions.measure(frames)[len(frames) // 10 :]
-        print(f"## seed {args.seed}, {len(temperatures)} temperature(s), {seconds:.1f} CPU s")
-        print(f"cycles {len(frames)}, exchanges {exchanging:.2f} CPU s")
-        for kelvin, context in zip(temperatures, contexts, strict=True):
-            found = context.getIntegrator().getMoveStatistics()
-            shares = ", ".join(f"{k} {a / p:.4f} ({p})" for k, (p, a) in found.items() if p)
-            print(f"{kelvin:.0f} K: {shares}")
-        if ladder is not None:
-            print("exchanged", ladder.accepted, "of", ladder.tried, "trips", ladder.round_trips)
-        rates = []
-        for index, name in enumerate(torsions.names):
-            waves = (np.cos(angles[:, index]), np.sin(angles[:, index]))
-            rates.append(min(effective_sample_size(wave) for wave in waves) / seconds)
-            print(f"ESS/s {name} {rates[-1]:.3f}")
-        print(f"median ESS/s {np.nanmedian(rates):.3f}, least {np.nanmin(rates):.3f}")
-        crossed = [transitions(angles[:, index]) for index in phi]
-        print("phi transitions", crossed, f"{sum(crossed) / seconds:.3f} a CPU s", flush=True)
+        print(f"## {len(temperatures)} temperature(s)")
+        results = {
+            name: sample(
+                system, torsions, density, start, temperatures, args.seconds, args.seed + 10 * k
+            )
+            for k, (name, start) in enumerate(starts.items())
+        }
+        report(torsions, temperatures, results)
 
 
 if __name__ == "__main__":
