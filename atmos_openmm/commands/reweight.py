@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     help="PDB or mmCIF file of the same atoms in the same order, with hydrogens and the right "
     "handedness; or a trajectory file of this package. Not needed where FRAMES is one.",
 )
+@shared_option(
+    "ligand",
+    help="SDF file with a ligand's bond orders, charges and stereochemistry; repeat for several. "
+    "Needs --topology with a structure.",
+)
 @shared_option("system", help="The System as OpenMM XML, instead of --forcefield.")
 @shared_option(
     "forcefield",
@@ -89,7 +94,7 @@ def command(frames: Path, output: Path, **options: Any) -> None:
         raise click.UsageError("Give either --system or --forcefield.")
     if not frames.exists():
         raise FileNotFoundError(f"There is no trajectory {frames}.")
-    molecule = read_topology(frames, options["topology"])
+    molecule = _read_molecule(frames, options["topology"], options["ligands"])
     show = ProgressLine()
     with output_folder(output), _open(frames, molecule, output, options, show) as work:
         with stopping_on_signals(work.sampler, "this cycle"):
@@ -101,16 +106,32 @@ def command(frames: Path, output: Path, **options: Any) -> None:
         conclude(result, work.sampler, output, closing, "--cycles")
 
 
+def _read_molecule(
+    frames: Path, topology: Path | None, ligands: tuple[Path, ...]
+) -> tuple[Any, Any, Any, Any]:
+    """Topology, positions (nm) and System where there are any, and RDKit molecules by residue."""
+    if not ligands:
+        return (*read_topology(frames, topology), None)
+    if topology is None:
+        raise click.UsageError("--ligand needs --topology with the structure that it is in.")
+    from ..systems.inputs import read_structure
+
+    molecule = read_structure(topology, ligands)
+    for note in molecule.notes:
+        click.echo(note, err=True)
+    return molecule.topology, molecule.positions_nm, None, molecule.molecules
+
+
 def _open(
     frames: Path,
-    molecule: tuple[Any, Any, Any],
+    molecule: tuple[Any, Any, Any, Any],
     output: Path,
     options: dict[str, Any],
     show: ProgressLine,
 ) -> Reweighting:
     from ..sampling.reweight import Reweighting
 
-    topology, positions_nm, inside = molecule
+    topology, positions_nm, inside, molecules = molecule
     mass = options["hydrogen_mass"]
     if options["system_xml"] is not None:
         system = read_system(options["system_xml"])
@@ -125,6 +146,7 @@ def _open(
         system,
         output,
         positions=positions_nm,
+        molecules=molecules,
         stride=options["stride"],
         temperature=options["temperature"],
         walkers=options["walkers"],

@@ -4,9 +4,12 @@ import json
 
 import mdtraj
 import numpy as np
+import openmm
 import pytest
 import sampling_cases as cases
+from ligand_cases import glycerol, springs
 from openmm import app, unit
+from systems_support import write_pdb
 
 from atmos_openmm.cli import main
 
@@ -46,3 +49,23 @@ def test_wrong_input_is_named(files, tmp_path, capsys):
     assert main(["reweight", str(files / "f.xtc"), "-o", str(tmp_path / "new")]) == 2
     assert "--topology" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_frames_of_a_ligand(tmp_path, capsys):
+    molecule = glycerol(tmp_path)
+    system, torsions = springs(molecule)
+    assert molecule.molecules
+    write_pdb(tmp_path / "start.pdb", molecule.topology, molecule.positions_nm)
+    (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    x = molecule.positions_nm + 0.002 * np.random.default_rng(0).standard_normal((50, 14, 3))
+    mdtraj.Trajectory(x, mdtraj.Topology.from_openmm(molecule.topology)).save(
+        str(tmp_path / "f.xtc")
+    )
+    words = ["reweight", str(tmp_path / "f.xtc"), "--system", str(tmp_path / "system.xml")]
+    words += ["-o", str(tmp_path / "out"), "--walkers", "2", "--adapt", "30", "--cycles", "20"]
+    words += ["--platform", "Reference", "--timestep-fs", "1", "--interval", "2", "--seed", "1"]
+    ligand = ["--ligand", str(tmp_path / "glycerol.sdf")]
+    assert main([*words, *ligand]) == 2
+    assert "--ligand needs --topology" in capsys.readouterr().err
+    assert main([*words, *ligand, "--topology", str(tmp_path / "start.pdb")]) == 0
+    assert torsions.names[0] in capsys.readouterr().out
