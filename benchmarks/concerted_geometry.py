@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 MOST_ITERATIONS = 12
-TOLERANCE = 1e-11
+TOLERANCE = 1e-10
 SAME = 1e-7
 """How near the way back must come, in radians."""
 
@@ -87,8 +87,7 @@ def closed_step(
     after = jacobian(axes, origins, changes)
     # The bonds where they are after the move.
     turns = _products(_screws(axes, origins, changes))
-    new_axes = np.einsum("kij,kj->ki", turns[:-1, :3, :3], axes)
-    new_origins = np.einsum("kij,kj->ki", turns[:-1, :3, :3], origins) + turns[:-1, :3, 3]
+    new_axes, new_origins = _moved(axes, origins, turns)
     back = _along(after, -changes)
     returned = _closed(new_axes, new_origins, back, after)
     if returned is None or np.abs(returned + changes).max() > SAME:
@@ -108,11 +107,24 @@ def jacobian(axes: FloatArray, origins: FloatArray, changes: FloatArray) -> Floa
     return _columns(axes, origins, _products(_screws(axes, origins, changes)))
 
 
+def _moved(
+    axes: FloatArray, origins: FloatArray, turns: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Unit axes and origins of bonds, each after the turns of those before it."""
+    axes = axes / np.sqrt((axes * axes).sum(1))[:, None]
+    rotations = turns[: len(axes), :3, :3]
+    origins = (rotations @ origins[:, :, None])[:, :, 0] + turns[: len(axes), :3, 3]
+    return (rotations @ axes[:, :, None])[:, :, 0], origins
+
+
 def _columns(axes: FloatArray, origins: FloatArray, turns: FloatArray) -> FloatArray:
-    axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)
-    axes = np.einsum("kij,kj->ki", turns[:-1, :3, :3], axes)
-    origins = np.einsum("kij,kj->ki", turns[:-1, :3, :3], origins) + turns[:-1, :3, 3]
-    return np.concatenate([axes, np.cross(origins, axes)], axis=1).T
+    u, o = _moved(axes, origins, turns)
+    result = np.empty((6, len(u)))
+    result[:3] = u.T
+    result[3] = o[:, 1] * u[:, 2] - o[:, 2] * u[:, 1]
+    result[4] = o[:, 2] * u[:, 0] - o[:, 0] * u[:, 2]
+    result[5] = o[:, 0] * u[:, 1] - o[:, 1] * u[:, 0]
+    return result
 
 
 def _along(matrix: FloatArray, step: FloatArray) -> FloatArray:
@@ -144,14 +156,16 @@ def _closed(
 
 def _screws(axes: FloatArray, origins: FloatArray, angles: FloatArray) -> FloatArray:
     """Turns [n, 4, 4] about lines."""
-    u = axes / np.linalg.norm(axes, axis=1, keepdims=True)
-    cross = np.zeros((len(u), 3, 3))
+    u = axes / np.sqrt((axes * axes).sum(1))[:, None]
+    count = len(u)
+    cross = np.zeros((count, 3, 3))
     cross[:, 0, 1], cross[:, 0, 2], cross[:, 1, 2] = -u[:, 2], u[:, 1], -u[:, 0]
-    cross -= cross.transpose(0, 2, 1)
-    sine, cosine = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
-    result = np.zeros((len(u), 4, 4))
-    result[:, :3, :3] = np.eye(3) + sine * cross + (1 - cosine) * (cross @ cross)
-    result[:, :3, 3] = origins - np.einsum("kij,kj->ki", result[:, :3, :3], origins)
+    cross[:, 1, 0], cross[:, 2, 0], cross[:, 2, 1] = u[:, 2], -u[:, 1], u[:, 0]
+    change = np.sin(angles)[:, None, None] * cross
+    change += (1 - np.cos(angles))[:, None, None] * (cross @ cross)
+    result = np.zeros((count, 4, 4))
+    result[:, :3, :3] = change + np.eye(3)
+    result[:, :3, 3] = -(change @ origins[:, :, None])[:, :, 0]
     result[:, 3, 3] = 1
     return result
 
@@ -218,9 +232,8 @@ def stationarity(count: int, chains: int, steps: int, weighted: bool = True) -> 
             if moved is None:
                 continue
             changes, log_ratio = moved
-            turns = _products(_screws(axes, origins, changes))[:-1]
-            new_axes = np.einsum("kij,kj->ki", turns[:, :3, :3], axes)
-            new_origins = np.einsum("kij,kj->ki", turns[:, :3, :3], origins) + turns[:, :3, 3]
+            turns = _products(_screws(axes, origins, changes))
+            new_axes, new_origins = _moved(axes, origins, turns)
             if not weighted:
                 log_ratio -= log_weight(jacobian(new_axes, new_origins, np.zeros(count)))
                 log_ratio += log_weight(jacobian(axes, origins, np.zeros(count)))

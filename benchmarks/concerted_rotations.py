@@ -32,10 +32,11 @@ FloatArray = NDArray[np.float64]
 Move = Rigid | Closed
 
 KT = 0.0083144626 * 300.0
+OFFSET = 0.0195141
+"""Between a radius of GBn2 and the one its CustomGBForce has."""
 LENGTHS = {"rigid": (1, 2, 3, 4), "closed": (7, 8, 10)}
 DEGREES = {"rigid": (1, 2, 5, 10, 20), "closed": (1, 2, 5, 10, 20)}
-INTERVAL = 20
-LAGS = (50, 200, 800, 3200)
+LAGS = (100, 400, 1600)
 """In MD steps, or in trials that take as long."""
 
 
@@ -126,7 +127,7 @@ def with_fast_born(system: openmm.System) -> openmm.System:
     new = openmm.GBSAOBCForce()
     for k in range(old.getNumParticles()):
         given = dict(zip(names, old.getParticleParameters(k), strict=True))
-        new.addParticle(given["charge"], given["or"] + 0.009, 0.8)
+        new.addParticle(given["charge"], given["or"] + OFFSET, 0.8)
     new.setNonbondedMethod(openmm.GBSAOBCForce.NoCutoff)
     system.removeForce(number)
     system.addForce(new)
@@ -237,9 +238,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200, help="at each frame")
     parser.add_argument("--length", type=int, default=0, help="of a run, in MD steps; 0: none")
     parser.add_argument("--cost", type=float, default=0.025, help="MD steps that a trial takes")
-    parser.add_argument("--runs", default="md,small:1:10,rigid:2:5,closed:7:1")
-    parser.add_argument("--steps", type=int, default=INTERVAL, help="of MD in a cycle of a run")
-    parser.add_argument("--per-cycle", type=int, default=400, help="trials in a cycle of a run")
+    parser.add_argument("--runs", default="md,small:1:10,rigid:1:10,closed:8:5")
+    parser.add_argument("--steps", type=int, default=20, help="of MD in a cycle of a run")
+    parser.add_argument("--per-cycle", type=int, default=200, help="trials in a cycle of a run")
     parser.add_argument("--check", action="store_true", help="check the weights of closed moves")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -269,7 +270,7 @@ def main() -> None:
             kind, length, degrees = ([*case.split(":"), "1", "1"])[:3]
             moves = moves_of(topology, torsions, kind, int(length), float(degrees))
             trials = 0 if kind == "md" else given.per_cycle
-            steps = given.steps or (INTERVAL if kind == "md" else 0)
+            steps = given.steps
             run = (moves, steps, trials, given.length, given.cost)
             found = motion(system, torsions, ca, energy, given.at, run)
             print(f"| {name} | {case} | {steps} + {trials} | {found}", flush=True)
