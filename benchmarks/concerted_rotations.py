@@ -179,10 +179,10 @@ def motion(
 ) -> str:
     """Square changes at lags, of phi and psi and of CA (angstrom), of runs from some starts.
 
-    `run` is (moves, MD steps, trials, length, cost): in each cycle some MD and some trials, which
-    cost so many MD steps each; all together take the time of `length` MD steps.
+    `run` is (moves, MD steps, trials, length, cost, keep): in each cycle some MD and some trials,
+    which cost so many MD steps each; all together take the time of `length` MD steps.
     """
-    moves, steps, trials, length, cost = run
+    moves, steps, trials, length, cost, keep = run
     a_cycle = steps + trials * cost
     cycles = round(length / a_cycle)
     apart = [round(lag / a_cycle) for lag in LAGS]
@@ -194,17 +194,16 @@ def motion(
         context = context_of(system, integrator, x)
         chain = Chain(energy, np.array(x), np.random.default_rng(seed))
         angles, places = [], []
-        for cycle in range(cycles):
+        for _ in range(cycles):
             integrator.step(steps)
-            state = context.getState(positions=True, energy=bool(trials))
-            chain.x = np.array(state.getPositions(asNumpy=True)._value)
+            state = context.getState(positions=True, velocities=True, energy=bool(trials))
+            start = chain.x = np.array(state.getPositions(asNumpy=True)._value)
             if trials:
                 known = state.getPotentialEnergy()._value - energy(chain.x)
                 chain.run(moves, trials)
-                context.setPositions(chain.x)
+                _set(context, start, state, chain, keep)
                 then = context.getState(energy=True).getPotentialEnergy()._value
                 worst = max(worst, abs(then - energy(chain.x) - known))
-                context.setVelocitiesToTemperature(300.0, cycle + 1)
             angles.append(torsions.measure(chain.x)[torsions.backbone])
             places.append(chain.x[ca])
         accepted += chain.accepted
@@ -217,6 +216,29 @@ def motion(
     share = accepted / max(1, trials * cycles * len(starts))
     texts = [f"{turned:.4f} / {moved:.3f}" for turned, moved in means]
     return f"{share:.3f} | {' | '.join(texts)} | {took:.3f} | {worst:.2g} |"
+
+
+def _set(context: openmm.Context, start: Any, state: Any, chain: Chain, keep: bool) -> None:
+    """Set the positions after moves, with new velocities, or those before as far as they can be.
+
+    Velocities have no part along the constraints. One is drawn at the old positions, which makes
+    them Maxwell's without constraints, and what is along the new ones is taken out, which makes
+    them Maxwell's again: the positions did not depend on them.
+    """
+    if not keep:
+        context.setPositions(chain.x)
+        context.setVelocitiesToTemperature(300.0, chain.tried)
+        return
+    system = context.getSystem()
+    masses = [system.getParticleMass(k)._value for k in range(system.getNumParticles())]
+    drawn = chain.rng.normal(size=start.shape) * np.sqrt(KT / np.array(masses))[:, None]
+    context.setPositions(start)
+    context.setVelocities(drawn)
+    context.applyVelocityConstraints(1e-6)
+    free = context.getState(velocities=True).getVelocities(asNumpy=True)._value
+    context.setPositions(chain.x)
+    context.setVelocities(state.getVelocities(asNumpy=True)._value + drawn - free)
+    context.applyVelocityConstraints(1e-6)
 
 
 def _square_distance(a: FloatArray, b: FloatArray) -> float:
@@ -241,6 +263,7 @@ def main() -> None:
     parser.add_argument("--runs", default="md,small:1:10,rigid:1:10,closed:8:5")
     parser.add_argument("--steps", type=int, default=20, help="of MD in a cycle of a run")
     parser.add_argument("--per-cycle", type=int, default=200, help="trials in a cycle of a run")
+    parser.add_argument("--keep", action="store_true", help="keep velocities after moves")
     parser.add_argument("--check", action="store_true", help="check the weights of closed moves")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -271,7 +294,7 @@ def main() -> None:
             moves = moves_of(topology, torsions, kind, int(length), float(degrees))
             trials = 0 if kind == "md" else given.per_cycle
             steps = given.steps
-            run = (moves, steps, trials, given.length, given.cost)
+            run = (moves, steps, trials, given.length, given.cost, given.keep)
             found = motion(system, torsions, ca, energy, given.at, run)
             print(f"| {name} | {case} | {steps} + {trials} | {found}", flush=True)
 
