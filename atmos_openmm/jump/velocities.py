@@ -98,6 +98,56 @@ def draw_velocities(
     leave_middle(context)
 
 
+def carry_velocities(
+    context: openmm.Context,
+    from_nm: NDArray[np.float64],
+    to_nm: NDArray[np.float64],
+    velocities: NDArray[np.float64],
+    masses_da: NDArray[np.float64],
+    temperature_k: float,
+    seed: int,
+    attempt: int,
+) -> None:
+    """Move a Context from positions to others, keep its velocities, and end its step.
+
+    In the middle of a step velocities are Maxwell's and independent of the positions, so they stay
+    as they are while positions move: drawing them anew would brake the dynamics. What constraints
+    forbid changes with the positions, though. With Maxwell's numbers for what they forbid at the
+    old ones these are free velocities, and at the new ones they lose what is forbidden there.
+
+    Parameters
+    ----------
+    context : openmm.Context
+        Its Integrator has a middle, see `has_middle`.
+    from_nm, to_nm : float64 [P, 3]
+        In the middle of a step; `from_nm` on the constraints.
+    velocities : float64 [P, 3]
+        In nm/ps.
+    masses_da : float64 [P]
+    temperature_k : float
+    seed, attempt : int
+        Which noise is taken where there are constraints.
+    """
+    if context.getSystem().getNumConstraints() > 0:
+        thermal = thermal_velocities(masses_da, temperature_k, seed, attempt)
+        velocities = _constrained(context, from_nm, velocities - thermal) + thermal
+        velocities = _constrained(context, to_nm, velocities)
+    context.setPositions(to_nm)
+    context.setVelocities(velocities)
+    leave_middle(context)
+
+
+def _constrained(
+    context: openmm.Context, positions_nm: NDArray[np.float64], velocities: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Velocities without what constraints forbid at these positions, which the Context keeps."""
+    context.setPositions(positions_nm)
+    context.computeVirtualSites()
+    context.setVelocities(velocities)
+    context.applyVelocityConstraints(context.getIntegrator().getConstraintTolerance())
+    return state_velocities(context.getState(velocities=True))
+
+
 def move_to_middle(context: openmm.Context) -> None:
     """Move a Context's positions back to the middle of the last step, on the constraints.
 

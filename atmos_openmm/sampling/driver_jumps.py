@@ -17,7 +17,13 @@ from ..jump.metropolis import MovedFrame
 from ..jump.proposal import Proposal
 from ..jump.propose import ProposedFrames, propose_frames
 from ..jump.snapshot import Snapshot
-from ..jump.velocities import draw_velocities, particle_masses, removes_drift
+from ..jump.velocities import (
+    carry_velocities,
+    draw_velocities,
+    has_middle,
+    particle_masses,
+    removes_drift,
+)
 
 if TYPE_CHECKING:
     import openmm
@@ -70,7 +76,7 @@ class JumpKind(Protocol):
 
 
 class Redraw:
-    """Gives Contexts of one System new velocities after an accepted jump.
+    """Gives Contexts of one System their velocities after an accepted jump.
 
     Parameters
     ----------
@@ -92,6 +98,34 @@ class Redraw:
             walker.seed,
             attempt,
             self._remove_drift,
+        )
+
+    def carry(
+        self,
+        walker: DriverWalker,
+        before: Snapshot,
+        positions_nm: NDArray[np.float64],
+        attempt: int,
+    ) -> None:
+        """Move a walker to other positions with the velocities that it has.
+
+        An Integrator whose step has no middle gets new ones: its own are not independent of the
+        positions, or not thermal at all.
+        """
+        if not has_middle(walker.context.getIntegrator()):
+            walker.context.setPositions(positions_nm)
+            walker.context.computeVirtualSites()
+            self(walker, attempt)
+            return
+        carry_velocities(
+            walker.context,
+            before.positions_nm,
+            positions_nm,
+            before.velocities,
+            self.masses_da,
+            self.temperature_k,
+            walker.seed,
+            attempt,
         )
 
 
@@ -220,9 +254,7 @@ class MetropolisJumps:
             walker.reasons.update(after.outcomes)
             walker.attempts += self._count
             if after.moved:
-                walker.context.setPositions(after.positions_nm)
-                walker.context.computeVirtualSites()
-                self._redraw(walker, walker.jumps)
+                self._redraw.carry(walker, snapshot, after.positions_nm, walker.jumps)
             else:
                 snapshot.restore(walker.context)
             walker.jumps += 1

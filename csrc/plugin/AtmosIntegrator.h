@@ -342,6 +342,9 @@ private:
     bool moveInSeries(std::vector<OpenMM::Vec3>& positions, double energy);
     bool tryTorsions(std::vector<OpenMM::Vec3>& positions, std::vector<double>& torsions, double& surrogateEnergy);
     void exactJump(const Snapshot& snapshot);
+    using Points = std::vector<OpenMM::Vec3>;
+    Points carryVelocities(const Points& from, const Points& to, Points velocities, long long attempt);
+    Points constrainedVelocities(const Points& positions, const Points& velocities);
     void beginTrajectory(const Snapshot& snapshot);
     void endTrajectory();
     std::vector<OpenMM::Vec3> kick(const std::vector<OpenMM::Vec3>& velocities, double time);
@@ -350,18 +353,18 @@ private:
     double thermalEnergy() const;
     void performJump();
     void jumpFromMiddle(const Snapshot& snapshot);
-    std::vector<OpenMM::Vec3> moveToMiddle(const Snapshot& snapshot);
-    void finishStep(long long attempt);
+    Points moveToMiddle(const Snapshot& snapshot);
+    void finishStep(Points positions, const Points& velocities);
     void setConstrained(const std::vector<OpenMM::Vec3>& positions);
     void proposeJump(const Snapshot& snapshot, const std::vector<OpenMM::Vec3>& middle, double energyBefore);
     PropagatorModule::Result callModule(const std::vector<OpenMM::Vec3>& solute, long long attempt);
-    Reason judgeFrame(const std::vector<OpenMM::Vec3>& middle, const std::vector<OpenMM::Vec3>& oldSolute, const PropagatorModule::Result& result,
-                      Proposal& proposal);
+    Reason judgeFrame(const Points& middle, const Points& oldSolute, const PropagatorModule::Result& result, Proposal& proposal);
     Reason judgeEnergy(const std::vector<OpenMM::Vec3>& oldSolute, Proposal& proposal);
     bool constraintsAreNear(const std::vector<OpenMM::Vec3>& positions, double tolerance) const;
     double potentialEnergy();
     bool haveFiniteForces();
     double energyLimit() const;
+    std::vector<OpenMM::Vec3> thermalVelocities(long long attempt) const;
     std::vector<OpenMM::Vec3> drawVelocities(long long attempt);
     void restore(const Snapshot& snapshot);
     void record(const Proposal& proposal);

@@ -271,15 +271,42 @@ bool AtmosIntegrator::moveInSeries(vector<Vec3>& positions, double energy) {
 }
 
 void AtmosIntegrator::exactJump(const Snapshot& snapshot) {
-    vector<Vec3> positions = moveToMiddle(snapshot);
+    const vector<Vec3> middle = moveToMiddle(snapshot);
+    vector<Vec3> positions = middle;
     const double energy = checkedEnergy();
     run.stepsSinceJump = 0;
     run.jumps++;
-    if (moveTorsions(positions, energy)) {
-        context->setPositions(positions);
-        finishStep(run.jumps - 1);
-    } else
+    if (moveTorsions(positions, energy))
+        finishStep(positions, carryVelocities(middle, positions, snapshot.velocities, run.jumps - 1));
+    else
         restore(snapshot);
+}
+
+AtmosIntegrator::Points AtmosIntegrator::carryVelocities(const Points& from, const Points& to, Points velocities, long long attempt) {
+    // Velocities in the middle of a step are independent of the positions, so they stay as they are while positions
+    // move: drawing them anew would brake the dynamics.  What constraints forbid changes with the positions, though.
+    // With Maxwell's numbers for what they forbid at the old ones these are free velocities, and at the new ones they
+    // lose what is forbidden there.
+
+    if (context->getSystem().getNumConstraints() == 0)
+        return velocities;
+    const vector<Vec3> thermal = thermalVelocities(attempt);
+    for (size_t i = 0; i < velocities.size(); i++)
+        velocities[i] -= thermal[i];
+    velocities = constrainedVelocities(from, velocities);
+    for (size_t i = 0; i < velocities.size(); i++)
+        velocities[i] += thermal[i];
+    return constrainedVelocities(to, velocities);
+}
+
+AtmosIntegrator::Points AtmosIntegrator::constrainedVelocities(const Points& positions, const Points& velocities) {
+    vector<Vec3> constrained;
+    context->setPositions(positions);
+    context->computeVirtualSites();
+    context->setVelocities(velocities);
+    context->applyVelocityConstraints(getConstraintTolerance());
+    context->getVelocities(constrained);
+    return constrained;
 }
 
 vector<Vec3> AtmosIntegrator::kick(const vector<Vec3>& velocities, double time) {

@@ -166,7 +166,9 @@ void AtmosIntegrator::proposeJump(const Snapshot& snapshot, const vector<Vec3>& 
     // Keep it or go back.
 
     if (reason == Reason::Accepted) {
-        finishStep(proposal.attempt);
+        vector<Vec3> positions;
+        context->getPositions(positions);
+        finishStep(positions, drawVelocities(proposal.attempt));
         run.hidden = result.state;
         run.learnedTime += lag;
     } else
@@ -310,7 +312,7 @@ bool AtmosIntegrator::moveByModule(vector<Vec3>& positions, double energy) {
     return moved;
 }
 
-vector<Vec3> AtmosIntegrator::drawVelocities(long long attempt) {
+vector<Vec3> AtmosIntegrator::thermalVelocities(long long attempt) const {
     const vector<double>& masses = binding->masses;
     const size_t numMobile = static_cast<size_t>(count_if(masses.begin(), masses.end(), [](double mass) { return mass != 0; }));
     const vector<double> numbers = Noise::gaussians(run.seed, Noise::VELOCITIES, static_cast<uint64_t>(attempt), 3 * numMobile);
@@ -322,6 +324,12 @@ vector<Vec3> AtmosIntegrator::drawVelocities(long long attempt) {
         velocities[i] = Vec3(numbers[next], numbers[next + 1], numbers[next + 2]) * sqrt(thermalEnergy() / masses[i]);
         next += 3;
     }
+    return velocities;
+}
+
+vector<Vec3> AtmosIntegrator::drawVelocities(long long attempt) {
+    const vector<double>& masses = binding->masses;
+    vector<Vec3> velocities = thermalVelocities(attempt);
     context->setVelocities(velocities);
     context->applyVelocityConstraints(getConstraintTolerance());
     context->getVelocities(velocities);
@@ -343,13 +351,11 @@ vector<Vec3> AtmosIntegrator::drawVelocities(long long attempt) {
     return velocities;
 }
 
-void AtmosIntegrator::finishStep(long long attempt) {
-    const vector<Vec3> velocities = drawVelocities(attempt);
-    vector<Vec3> positions;
-    context->getPositions(positions);
+void AtmosIntegrator::finishStep(vector<Vec3> positions, const vector<Vec3>& velocities) {
     for (size_t i = 0; i < positions.size(); i++)
         positions[i] += velocities[i] * (0.5 * getStepSize());
     setConstrained(positions);
+    context->setVelocities(velocities);
 }
 
 void AtmosIntegrator::restore(const Snapshot& snapshot) {
