@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import openmm
 from numpy.typing import NDArray
+from openmm import unit
 
 from ._native import doubles, native_groups
 from ._registration import load_wrapper
@@ -52,16 +53,27 @@ class SurrogateEnergy:
     def __init__(self, system: openmm.System, torsions: Torsions, groups: int = -1) -> None:
         xml = openmm.XmlSerializer.serialize(system)
         self._native = _atmos.surrogateFromXml(xml, native_groups(torsions), groups)
+        vectors = system.getDefaultPeriodicBoxVectors()
+        self._box = [[side / unit.nanometer for side in vector] for vector in vectors]
 
-    def evaluate(self, positions_nm: NDArray[np.floating]) -> float:
+    def evaluate(
+        self, positions_nm: NDArray[np.floating], box_nm: NDArray[np.floating] | None = None
+    ) -> float:
         """Energy (kJ/mol) of positions [P, 3].
+
+        Parameters
+        ----------
+        positions_nm : array [P, 3]
+        box_nm : array [3, 3], optional
+            Vectors of the periodic box; the System's own by default.
 
         Raises
         ------
         openmm.OpenMMException
             There are not as many positions as particles.
         """
-        return float(_atmos.surrogateEnergy(self._native, doubles(positions_nm)))
+        box = self._box if box_nm is None else box_nm
+        return float(_atmos.surrogateEnergy(self._native, doubles(positions_nm), doubles(box)))
 
     @property
     def unknown_forces(self) -> tuple[str, ...]:
