@@ -20,19 +20,24 @@ _atmos = load_wrapper()
 
 SERIES_TRIALS = 100
 """Trials in a series where nothing else is said."""
+PERIODIC_TRIALS = 30
+"""The same in a periodic box: what surrounds a molecule leaves room for few changes at a time."""
 SINGLE_MOVES = 10
 """Moves at a jump that are tested with the energy itself."""
 MOST_PARTICLES = 1000
-"""The surrogate sums over all pairs, which pays for no more particles than this."""
+"""Without a box the surrogate sums over all pairs, which pays for no more particles than this."""
 
 
 class SurrogateEnergy:
     """The energy that the trials of a series are tested with.
 
-    It knows pairs of a NonbondedForce that is not periodic (without its cutoff), periodic and
-    Ryckaert-Bellemans torsions, and generalised Born models (GBSAOBCForce, and OpenMM's
-    CustomGBForces of HCT, OBC1, OBC2, GBn and GBn2), in single precision. Where it knows every
-    force it differs from the potential energy by what torsions do not change. Averages are exact
+    It knows pairs of a NonbondedForce, periodic and Ryckaert-Bellemans torsions, and generalised
+    Born models (GBSAOBCForce, and OpenMM's CustomGBForces of HCT, OBC1, OBC2, GBn and GBn2), in
+    single precision. A cutoff is left out where there is no periodic box. In a box there are only
+    pairs and torsions, pairs within the cutoff: with a reaction field or, in place of Ewald's sums
+    (PME and LJPME), with a force that is shifted to 0 at the cutoff. Virtual sites that turn along
+    are left out. Where it knows every force it differs from the potential energy by what torsions
+    do not change, and by some tenths of RT where there are Ewald's sums. Averages are exact
     whatever it leaves out, because the end of a series is tested with the energy itself (Iftimie
     et al., J. Chem. Phys. 113, 4852 (2000); Gelb, J. Chem. Phys. 118, 7747 (2003)).
 
@@ -79,19 +84,29 @@ class SurrogateEnergy:
     def unknown_forces(self) -> tuple[str, ...]:
         """Names of the forces that may change with torsions and are left out or simplified.
 
-        A cutoff, salt (kappa) and parameters that global ones offset are simplified.
+        A cutoff without a box, salt (kappa), and parameters that global ones offset are
+        simplified; so are Ewald's sums, which are not named.
         """
         return tuple(self._native.getUnknownForces())
 
 
 def default_trials(system: openmm.System) -> int:
-    """Trials in each move: a series where the surrogate knows every force, else 1."""
-    if system.getNumParticles() > MOST_PARTICLES:
+    """Trials in each move: a series where the surrogate knows every force, else 1.
+
+    Ewald's sums count as known: with the stand-in for them most series are accepted.
+    """
+    periodic = any(
+        isinstance(force, openmm.NonbondedForce) and force.usesPeriodicBoundaryConditions()
+        for force in system.getForces()
+    )
+    if system.getNumParticles() > MOST_PARTICLES and not periodic:
         return 1
     xml = openmm.XmlSerializer.serialize(system)
     nothing_turns = _atmos.TorsionParameters()
     gaps = _atmos.surrogateFromXml(xml, nothing_turns, -1).getUnknownForces()
-    return 1 if len(gaps) else SERIES_TRIALS
+    if len(gaps):
+        return 1
+    return PERIODIC_TRIALS if periodic else SERIES_TRIALS
 
 
 def chosen_moves(

@@ -246,6 +246,7 @@ bool isIndifferent(const Force& force) {
 
 SurrogateTerms::SurrogateTerms(const System& system, int groups) : numAtoms(system.getNumParticles()) {
     TorsionTable table;
+    string bornName;
     for (int i = 0; i < system.getNumForces(); i++) {
         const Force& force = system.getForce(i);
         if ((groups & (1 << force.getForceGroup())) == 0)
@@ -264,12 +265,17 @@ SurrogateTerms::SurrogateTerms(const System& system, int groups) : numAtoms(syst
             isKnown = addBorn(*born, *this);
         else
             isKnown = isIndifferent(force);
+        if (bornName.empty() && !spheres.empty())
+            bornName = force.getName();
         if (!isKnown)
             unknown.push_back(force.getName());
     }
     torsions = std::move(table.torsions);
     if (isPeriodic && !spheres.empty()) {
-        unknown.push_back("generalised Born model");
+        // Not in a box.
+
+        if (find(unknown.begin(), unknown.end(), bornName) == unknown.end())
+            unknown.push_back(bornName);
         spheres.clear();
     }
 }
