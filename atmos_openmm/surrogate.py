@@ -20,8 +20,6 @@ _atmos = load_wrapper()
 
 SERIES_TRIALS = 100
 """Trials in a series where nothing else is said."""
-PERIODIC_TRIALS = 30
-"""The same in a periodic box: what surrounds a molecule leaves room for few changes at a time."""
 SINGLE_MOVES = 10
 """Moves at a jump that are tested with the energy itself."""
 MOST_PARTICLES = 1000
@@ -85,7 +83,8 @@ class SurrogateEnergy:
         """Names of the forces that may change with torsions and are left out or simplified.
 
         A cutoff without a box, salt (kappa), and parameters that global ones offset are
-        simplified; so are Ewald's sums, which are not named.
+        simplified; so are Ewald's sums, which are not named. "virtual sites" are those that turn
+        along, which are left out of all forces.
         """
         return tuple(self._native.getUnknownForces())
 
@@ -104,9 +103,7 @@ def default_trials(system: openmm.System) -> int:
     xml = openmm.XmlSerializer.serialize(system)
     nothing_turns = _atmos.TorsionParameters()
     gaps = _atmos.surrogateFromXml(xml, nothing_turns, -1).getUnknownForces()
-    if len(gaps):
-        return 1
-    return PERIODIC_TRIALS if periodic else SERIES_TRIALS
+    return 1 if len(gaps) else SERIES_TRIALS
 
 
 def chosen_moves(

@@ -5,6 +5,7 @@
 #include "VectorMath.h"
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <tuple>
 
 using namespace OpenMM;
@@ -171,6 +172,8 @@ static double outside(double value, double low, double high) {
 }
 
 double FixedAtoms::sum(const PairRule& rule, const Vec3& point, const PairParameters& parameters, const vector<int>& excluded) {
+    if (!isfinite(point.dot(point)))
+        return numeric_limits<double>::quiet_NaN();
     for (int atom : excluded)
         atoms.hide(slots[static_cast<size_t>(atom)]);
 

@@ -1,6 +1,7 @@
 #include "PeriodicSurrogate.h"
 
 #include "VectorMath.h"
+#include "openmm/OpenMMException.h"
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -123,6 +124,9 @@ double PeriodicSurrogate::energyOfMoved(const vector<Vec3>& at) {
 
 double PeriodicSurrogate::begin(const vector<Vec3>& positions, const BoxVectors& vectors) {
     checkSize(positions);
+    for (size_t i = 0; i < positions.size(); i++)
+        if (!isfinite(positions[i].dot(positions[i])))
+            throw OpenMMException("SurrogateEnergy: the position of particle " + to_string(i) + " is not finite");
     box = vectors;
     present = positions;
     surroundings.build(fixed, positions, box, cutoff, parameters);

@@ -26,7 +26,7 @@ public:
      * @param positions   all positions (in nm)
      * @param box         the periodic box, where there is one
      * @return their energy (in kJ/mol)
-     * @throws OpenMMException if there are not as many positions as particles
+     * @throws OpenMMException if there are not as many positions as particles, or one in a box is not finite
      */
     virtual double begin(const std::vector<OpenMM::Vec3>& positions, const BoxVectors& box) = 0;
     /**

@@ -5,6 +5,8 @@
 
 #include "openmm/NonbondedForce.h"
 #include "openmm/PeriodicTorsionForce.h"
+#include <cmath>
+#include <limits>
 #include <memory>
 
 using namespace AtmosPlugin;
@@ -140,6 +142,11 @@ TEST(surrogate, refusesPositionsOfAnotherSystem) {
     const auto system = build(NonbondedForce::PME);
     const auto surrogate = makeSurrogate(*system, twoBlocks(), -1);
     CHECK_THROWS(surrogate->begin(vector<Vec3>(7), BOX), "7 positions, but the System has 66");
+    vector<Vec3> positions = places();
+    surrogate->begin(positions, BOX);
+    positions[5][1] = numeric_limits<double>::quiet_NaN();
+    CHECK(!isfinite(surrogate->propose(positions, {2})));
+    CHECK_THROWS(surrogate->begin(positions, BOX), "particle 5 is not finite");
     System small;
     small.addParticle(1);
     CHECK_THROWS(makeSurrogate(small, twoBlocks(), -1), "but the System has 1");

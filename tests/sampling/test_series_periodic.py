@@ -10,7 +10,7 @@ import pytest
 import torsion_cases as cases
 from openmm import app, unit
 
-from atmos_openmm.surrogate import PERIODIC_TRIALS, SurrogateEnergy, chosen_moves
+from atmos_openmm.surrogate import SERIES_TRIALS, SurrogateEnergy, chosen_moves
 from atmos_openmm.systems.peptides import build_peptide
 from atmos_openmm.systems.torsions import find_torsions
 
@@ -227,9 +227,9 @@ def test_virtual_sites_that_turn_along_are_left_out(method):
 def test_defaults_in_a_box():
     field, topology, _ = _in_water()
     system = _system(field, topology, app.PME)
-    assert chosen_moves(system, None, None) == (1, PERIODIC_TRIALS)
+    assert chosen_moves(system, None, None) == (1, SERIES_TRIALS)
     system.addForce(openmm.MonteCarloBarostat(1.0, 300.0))
-    assert chosen_moves(system, None, None) == (1, PERIODIC_TRIALS)
+    assert chosen_moves(system, None, None) == (1, SERIES_TRIALS)
     bias = openmm.CustomTorsionForce("cos(theta)")
     bias.addTorsion(4, 6, 8, 14)
     system.addForce(bias)
