@@ -159,16 +159,20 @@ def measure(
         after = torsions.measure(now[None])[0]
         return after, 2 - 2 * np.cos(after - before)
 
-    # The jump is made at the beginning of the step after the interval.
+    # The jump is made in the step after the interval; the one before says what a step changes.
     integrator.step(1)
     md = jumping = 0.0
     by_both, by_moves = [], []
     start, _ = change(0.0)
     while md + jumping < given.seconds:
         begun = time.process_time()
-        integrator.step(INTERVAL - 1)
+        integrator.step(INTERVAL - 2)
         between = time.process_time() - begun
         before, _ = change(0.0)
+        begun = time.process_time()
+        integrator.step(1)
+        between += time.process_time() - begun
+        before, of_a_step = change(before)
         begun = time.process_time()
         integrator.step(1)
         a_step = between / (INTERVAL - 1)
@@ -176,7 +180,7 @@ def measure(
         md += between + a_step
         _, moved = change(before)
         start, changed = change(start)
-        by_moves.append(moved.sum())
+        by_moves.append(moved.sum() - of_a_step.sum())
         by_both.append(changed.mean())
     statistics = integrator.getMoveStatistics().values()
     jumps = len(by_moves)
