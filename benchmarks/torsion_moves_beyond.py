@@ -4,9 +4,11 @@
 
 STRUCTURE is a PDB file, made with amber14 and GBn2, or an AMBER topology with a file of
 coordinates: TOPOLOGY.parm7:COORDINATES. A sequence for --water is put into TIP3P with PME. For each
-kind of move alone: its accepted share, what a trial costs in MD steps, and how far dynamics and
-moves together take the torsions (mean square change of their cosines and sines from one jump to
-the next, which is 2 where they are drawn anew).
+kind of move alone, and all in their usual shares: the accepted share, what a trial costs in MD
+steps, how far dynamics and moves together take the torsions (mean square change of their cosines
+and sines from one jump to the next, which is 2 where they are drawn anew), and the sum of what
+moves alone change in a processor second of theirs. --trials 1 makes ten moves, each tested with
+the energy, in place of what suits the System.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import os
 import time
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -31,7 +34,7 @@ from atmos_openmm.systems.forcefield import create_system  # noqa: E402
 from atmos_openmm.systems.peptides import build_peptide  # noqa: E402
 from atmos_openmm.systems.torsions import Torsions, find_torsions  # noqa: E402
 
-KINDS = ("residue", "backbone", "sidechain", "torsion", "small")
+KINDS = ("residue", "backbone", "sidechain", "torsion", "small", "all kinds")
 SMALL_DEGREES = 20.0
 INTERVAL = 20
 STEP_PS = 0.004
@@ -107,50 +110,87 @@ def context_of(system: openmm.System, integrator: openmm.Integrator, x: Any) -> 
     return context
 
 
-def equilibrated(system: openmm.System, x: Any, seconds: float) -> tuple[Any, float]:
-    """Positions after some MD, and processor seconds a step."""
+def equilibrated(system: openmm.System, x: Any, seconds: float) -> Any:
+    """Positions after some MD."""
     integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, STEP_PS)
     integrator.setRandomNumberSeed(1)
     context = context_of(system, integrator, x)
     openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)
     context.setVelocitiesToTemperature(300.0, 1)
-    begun, steps = time.process_time(), 0
+    begun = time.process_time()
     while time.process_time() - begun < seconds:
         integrator.step(50)
-        steps += 50
-    a_step = (time.process_time() - begun) / steps
-    return context.getState(positions=True).getPositions(asNumpy=True)._value, a_step
+    return context.getState(positions=True).getPositions(asNumpy=True)._value
 
 
-def measure(molecule: Molecule, torsions: Torsions, x: Any, kind: str, seconds: float) -> Any:
-    """Run moves of one kind; their accepted share, change a jump, seconds a jump, series."""
-    topology, _, system = molecule
+@dataclass
+class Measured:
+    """What moves of a kind do."""
+
+    accepted: float
+    series: tuple[int, int]
+    steps_a_trial: float
+    change_a_jump: float
+    change_a_second: float
+
+
+def measure(
+    molecule: Molecule, torsions: Torsions, x: Any, kind: str, given: argparse.Namespace
+) -> Measured:
+    """Run moves of one kind, with dynamics in between."""
+    _, _, system = molecule
     density = TorsionDensity.uniform(torsions.names, torsions.block_sizes, torsions.previous)
     integrator = AtmosIntegrator(300.0, 1.0, STEP_PS)
     integrator.setRandomNumberSeed(1)
     integrator.setJumpSeed(1)
     integrator.setAcceptanceMode("metropolis")
     integrator.setTorsionMoves(torsions, density)
-    integrator.setMoveShares({kind: 1.0})
+    if kind in KINDS[:-1]:
+        integrator.setMoveShares({kind: 1.0})
     integrator.setSmallMoveWidth(SMALL_DEGREES * unit.degree)
-    moves, trials = chosen_moves(system, None, None)
+    moves, trials = chosen_moves(system, None, given.trials)
     integrator.setMovesPerJump(moves)
     integrator.setTrialsPerMove(trials)
     integrator.setJumpInterval(INTERVAL)
     context = context_of(system, integrator, x)
-    begun, jumps, change = time.process_time(), 0, []
-    before = torsions.measure(np.asarray(x)[None])[0]
-    while time.process_time() - begun < seconds:
-        integrator.step(INTERVAL)
-        jumps += 1
+
+    def change(before: Any) -> tuple[Any, Any]:
         now = context.getState(positions=True).getPositions(asNumpy=True)._value
         after = torsions.measure(now[None])[0]
-        change.append(2 - 2 * np.cos(after - before))
-        before = after
-    a_jump = (time.process_time() - begun) / jumps
-    proposed, accepted = integrator.getMoveStatistics()[kind]
-    series = integrator.getSeriesStatistics()
-    return accepted / proposed, float(np.mean(change)), a_jump, moves * trials, series
+        return after, 2 - 2 * np.cos(after - before)
+
+    # The jump is made in the step after the interval; the one before says what a step changes.
+    integrator.step(1)
+    md = jumping = 0.0
+    by_both, by_moves = [], []
+    start, _ = change(0.0)
+    while md + jumping < given.seconds:
+        begun = time.process_time()
+        integrator.step(INTERVAL - 2)
+        between = time.process_time() - begun
+        before, _ = change(0.0)
+        begun = time.process_time()
+        integrator.step(1)
+        between += time.process_time() - begun
+        before, of_a_step = change(before)
+        begun = time.process_time()
+        integrator.step(1)
+        a_step = between / (INTERVAL - 1)
+        jumping += time.process_time() - begun - a_step
+        md += between + a_step
+        _, moved = change(before)
+        start, changed = change(start)
+        by_moves.append(moved.sum() - of_a_step.sum())
+        by_both.append(changed.mean())
+    statistics = integrator.getMoveStatistics().values()
+    jumps = len(by_moves)
+    return Measured(
+        sum(accepted for _, accepted in statistics) / sum(tried for tried, _ in statistics),
+        integrator.getSeriesStatistics(),
+        jumping / (jumps * moves * trials) / (md / (jumps * INTERVAL)),
+        float(np.mean(by_both)),
+        float(np.sum(by_moves)) / jumping,
+    )
 
 
 def main() -> None:
@@ -159,27 +199,27 @@ def main() -> None:
     parser.add_argument("structures", nargs="*")
     parser.add_argument("--water", default="", help="sequences of capped peptides, by commas")
     parser.add_argument("--seconds", type=float, default=60.0, help="processor time of each run")
+    parser.add_argument("--trials", type=int, help="of each move; by default what suits the System")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     cases = [(path.split("/")[-1], from_file, path) for path in given.structures]
     cases += [(f"{name} in water", in_water, name) for name in given.water.split(",") if name]
     columns = "molecule, particles, torsions, kind, accepted, series accepted, MD steps a trial, "
-    columns += "change of torsions a jump"
-    print("| " + columns.replace(", ", " | ") + " |\n" + "|--" * 8 + "|")
+    columns += "change of torsions a jump, change by moves a second of theirs"
+    print("| " + columns.replace(", ", " | ") + " |\n" + "|--" * 9 + "|")
     for name, make, argument in cases:
         molecule = make(argument)
         topology, start, system = molecule
-        x, a_step = equilibrated(system, start, given.seconds)
+        x = equilibrated(system, start, given.seconds)
         torsions = find_torsions(topology, system=system)
         for kind in KINDS:
-            share, change, a_jump, trials, series = measure(
-                molecule, torsions, x, kind, given.seconds
-            )
-            cost = (a_jump - INTERVAL * a_step) / trials / a_step
-            of_series = f"{series[1] / series[0]:.3f}" if series[0] else ""
+            found = measure(molecule, torsions, x, kind, given)
+            tested, passed = found.series
+            of_series = f"{passed / tested:.3f}" if tested else ""
             print(
-                f"| {name} | {system.getNumParticles()} | {len(torsions)} | {kind} | {share:.4f} | "
-                f"{of_series} | {cost:.3f} | {change:.3f} |",
+                f"| {name} | {system.getNumParticles()} | {len(torsions)} | {kind} | "
+                f"{found.accepted:.4f} | {of_series} | {found.steps_a_trial:.3f} | "
+                f"{found.change_a_jump:.3f} | {found.change_a_second:.2f} |",
                 flush=True,
             )
 

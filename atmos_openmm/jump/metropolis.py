@@ -37,8 +37,10 @@ MODULE_ROUNDING_NM = 1e-5
 class Surrogate(Protocol):
     """A fast approximation of the energy."""
 
-    def evaluate(self, positions_nm: NDArray[np.float64]) -> float:
-        """Energy (kJ/mol) of positions [P, 3], up to a constant."""
+    def evaluate(
+        self, positions_nm: NDArray[np.float64], box_nm: NDArray[np.float64] | None = None
+    ) -> float:
+        """Energy (kJ/mol) of positions [P, 3] in a box [3, 3], up to a constant."""
         ...
 
 
@@ -152,12 +154,12 @@ def make_series(
     outcomes, drawn = [], []
     for number in range(attempt, attempt + count):
         end, angles = positions, moves.torsions.measure(positions)
-        begin_surrogate = end_surrogate = surrogate.evaluate(positions)
+        begin_surrogate = end_surrogate = surrogate.evaluate(positions, before.box_nm)
         changed = False
         for _ in range(trials):
             move = moves.propose(angles, seed, trial, TRIAL_STREAM)
             turned = moves.apply(end, angles, move)
-            turned_energy = surrogate.evaluate(turned)
+            turned_energy = surrogate.evaluate(turned, before.box_nm)
             log_u = math.log(NoiseStream(seed, TRIAL_ACCEPTANCE_STREAM, trial).uniform())
             accepted = log_u < (end_surrogate - turned_energy) / thermal + move.log_ratio
             drawn.append((move.kind, accepted))

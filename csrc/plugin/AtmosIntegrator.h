@@ -192,8 +192,8 @@ public:
     /**
      * Set how many trials a torsional move is made of.  With more than 1, a move is a series of trials that are tested
      * with a surrogate of the energy, which is fast, and the end of the series is tested with the energy itself and the
-     * surrogate's ratio: averages are exact for any surrogate.  It knows pairs that are not periodic, torsions and generalised
-     * Born models; what else a System holds makes series be accepted less often.
+     * surrogate's ratio: averages are exact for any surrogate.  It knows pairs, torsions and generalised Born models;
+     * what else a System holds makes series be accepted less often.
      *
      * @param trials   the number, 1 by default: each move is tested with the energy itself
      */

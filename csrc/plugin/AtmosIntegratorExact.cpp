@@ -220,20 +220,22 @@ bool AtmosIntegrator::tryTorsions(vector<Vec3>& positions, vector<double>& torsi
     const auto attempt = static_cast<uint64_t>(accumulate(run.movesProposed.begin(), run.movesProposed.end(), 0ll));
     Noise::Draws draws(run.seed, Noise::TRIALS, attempt);
     TorsionMoves::Move move = moves->propose(torsions, draws);
-    vector<Vec3> proposed = positions;
-    moves->apply(proposed, torsions, move);
-    const double newEnergy = surrogate->evaluate(proposed);
+    const vector<Vec3> before = moves->getTurned(positions, move);
+    moves->apply(positions, torsions, move);
+    const double newEnergy = surrogate->propose(positions, move.changed);
     run.movesProposed[static_cast<size_t>(move.kind)]++;
     const double logRatio = (surrogateEnergy - newEnergy) / thermalEnergy() + move.logRatio;
 
     // An energy that is not a number is less than nothing.
 
-    if (!(log(Noise::Draws(run.seed, Noise::TRIAL_ACCEPTANCE, attempt).uniform()) < logRatio))
+    if (!(log(Noise::Draws(run.seed, Noise::TRIAL_ACCEPTANCE, attempt).uniform()) < logRatio)) {
+        moves->putBack(positions, move, before);
         return false;
+    }
     run.movesAccepted[static_cast<size_t>(move.kind)]++;
+    surrogate->accept();
     surrogateEnergy = newEnergy;
     torsions = std::move(move.torsions);
-    swap(positions, proposed);
     return true;
 }
 
@@ -244,12 +246,14 @@ bool AtmosIntegrator::moveInSeries(vector<Vec3>& positions, double energy) {
 
     if (surrogate == nullptr)
         surrogate = makeSurrogate(context->getSystem(), torsionParameters, getIntegrationForceGroups());
+    BoxVectors box;
+    context->getPeriodicBoxVectors(box[0], box[1], box[2]);
     bool moved = false;
     for (int i = 0; i < movesPerJump; i++) {
         const uint64_t attempt = static_cast<uint64_t>(run.numProposed());
         vector<double> torsions = moves->measure(positions);
         vector<Vec3> proposed = positions;
-        const double surrogateBefore = surrogate->evaluate(positions);
+        const double surrogateBefore = surrogate->begin(positions, box);
         double surrogateAfter = surrogateBefore;
         bool isChanged = false;
         for (int trial = 0; trial < trialsPerMove; trial++)

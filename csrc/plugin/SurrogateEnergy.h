@@ -1,51 +1,70 @@
 #ifndef ATMOS_SURROGATEENERGY_H_
 #define ATMOS_SURROGATEENERGY_H_
 
+#include "PairRows.h"
 #include "SurrogateTerms.h"
 #include "TorsionParameters.h"
 #include "openmm/Vec3.h"
+#include <array>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace AtmosPlugin {
 
 /**
- * A fast approximation of the energy of a small molecule, in single precision and without forces.  It is correct up to
- * a constant of the torsions where SurrogateTerms knows every force, and no part of what is exact depends on it.
+ * A fast approximation of a System's energy in single precision and without forces.  It is correct up to what torsions
+ * do not change where SurrogateTerms knows every force, and no part of what is exact depends on it: all that has to
+ * hold is that it is a function of the positions (and the box), whatever way led to them.
  */
 class SurrogateEnergy {
 public:
+    virtual ~SurrogateEnergy() = default;
     /**
-     * @param terms    what is known of the System
-     * @param groups   the groups of particles that turn together, and the axis of each: only torsions that they change
-     *                 are evaluated
-     * @param axes     the two particles of each group's axis
+     * Take positions as the present ones.
+     *
+     * @param positions   all positions (in nm)
+     * @param box         the periodic box, where there is one
+     * @return their energy (in kJ/mol)
+     * @throws OpenMMException if there are not as many positions as particles, or one in a box is not finite
      */
-    SurrogateEnergy(SurrogateTerms terms, const std::vector<std::vector<int>>& groups, const std::vector<std::array<int, 2>>& axes);
-    /** Get the energy (in kJ/mol) of positions (in nm). */
-    double evaluate(const std::vector<OpenMM::Vec3>& positions);
+    virtual double begin(const std::vector<OpenMM::Vec3>& positions, const BoxVectors& box) = 0;
+    /**
+     * Get the energy (in kJ/mol) of other positions.
+     *
+     * @param positions   all positions (in nm), which differ from the present ones by torsions alone
+     * @param changed     these torsions
+     */
+    virtual double propose(const std::vector<OpenMM::Vec3>& positions, const std::vector<int>& changed) = 0;
+    /** Take the positions that propose() was called with last as the present ones. */
+    virtual void accept() = 0;
     /** Get the names of the forces that may change with torsions and are left out or simplified. */
-    const std::vector<std::string>& getUnknownForces() const;
+    const std::vector<std::string>& getUnknownForces() const { return unknown; }
+
+protected:
+    explicit SurrogateEnergy(const SurrogateTerms& terms) : numAtoms(terms.numAtoms), unknown(terms.unknown) {}
+    void checkSize(const std::vector<OpenMM::Vec3>& positions) const;
+    int numAtoms;
 
 private:
-    double torsionEnergy(const std::vector<OpenMM::Vec3>& positions) const;
-    void fillPairs(const SurrogateTerms& terms);
-    void fillSpheres(const SurrogateTerms& terms);
-    int numAtoms, width;
     std::vector<std::string> unknown;
-    std::vector<SurrogateTerms::Torsion> torsions;
-    std::vector<SurrogateTerms::Sphere> spheres;
-    bool hasCurve, hasNeck;
-    double polarity, surfaceEnergy;
-    // Rows of `width` columns; pairs stand once, where the column is larger than the row, and zeros elsewhere.
-    std::vector<float> coulomb, repulsion, attraction, born;
-    // Of all pairs but an atom and itself: 1, and the neck of the column's sphere in the row's.
-    std::vector<float> others, neckHeight, neckPlace;
-    std::vector<float> x, y, z, radii, scaledRadii, effective;
 };
 
+/** The groups of particles that torsions turn, and their axes. */
+struct TurningGroups {
+    explicit TurningGroups(const TorsionParameters& parameters);
+    /** Get the numbers of those torsions of four atoms that turning a group can change. */
+    std::vector<int> findChanged(size_t group, const std::vector<SurrogateTerms::Torsion>& torsions, int numAtoms) const;
+
+    std::vector<std::vector<int>> atoms;
+    std::vector<std::array<int, 2>> axes;
+};
+
+/** Add the energy (in kJ/mol) of a torsion of four atoms to a sum. */
+void addTorsion(const SurrogateTerms::Torsion& torsion, const std::vector<OpenMM::Vec3>& positions, double& energy);
+
 /**
- * Make the surrogate of a System.
+ * Make the surrogate of a System: SoluteSurrogate, or PeriodicSurrogate where its NonbondedForce is periodic.
  *
  * @param system       the System
  * @param parameters   the torsions that are turned

@@ -1,10 +1,15 @@
 #include "SurrogateTerms.h"
 
+#include "openmm/AndersenThermostat.h"
 #include "openmm/CMMotionRemover.h"
 #include "openmm/CustomGBForce.h"
 #include "openmm/GBSAOBCForce.h"
 #include "openmm/HarmonicAngleForce.h"
 #include "openmm/HarmonicBondForce.h"
+#include "openmm/MonteCarloAnisotropicBarostat.h"
+#include "openmm/MonteCarloBarostat.h"
+#include "openmm/MonteCarloFlexibleBarostat.h"
+#include "openmm/MonteCarloMembraneBarostat.h"
 #include "openmm/NonbondedForce.h"
 #include "openmm/PeriodicTorsionForce.h"
 #include "openmm/RBTorsionForce.h"
@@ -185,38 +190,63 @@ bool addBorn(const GBSAOBCForce& force, SurrogateTerms& terms) {
     return force.getNonbondedMethod() == GBSAOBCForce::NoCutoff;
 }
 
-bool addPairs(const NonbondedForce& force, SurrogateTerms& terms) {
-    const auto method = force.getNonbondedMethod();
-    if (terms.hasPairs || (method != NonbondedForce::NoCutoff && method != NonbondedForce::CutoffNonPeriodic))
-        return false;
-    const int n = terms.numAtoms;
-    vector<double> charge(n), sigma(n), epsilon(n);
-    for (int i = 0; i < n; i++)
-        force.getParticleParameters(i, charge[i], sigma[i], epsilon[i]);
-    for (int i = 0; i < n; i++)
-        for (int j = i + 1; j < n; j++) {
-            terms.chargeProduct.push_back(charge[i] * charge[j]);
-            terms.sigma.push_back(0.5 * (sigma[i] + sigma[j]));
-            terms.epsilon.push_back(sqrt(epsilon[i] * epsilon[j]));
-        }
-    for (int k = 0; k < force.getNumExceptions(); k++) {
-        int first, second;
-        double product, length, depth;
-        force.getExceptionParameters(k, first, second, product, length, depth);
-        const size_t i = static_cast<size_t>(min(first, second)), j = static_cast<size_t>(max(first, second));
-        const size_t place = i * (2 * static_cast<size_t>(n) - i - 1) / 2 + (j - i - 1);
-        terms.chargeProduct[place] = product;
-        terms.sigma[place] = length;
-        terms.epsilon[place] = depth;
+/** What a cutoff in a periodic box does to pairs. */
+void addCutoff(const NonbondedForce& force, SurrogateTerms& terms) {
+    const double cutoff = terms.cutoff = force.getCutoffDistance();
+    terms.switchDistance = force.getUseSwitchingFunction() ? force.getSwitchingDistance() : cutoff;
+    if (force.getNonbondedMethod() == NonbondedForce::CutoffPeriodic) {
+        const double dielectric = force.getReactionFieldDielectric();
+        terms.square = (dielectric - 1) / (2 * dielectric + 1) / (cutoff * cutoff * cutoff);
+        terms.shift = 3 * dielectric / (2 * dielectric + 1) / cutoff;
+        return;
     }
+
+    // Ewald's sums are nearer to a force that is shifted to 0 at the cutoff than to their own part in real space.
+
+    terms.isEwald = true;
+    terms.linear = 1 / (cutoff * cutoff);
+    terms.shift = 2 / cutoff;
+}
+
+bool addPairs(const NonbondedForce& force, SurrogateTerms& terms) {
+    if (terms.hasPairs)
+        return false;
+    for (int i = 0; i < terms.numAtoms; i++) {
+        double charge, sigma, epsilon;
+        force.getParticleParameters(i, charge, sigma, epsilon);
+        terms.charge.push_back(charge);
+        terms.sigma.push_back(sigma);
+        terms.epsilon.push_back(epsilon);
+    }
+    for (int k = 0; k < force.getNumExceptions(); k++) {
+        SurrogateTerms::Exception pair;
+        force.getExceptionParameters(k, pair.first, pair.second, pair.chargeProduct, pair.sigma, pair.epsilon);
+        terms.exceptions.push_back(pair);
+    }
+    terms.exceptionsAreNearest = force.getExceptionsUsePeriodicBoundaryConditions();
+    const auto method = force.getNonbondedMethod();
+    terms.isPeriodic = method != NonbondedForce::NoCutoff && method != NonbondedForce::CutoffNonPeriodic;
+    if (terms.isPeriodic)
+        addCutoff(force, terms);
     terms.hasPairs = true;
-    return method == NonbondedForce::NoCutoff && force.getNumParticleParameterOffsets() == 0 && force.getNumExceptionParameterOffsets() == 0;
+    return method != NonbondedForce::CutoffNonPeriodic && force.getNumParticleParameterOffsets() == 0 &&
+           force.getNumExceptionParameterOffsets() == 0;
+}
+
+/** Whether a force has no energy, or one that torsions do not change. */
+bool isIndifferent(const Force& force) {
+    return dynamic_cast<const HarmonicBondForce*>(&force) != nullptr || dynamic_cast<const HarmonicAngleForce*>(&force) != nullptr ||
+           dynamic_cast<const CMMotionRemover*>(&force) != nullptr || dynamic_cast<const AndersenThermostat*>(&force) != nullptr ||
+           dynamic_cast<const MonteCarloBarostat*>(&force) != nullptr || dynamic_cast<const MonteCarloAnisotropicBarostat*>(&force) != nullptr ||
+           dynamic_cast<const MonteCarloMembraneBarostat*>(&force) != nullptr ||
+           dynamic_cast<const MonteCarloFlexibleBarostat*>(&force) != nullptr;
 }
 
 } // namespace
 
 SurrogateTerms::SurrogateTerms(const System& system, int groups) : numAtoms(system.getNumParticles()) {
     TorsionTable table;
+    string bornName;
     for (int i = 0; i < system.getNumForces(); i++) {
         const Force& force = system.getForce(i);
         if ((groups & (1 << force.getForceGroup())) == 0)
@@ -233,13 +263,42 @@ SurrogateTerms::SurrogateTerms(const System& system, int groups) : numAtoms(syst
             isKnown = addCustomBorn(*custom, *this);
         else if (const auto* born = dynamic_cast<const GBSAOBCForce*>(&force))
             isKnown = addBorn(*born, *this);
-        else // Bonds and angles do not change with torsions, and a remover of motion has no energy.
-            isKnown = dynamic_cast<const HarmonicBondForce*>(&force) != nullptr || dynamic_cast<const HarmonicAngleForce*>(&force) != nullptr ||
-                      dynamic_cast<const CMMotionRemover*>(&force) != nullptr;
+        else
+            isKnown = isIndifferent(force);
+        if (bornName.empty() && !spheres.empty())
+            bornName = force.getName();
         if (!isKnown)
             unknown.push_back(force.getName());
     }
     torsions = std::move(table.torsions);
+    if (isPeriodic && !spheres.empty()) {
+        // Not in a box.
+
+        if (find(unknown.begin(), unknown.end(), bornName) == unknown.end())
+            unknown.push_back(bornName);
+        spheres.clear();
+    }
+}
+
+void SurrogateTerms::leaveOut(const vector<int>& atoms) {
+    bool hasPart = false;
+    for (int atom : atoms) {
+        const size_t i = static_cast<size_t>(atom);
+        if (!spheres.empty()) {
+            hasPart = hasPart || spheres[i].charge != 0;
+            spheres[i].charge = 0;
+            spheres[i].isLeftOut = true;
+        }
+        if (!hasPairs)
+            continue;
+        hasPart = hasPart || charge[i] != 0 || epsilon[i] != 0;
+        charge[i] = epsilon[i] = 0;
+        for (Exception& pair : exceptions)
+            if (pair.first == atom || pair.second == atom)
+                pair.chargeProduct = pair.epsilon = 0;
+    }
+    if (hasPart)
+        unknown.push_back("virtual sites");
 }
 
 } // namespace AtmosPlugin

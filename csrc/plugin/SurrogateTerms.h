@@ -9,9 +9,10 @@
 namespace AtmosPlugin {
 
 /**
- * The part of a System's potential energy that a surrogate knows: pairs of a NonbondedForce that is not periodic (a
- * cutoff is left out), periodic and Ryckaert-Bellemans torsions, and the generalised Born models of OpenMM's GBSAOBCForce and of the CustomGBForces
- * that its force fields and readers of AMBER files make (HCT, OBC1, OBC2, GBn, GBn2).
+ * The part of a System's potential energy that a surrogate knows: pairs of a NonbondedForce (without its cutoff where it
+ * is not periodic, and a shifted force for Ewald's sums where it is), periodic and Ryckaert-Bellemans torsions, and,
+ * without a periodic box, the generalised Born models of OpenMM's GBSAOBCForce and of the CustomGBForces that its force
+ * fields and readers of AMBER files make (HCT, OBC1, OBC2, GBn, GBn2).
  */
 struct SurrogateTerms {
     /** A sum over periods n of a cos(n phi) + b sin(n phi) (in kJ/mol), n = 1 ... 6. */
@@ -25,6 +26,12 @@ struct SurrogateTerms {
         /** alpha, beta and gamma of the model; HCT has none. */
         std::array<double, 3> curve = {};
         int type = 0;
+        bool isLeftOut = false;
+    };
+    /** A pair with parameters of its own (in e^2, nm and kJ/mol). */
+    struct Exception {
+        int first, second;
+        double chargeProduct, sigma, epsilon;
     };
     /**
      * Read what is known of a System.
@@ -33,10 +40,21 @@ struct SurrogateTerms {
      * @param groups   the force groups that count, as bits
      */
     SurrogateTerms(const OpenMM::System& system, int groups);
+    /** Leave out all that depends on where these atoms are. */
+    void leaveOut(const std::vector<int>& atoms);
 
     int numAtoms;
-    /** Of pairs i < j in order of i, then j: charge product, sigma and epsilon; exceptions are in. */
-    std::vector<double> chargeProduct, sigma, epsilon;
+    /** Of each atom (in e, nm and kJ/mol). */
+    std::vector<double> charge, sigma, epsilon;
+    std::vector<Exception> exceptions;
+    /** Whether these are of nearest images, too. */
+    bool exceptionsAreNearest = false;
+    /** Whether pairs are those of nearest images within a cutoff (in nm); the Lennard-Jones part is switched off from a distance on. */
+    bool isPeriodic = false;
+    double cutoff = 0, switchDistance = 0;
+    /** Of the charges' part, 1/r + linear r + square r^2 - shift; with Ewald's sums also excluded pairs have that but 1/r. */
+    double linear = 0, square = 0, shift = 0;
+    bool isEwald = false;
     std::vector<Torsion> torsions;
     /** Empty without a generalised Born model. */
     std::vector<Sphere> spheres;
@@ -51,8 +69,8 @@ struct SurrogateTerms {
     /** Whether pairs are known. */
     bool hasPairs = false;
     /**
-     * The forces that may change with torsions and are left out or simplified, by name: also those with a cutoff,
-     * with salt (kappa), or with parameters that global ones offset.
+     * The forces that may change with torsions and are left out or simplified, by name: also those with a cutoff that
+     * is not periodic, with salt (kappa), or with parameters that global ones offset.  Ewald's sums are not named.
      */
     std::vector<std::string> unknown;
 };

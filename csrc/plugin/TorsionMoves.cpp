@@ -241,4 +241,19 @@ void TorsionMoves::apply(vector<Vec3>& positions, const vector<double>& torsions
     }
 }
 
+vector<Vec3> TorsionMoves::getTurned(const vector<Vec3>& positions, const Move& move) const {
+    vector<Vec3> turned;
+    for (int k : move.changed)
+        for (int atom : groups[k])
+            turned.push_back(positions[atom]);
+    return turned;
+}
+
+void TorsionMoves::putBack(vector<Vec3>& positions, const Move& move, const vector<Vec3>& before) const {
+    auto next = before.begin();
+    for (int k : move.changed)
+        for (int atom : groups[k])
+            positions[atom] = *next++;
+}
+
 } // namespace AtmosPlugin

@@ -68,6 +68,10 @@ public:
      * @param move        a move proposed from them
      */
     void apply(std::vector<OpenMM::Vec3>& positions, const std::vector<double>& torsions, const Move& move) const;
+    /** Get the positions (in nm) of what a move turns, in the order in which it turns them. */
+    std::vector<OpenMM::Vec3> getTurned(const std::vector<OpenMM::Vec3>& positions, const Move& move) const;
+    /** Put back what a move has turned, to what getTurned() gave before. */
+    void putBack(std::vector<OpenMM::Vec3>& positions, const Move& move, const std::vector<OpenMM::Vec3>& before) const;
     /** Get the shares in use when none are set: with more than 4 blocks, all of them at once is left out. */
     static std::vector<double> getDefaultShares(size_t numBlocks);
 

@@ -114,8 +114,12 @@ static void prepareBackend() {
 %include "JumpScreen.h"
 %include "Noise.h"
 %include "TorsionParameters.h"
-%ignore AtmosPlugin::SurrogateEnergy::SurrogateEnergy;
-%ignore AtmosPlugin::SurrogateEnergy::evaluate;
+%nodefaultctor AtmosPlugin::SurrogateEnergy;
+%ignore AtmosPlugin::SurrogateEnergy::begin;
+%ignore AtmosPlugin::SurrogateEnergy::propose;
+%ignore AtmosPlugin::SurrogateEnergy::accept;
+%ignore AtmosPlugin::TurningGroups;
+%ignore AtmosPlugin::addTorsion;
 %ignore AtmosPlugin::makeSurrogate;
 %include "SurrogateEnergy.h"
 %template(ProposalVector) std::vector<AtmosPlugin::Proposal>;
@@ -147,11 +151,14 @@ AtmosPlugin::SurrogateEnergy* surrogateFromXml(const std::string& systemXml, con
     return AtmosPlugin::makeSurrogate(*system, parameters, groups).release();
 }
 
-double surrogateEnergy(AtmosPlugin::SurrogateEnergy& surrogate, const std::vector<double>& positions) {
+double surrogateEnergy(AtmosPlugin::SurrogateEnergy& surrogate, const std::vector<double>& positions, const std::vector<double>& box) {
     std::vector<OpenMM::Vec3> points;
     for (size_t i = 0; i + 2 < positions.size(); i += 3)
         points.emplace_back(positions[i], positions[i + 1], positions[i + 2]);
-    return surrogate.evaluate(points);
+    AtmosPlugin::BoxVectors vectors;
+    for (size_t i = 0; i < 9 && i < box.size(); i++)
+        vectors[i / 3][static_cast<int>(i % 3)] = box[i];
+    return surrogate.begin(points, vectors);
 }
 
 bool isAtmosIntegrator(const OpenMM::Integrator& integrator) {

@@ -176,9 +176,10 @@ class ExactRun:
         small_width=0.35,
         trials=1,
         module=None,
+        friction=5.0,
     ):
         kind = AtmosIntegrator if engine == "compiled" else openmm.LangevinMiddleIntegrator
-        self.integrator = kind(300.0, 5.0, step_ps)
+        self.integrator = kind(300.0, friction, step_ps)
         self.integrator.setRandomNumberSeed(seed)
         self.torsions, self.interval = torsions, interval
         if engine == "compiled":
