@@ -3,11 +3,14 @@
 import math
 
 import numpy as np
+import openmm
 import pytest
 from openmm import unit
+from torsion_support import chain_positions, chain_system, start
 
 from atmos_openmm.jump.velocities import (
     GAS_CONSTANT_KJ_PER_MOL_K,
+    carry_velocities,
     thermal_velocities,
     without_net_momentum,
 )
@@ -40,3 +43,60 @@ def test_drift_removal_leaves_massless_particles_alone():
     np.testing.assert_allclose((masses[:, None] * result).sum(axis=0), 0, atol=1e-15)
     assert (result[0] == 0).all()
     np.testing.assert_allclose(result[1] - result[2], velocities[1] - velocities[2])
+
+
+def _velocities(context):
+    return np.array(context.getState(velocities=True).getVelocities(asNumpy=True)._value)
+
+
+def _carried(constrained, count=3000):
+    """Maxwell's velocities of a chain, and where they are carried to with its torsions turned."""
+    system = chain_system(5, constrained=constrained)
+    integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 1e-9)
+    integrator.setConstraintTolerance(1e-10)
+    before, after = chain_positions(5), chain_positions(5, torsion=1.1)
+    context = start(system, integrator, before)
+    masses = np.full(5, 14.0)
+    old, new = [], []
+    for attempt in range(count):
+        context.setPositions(before)
+        context.setVelocities(thermal_velocities(masses, 300.0, 1, attempt))
+        context.applyVelocityConstraints(1e-10)
+        old.append(_velocities(context))
+        carry_velocities(context, before, after, old[-1], masses, 300.0, 2, attempt)
+        new.append(_velocities(context))
+    return before, after, np.array(old), np.array(new)
+
+
+def test_carried_velocities_are_maxwells_on_the_new_constraints():
+    _, after, old, new = _carried(constrained=True)
+    bonds = np.diff(after, axis=0)
+    np.testing.assert_allclose((np.diff(new, axis=1) * bonds).sum(-1), 0, atol=1e-8)
+    # 2 K / kT is a chi-square variable of 15 - 4 degrees of freedom: mean n, variance 2 n.
+    n, count = 11, len(new)
+    thermal = GAS_CONSTANT_KJ_PER_MOL_K * 300.0
+    values = 14.0 * (new**2).sum(axis=(1, 2)) / thermal
+    assert abs(values.mean() - n) < 5 * math.sqrt(2 * n / count)
+    assert abs(values.var() - 2 * n) < 5 * math.sqrt((8 * n**2 + 48 * n) / count)
+    # They remember: only what the constraints forbade is new.
+    overlap = (old * new).sum() / math.sqrt((old**2).sum() * (new**2).sum())
+    assert overlap > 0.5
+    # Old velocities that merely lose what the new constraints forbid would be too slow.
+    along = [np.linalg.qr(_gradients(after))[0]] * count
+    lost = [v.ravel() - q @ (q.T @ v.ravel()) for v, q in zip(old, along, strict=True)]
+    assert 14.0 * (np.array(lost) ** 2).sum(axis=1).mean() / thermal < n - 0.5
+
+
+def _gradients(x):
+    """Of the squared bond lengths of a chain, [3 P, bonds]."""
+    columns = []
+    for k in range(len(x) - 1):
+        column = np.zeros_like(x)
+        column[k], column[k + 1] = x[k] - x[k + 1], x[k + 1] - x[k]
+        columns.append(column.ravel())
+    return np.array(columns).T
+
+
+def test_without_constraints_velocities_stay_as_they_are():
+    _, _, old, new = _carried(constrained=False, count=3)
+    np.testing.assert_array_equal(old, new)
