@@ -29,15 +29,17 @@ MOST_PARTICLES = 1000
 class SurrogateEnergy:
     """The energy that the trials of a series are tested with.
 
-    It knows pairs of a NonbondedForce, periodic and Ryckaert-Bellemans torsions, and generalised
-    Born models (GBSAOBCForce, and OpenMM's CustomGBForces of HCT, OBC1, OBC2, GBn and GBn2), in
-    single precision. A cutoff is left out where there is no periodic box. In a box there are only
-    pairs and torsions, pairs within the cutoff: with a reaction field or, in place of Ewald's sums
-    (PME and LJPME), with a force that is shifted to 0 at the cutoff. Virtual sites that turn along
-    are left out. Where it knows every force it differs from the potential energy by what torsions
-    do not change, and by some tenths of RT where there are Ewald's sums. Averages are exact
-    whatever it leaves out, because the end of a series is tested with the energy itself (Iftimie
-    et al., J. Chem. Phys. 113, 4852 (2000); Gelb, J. Chem. Phys. 118, 7747 (2003)).
+    It knows pairs of a NonbondedForce, periodic and Ryckaert-Bellemans torsions, maps of torsions
+    (CMAPTorsionForce), harmonic bonds and angles (of atoms that torsions move apart, as restraints
+    have them), and generalised Born models (GBSAOBCForce, and OpenMM's CustomGBForces of HCT, OBC1,
+    OBC2, GBn and GBn2), pairs and Born models in single precision. A cutoff is left out where there
+    is no periodic box. In a box there is no Born model, and pairs are those within the cutoff: with
+    a reaction field or, in place of Ewald's sums (PME and LJPME), with a force that is shifted to 0
+    at the cutoff. Virtual sites that turn along are left out. Where it knows every force it differs
+    from the potential energy by what torsions do not change, and by some tenths of RT where there
+    are Ewald's sums. Averages are exact whatever it leaves out, because the end of a series is
+    tested with the energy itself (Iftimie et al., J. Chem. Phys. 113, 4852 (2000); Gelb, J. Chem.
+    Phys. 118, 7747 (2003)).
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ static vector<int> numbers(size_t count) {
 PeriodicSurrogate::PeriodicSurrogate(const SurrogateTerms& terms, const TurningGroups& groups)
         : SurrogateEnergy(terms), cutoff(terms.cutoff), linear(terms.linear), square(terms.square), shift(terms.shift), isEwald(terms.isEwald),
           exceptionsAreNearest(terms.exceptionsAreNearest), turning(unionOf(groups.atoms, numbers(groups.atoms.size()))),
-          memberOf(static_cast<size_t>(terms.numAtoms), -1), torsions(terms.torsions) {
+          memberOf(static_cast<size_t>(terms.numAtoms), -1), bonded(groups.selectChanged(terms.bonded, terms.numAtoms)) {
     const auto single = [](double value) { return static_cast<float>(value); };
     const double width = cutoff - terms.switchDistance;
     rule = {single(cutoff * cutoff), single(linear), single(square), single(shift), single(terms.switchDistance), width > 0 ? single(1 / width) : 0};
@@ -60,10 +60,10 @@ PeriodicSurrogate::PeriodicSurrogate(const SurrogateTerms& terms, const TurningG
         membersOf.emplace_back();
         for (int atom : groups.atoms[k])
             membersOf.back().push_back(memberOf[static_cast<size_t>(atom)]);
-        torsionsOf.push_back(groups.findChanged(k, torsions, numAtoms));
+        termsOf.push_back(groups.findChanged(k, bonded, numAtoms));
     }
     withFixed.resize(turning.size());
-    ofTorsion.resize(torsions.size());
+    ofTerm.resize(bonded.size());
     isShown.assign(turning.size(), false);
 }
 
@@ -131,12 +131,11 @@ double PeriodicSurrogate::begin(const vector<Vec3>& positions, const BoxVectors&
     present = positions;
     surroundings.build(fixed, positions, box, cutoff, parameters);
     energy = 0;
-    for (size_t i = 0; i < torsions.size(); i++) {
-        ofTorsion[i] = 0;
-        addTorsion(torsions[i], positions, ofTorsion[i]);
+    for (size_t i = 0; i < bonded.size(); i++) {
+        ofTerm[i] = 0;
+        bonded[i].addTo(ofTerm[i], positions);
+        energy += ofTerm[i];
     }
-    for (int i : unionOf(torsionsOf, numbers(torsionsOf.size())))
-        energy += ofTorsion[static_cast<size_t>(i)];
     members.reset(turning.size());
     moved = numbers(turning.size());
     places.clear();
@@ -151,13 +150,13 @@ double PeriodicSurrogate::begin(const vector<Vec3>& positions, const BoxVectors&
 
 double PeriodicSurrogate::propose(const vector<Vec3>& positions, const vector<int>& changed) {
     moved = unionOf(membersOf, changed);
-    changedTorsions = unionOf(torsionsOf, changed);
+    changedTerms = unionOf(termsOf, changed);
     newEnergy = energy;
-    newOfTorsion.assign(changedTorsions.size(), 0);
-    for (size_t n = 0; n < changedTorsions.size(); n++) {
-        const size_t i = static_cast<size_t>(changedTorsions[n]);
-        addTorsion(torsions[i], positions, newOfTorsion[n]);
-        newEnergy += newOfTorsion[n] - ofTorsion[i];
+    newOfTerm.assign(changedTerms.size(), 0);
+    for (size_t n = 0; n < changedTerms.size(); n++) {
+        const size_t i = static_cast<size_t>(changedTerms[n]);
+        bonded[i].addTo(newOfTerm[n], positions);
+        newEnergy += newOfTerm[n] - ofTerm[i];
     }
     places.clear();
     newWithFixed.clear();
@@ -181,8 +180,8 @@ void PeriodicSurrogate::accept() {
         members.place(k, wrapPoint(places[n], box));
         withFixed[k] = newWithFixed[n];
     }
-    for (size_t n = 0; n < changedTorsions.size(); n++)
-        ofTorsion[static_cast<size_t>(changedTorsions[n])] = newOfTorsion[n];
+    for (size_t n = 0; n < changedTerms.size(); n++)
+        ofTerm[static_cast<size_t>(changedTerms[n])] = newOfTerm[n];
     energy = newEnergy;
 }
 

@@ -42,17 +42,17 @@ private:
     FixedAtoms surroundings;
     PairAtoms members;
     std::vector<bool> isShown;
-    // Present positions of all, and energies: of each that turns with the fixed ones, of each torsion, and the sum.
+    // Present positions of all, and energies: of each that turns with the fixed ones, of each term, and the sum.
     std::vector<OpenMM::Vec3> present;
-    std::vector<double> withFixed, ofTorsion;
+    std::vector<double> withFixed, ofTerm;
     double energy = 0;
-    // Of each group, its members and the torsions that it changes.
-    std::vector<std::vector<int>> membersOf, torsionsOf;
-    std::vector<SurrogateTerms::Torsion> torsions;
+    // Of each group, its members and the terms that it changes.
+    std::vector<std::vector<int>> membersOf, termsOf;
+    std::vector<BondedTerm> bonded;
     // What is proposed: members that move, where they go, and energies.
-    std::vector<int> moved, changedTorsions;
+    std::vector<int> moved, changedTerms;
     std::vector<OpenMM::Vec3> places;
-    std::vector<double> newWithFixed, newOfTorsion;
+    std::vector<double> newWithFixed, newOfTerm;
     double newEnergy = 0;
 };
 

@@ -84,15 +84,9 @@ static float sumBorn(int first, int width, const float* x, const float* y, const
 }
 
 SoluteSurrogate::SoluteSurrogate(const SurrogateTerms& terms, const TurningGroups& groups)
-        : SurrogateEnergy(terms), width((terms.numAtoms + LANES - 1) / LANES * LANES), spheres(terms.spheres), hasCurve(terms.hasCurve),
+        : SurrogateEnergy(terms), width((terms.numAtoms + LANES - 1) / LANES * LANES),
+          bonded(groups.selectChanged(terms.bonded, terms.numAtoms)), spheres(terms.spheres), hasCurve(terms.hasCurve),
           hasNeck(terms.hasNeck), polarity(terms.polarity), surfaceEnergy(terms.surfaceEnergy) {
-    vector<bool> matters(terms.torsions.size(), false);
-    for (size_t k = 0; k < groups.atoms.size(); k++)
-        for (int i : groups.findChanged(k, terms.torsions, numAtoms))
-            matters[static_cast<size_t>(i)] = true;
-    for (size_t i = 0; i < matters.size(); i++)
-        if (matters[i])
-            torsions.push_back(terms.torsions[i]);
     x.resize(static_cast<size_t>(width));
     for (size_t i = 0; i < x.size(); i++)
         x[i] = FAR * static_cast<float>(i + 1);
@@ -183,8 +177,8 @@ double SoluteSurrogate::propose(const vector<Vec3>& positions, const vector<int>
         z[i] = static_cast<float>(p[2]);
     }
     double energy = 0;
-    for (const SurrogateTerms::Torsion& torsion : torsions)
-        addTorsion(torsion, positions, energy);
+    for (const BondedTerm& term : bonded)
+        term.addTo(energy, positions);
     addBorn(energy);
     const size_t stride = static_cast<size_t>(width);
     for (int i = 0; i < numAtoms; i++) {

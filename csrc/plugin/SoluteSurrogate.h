@@ -18,7 +18,7 @@ private:
     void fillSpheres(const SurrogateTerms& terms);
     void addBorn(double& energy);
     int width;
-    std::vector<SurrogateTerms::Torsion> torsions;
+    std::vector<BondedTerm> bonded;
     std::vector<SurrogateTerms::Sphere> spheres;
     bool hasCurve, hasNeck;
     double polarity, surfaceEnergy;

@@ -17,8 +17,8 @@ void SurrogateEnergy::checkSize(const vector<Vec3>& positions) const {
                               to_string(numAtoms) + " particles");
 }
 
-/** Decide whether turning a group about its axis can change the torsion of four atoms. */
-static bool changes(const array<int, 4>& atoms, const vector<bool>& turns, const array<int, 2>& axis) {
+/** Decide whether turning a group about its axis can change how some atoms stand to each other. */
+static bool changes(const vector<int>& atoms, const vector<bool>& turns, const array<int, 2>& axis) {
     bool inside = false, outside = false;
     for (int atom : atoms)
         if (atom != axis[0] && atom != axis[1])
@@ -35,34 +35,27 @@ TurningGroups::TurningGroups(const TorsionParameters& parameters) {
     }
 }
 
-vector<int> TurningGroups::findChanged(size_t group, const vector<SurrogateTerms::Torsion>& torsions, int numAtoms) const {
+vector<int> TurningGroups::findChanged(size_t group, const vector<BondedTerm>& terms, int numAtoms) const {
     vector<bool> turns(static_cast<size_t>(numAtoms), false);
     for (int atom : atoms[group])
         turns[static_cast<size_t>(atom)] = true;
     vector<int> found;
-    for (size_t i = 0; i < torsions.size(); i++)
-        if (changes(torsions[i].atoms, turns, axes[group]))
+    for (size_t i = 0; i < terms.size(); i++)
+        if (changes(terms[i].atoms, turns, axes[group]))
             found.push_back(static_cast<int>(i));
     return found;
 }
 
-void addTorsion(const SurrogateTerms::Torsion& torsion, const vector<Vec3>& positions, double& energy) {
-    const auto at = [&](int k) -> const Vec3& { return positions[static_cast<size_t>(torsion.atoms[static_cast<size_t>(k)])]; };
-    const Vec3 axis = at(2) - at(1), normal1 = (at(1) - at(0)).cross(axis), normal2 = axis.cross(at(3) - at(2));
-    const double u = normal1.dot(normal2), v = normal1.cross(normal2).dot(axis) / sqrt(axis.dot(axis)), length = sqrt(u * u + v * v);
-    if (!(length > 0))
-        return;
-
-    // Powers of c + i s are the cosines and sines of the multiples.
-
-    const double c = u / length, s = v / length;
-    double cosine = 1, sine = 0;
-    for (size_t n = 0; n < torsion.cosines.size(); n++) {
-        const double next = cosine * c - sine * s;
-        sine = cosine * s + sine * c;
-        cosine = next;
-        energy += torsion.cosines[n] * cosine + torsion.sines[n] * sine;
-    }
+vector<BondedTerm> TurningGroups::selectChanged(const vector<BondedTerm>& terms, int numAtoms) const {
+    vector<bool> isChanged(terms.size(), false);
+    for (size_t k = 0; k < atoms.size(); k++)
+        for (int i : findChanged(k, terms, numAtoms))
+            isChanged[static_cast<size_t>(i)] = true;
+    vector<BondedTerm> selected;
+    for (size_t i = 0; i < terms.size(); i++)
+        if (isChanged[i])
+            selected.push_back(terms[i]);
+    return selected;
 }
 
 /** Find the virtual sites that move when groups turn. */

@@ -53,15 +53,14 @@ private:
 /** The groups of particles that torsions turn, and their axes. */
 struct TurningGroups {
     explicit TurningGroups(const TorsionParameters& parameters);
-    /** Get the numbers of those torsions of four atoms that turning a group can change. */
-    std::vector<int> findChanged(size_t group, const std::vector<SurrogateTerms::Torsion>& torsions, int numAtoms) const;
+    /** Get the numbers of those terms that turning a group can change. */
+    std::vector<int> findChanged(size_t group, const std::vector<BondedTerm>& terms, int numAtoms) const;
+    /** Get those terms that turning any group can change. */
+    std::vector<BondedTerm> selectChanged(const std::vector<BondedTerm>& terms, int numAtoms) const;
 
     std::vector<std::vector<int>> atoms;
     std::vector<std::array<int, 2>> axes;
 };
-
-/** Add the energy (in kJ/mol) of a torsion of four atoms to a sum. */
-void addTorsion(const SurrogateTerms::Torsion& torsion, const std::vector<OpenMM::Vec3>& positions, double& energy);
 
 /**
  * Make the surrogate of a System: SoluteSurrogate, or PeriodicSurrogate where its NonbondedForce is periodic.

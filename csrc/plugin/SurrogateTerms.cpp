@@ -1,6 +1,7 @@
 #include "SurrogateTerms.h"
 
 #include "openmm/AndersenThermostat.h"
+#include "openmm/CMAPTorsionForce.h"
 #include "openmm/CMMotionRemover.h"
 #include "openmm/CustomGBForce.h"
 #include "openmm/GBSAOBCForce.h"
@@ -29,21 +30,23 @@ static const double OBC_OFFSET = 0.009;
 
 namespace {
 
-using Torsion = SurrogateTerms::Torsion;
 using Sphere = SurrogateTerms::Sphere;
 
 /** Torsions by their atoms, so that terms of one quadruple are summed. */
 class TorsionTable {
 public:
-    Torsion& at(const array<int, 4>& atoms) {
-        const auto [entry, isNew] = places.try_emplace(atoms, torsions.size());
-        if (isNew)
-            torsions.push_back({atoms, {}, {}});
-        return torsions[entry->second];
+    explicit TorsionTable(vector<BondedTerm>& terms) : terms(terms) {}
+    BondedTerm& at(const array<int, 4>& atoms) {
+        const auto [entry, isNew] = places.try_emplace(atoms, terms.size());
+        if (isNew) {
+            terms.emplace_back();
+            terms.back().atoms.assign(atoms.begin(), atoms.end());
+        }
+        return terms[entry->second];
     }
-    vector<Torsion> torsions;
 
 private:
+    vector<BondedTerm>& terms;
     map<array<int, 4>, size_t> places;
 };
 
@@ -61,7 +64,7 @@ bool addPeriodic(const PeriodicTorsionForce& force, TorsionTable& table) {
         force.getTorsionParameters(i, atoms[0], atoms[1], atoms[2], atoms[3], period, phase, k);
         if (period < 1 || period > 6)
             return false;
-        Torsion& torsion = table.at(atoms);
+        BondedTerm& torsion = table.at(atoms);
         torsion.cosines[static_cast<size_t>(period - 1)] += k * cos(phase);
         torsion.sines[static_cast<size_t>(period - 1)] += k * sin(phase);
     }
@@ -83,6 +86,63 @@ void addRyckaertBellemans(const RBTorsionForce& force, TorsionTable& table) {
         a[3] += 0.125 * c4;
         a[4] -= 0.0625 * c5;
     }
+}
+
+void addMaps(const CMAPTorsionForce& force, vector<BondedTerm>& terms) {
+    vector<shared_ptr<const TorsionMap>> maps;
+    for (int i = 0; i < force.getNumMaps(); i++) {
+        int size;
+        vector<double> energy;
+        force.getMapParameters(i, size, energy);
+        maps.push_back(make_shared<const TorsionMap>(size, energy));
+    }
+    for (int i = 0; i < force.getNumTorsions(); i++) {
+        BondedTerm term;
+        term.kind = BondedTerm::Kind::Map;
+        vector<int>& a = term.atoms;
+        a.resize(8);
+        int map;
+        force.getTorsionParameters(i, map, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
+        term.map = maps[static_cast<size_t>(map)];
+        terms.push_back(term);
+    }
+}
+
+void addBonds(const HarmonicBondForce& force, vector<BondedTerm>& terms) {
+    for (int i = 0; i < force.getNumBonds(); i++) {
+        BondedTerm term;
+        term.kind = BondedTerm::Kind::Bond;
+        term.atoms.resize(2);
+        force.getBondParameters(i, term.atoms[0], term.atoms[1], term.rest, term.stiffness);
+        terms.push_back(term);
+    }
+}
+
+void addAngles(const HarmonicAngleForce& force, vector<BondedTerm>& terms) {
+    for (int i = 0; i < force.getNumAngles(); i++) {
+        BondedTerm term;
+        term.kind = BondedTerm::Kind::Angle;
+        term.atoms.resize(3);
+        force.getAngleParameters(i, term.atoms[0], term.atoms[1], term.atoms[2], term.rest, term.stiffness);
+        terms.push_back(term);
+    }
+}
+
+/** Add the terms of a few atoms; false where the force has others. */
+bool addBonded(const Force& force, vector<BondedTerm>& terms, TorsionTable& table) {
+    if (const auto* periodic = dynamic_cast<const PeriodicTorsionForce*>(&force))
+        return addPeriodic(*periodic, table);
+    if (const auto* torsions = dynamic_cast<const RBTorsionForce*>(&force))
+        addRyckaertBellemans(*torsions, table);
+    else if (const auto* maps = dynamic_cast<const CMAPTorsionForce*>(&force))
+        addMaps(*maps, terms);
+    else if (const auto* bonds = dynamic_cast<const HarmonicBondForce*>(&force))
+        addBonds(*bonds, terms);
+    else if (const auto* angles = dynamic_cast<const HarmonicAngleForce*>(&force))
+        addAngles(*angles, terms);
+    else
+        return false;
+    return true;
 }
 
 /** The polynomial in psi of a model without parameters for each atom; false if there is no such model. */
@@ -233,10 +293,9 @@ bool addPairs(const NonbondedForce& force, SurrogateTerms& terms) {
            force.getNumExceptionParameterOffsets() == 0;
 }
 
-/** Whether a force has no energy, or one that torsions do not change. */
+/** Whether a force has no energy. */
 bool isIndifferent(const Force& force) {
-    return dynamic_cast<const HarmonicBondForce*>(&force) != nullptr || dynamic_cast<const HarmonicAngleForce*>(&force) != nullptr ||
-           dynamic_cast<const CMMotionRemover*>(&force) != nullptr || dynamic_cast<const AndersenThermostat*>(&force) != nullptr ||
+    return dynamic_cast<const CMMotionRemover*>(&force) != nullptr || dynamic_cast<const AndersenThermostat*>(&force) != nullptr ||
            dynamic_cast<const MonteCarloBarostat*>(&force) != nullptr || dynamic_cast<const MonteCarloAnisotropicBarostat*>(&force) != nullptr ||
            dynamic_cast<const MonteCarloMembraneBarostat*>(&force) != nullptr ||
            dynamic_cast<const MonteCarloFlexibleBarostat*>(&force) != nullptr;
@@ -245,32 +304,26 @@ bool isIndifferent(const Force& force) {
 } // namespace
 
 SurrogateTerms::SurrogateTerms(const System& system, int groups) : numAtoms(system.getNumParticles()) {
-    TorsionTable table;
+    TorsionTable table(bonded);
     string bornName;
     for (int i = 0; i < system.getNumForces(); i++) {
         const Force& force = system.getForce(i);
         if ((groups & (1 << force.getForceGroup())) == 0)
             continue;
         bool isKnown = false;
-        if (const auto* periodic = dynamic_cast<const PeriodicTorsionForce*>(&force))
-            isKnown = addPeriodic(*periodic, table);
-        else if (const auto* torsions = dynamic_cast<const RBTorsionForce*>(&force)) {
-            addRyckaertBellemans(*torsions, table);
-            isKnown = true;
-        } else if (const auto* pairs = dynamic_cast<const NonbondedForce*>(&force))
+        if (const auto* pairs = dynamic_cast<const NonbondedForce*>(&force))
             isKnown = addPairs(*pairs, *this);
         else if (const auto* custom = dynamic_cast<const CustomGBForce*>(&force))
             isKnown = addCustomBorn(*custom, *this);
         else if (const auto* born = dynamic_cast<const GBSAOBCForce*>(&force))
             isKnown = addBorn(*born, *this);
         else
-            isKnown = isIndifferent(force);
+            isKnown = isIndifferent(force) || addBonded(force, bonded, table);
         if (bornName.empty() && !spheres.empty())
             bornName = force.getName();
         if (!isKnown)
             unknown.push_back(force.getName());
     }
-    torsions = std::move(table.torsions);
     if (isPeriodic && !spheres.empty()) {
         // Not in a box.
 
@@ -297,6 +350,12 @@ void SurrogateTerms::leaveOut(const vector<int>& atoms) {
             if (pair.first == atom || pair.second == atom)
                 pair.chargeProduct = pair.epsilon = 0;
     }
+    const auto isOfThem = [&](const BondedTerm& term) {
+        return find_first_of(term.atoms.begin(), term.atoms.end(), atoms.begin(), atoms.end()) != term.atoms.end();
+    };
+    const auto end = remove_if(bonded.begin(), bonded.end(), isOfThem);
+    hasPart = hasPart || end != bonded.end();
+    bonded.erase(end, bonded.end());
     if (hasPart)
         unknown.push_back("virtual sites");
 }

@@ -1,6 +1,7 @@
 #ifndef ATMOS_SURROGATETERMS_H_
 #define ATMOS_SURROGATETERMS_H_
 
+#include "BondedTerm.h"
 #include "openmm/System.h"
 #include <array>
 #include <string>
@@ -10,16 +11,11 @@ namespace AtmosPlugin {
 
 /**
  * The part of a System's potential energy that a surrogate knows: pairs of a NonbondedForce (without its cutoff where it
- * is not periodic, and a shifted force for Ewald's sums where it is), periodic and Ryckaert-Bellemans torsions, and,
- * without a periodic box, the generalised Born models of OpenMM's GBSAOBCForce and of the CustomGBForces that its force
+ * is not periodic, and a shifted force for Ewald's sums where it is), periodic and Ryckaert-Bellemans torsions, maps of
+ * torsions (CMAP), harmonic bonds and angles (between atoms that torsions move apart, as restraints do), and, without a periodic box, the generalised Born models of OpenMM's GBSAOBCForce and of the CustomGBForces that its force
  * fields and readers of AMBER files make (HCT, OBC1, OBC2, GBn, GBn2).
  */
 struct SurrogateTerms {
-    /** A sum over periods n of a cos(n phi) + b sin(n phi) (in kJ/mol), n = 1 ... 6. */
-    struct Torsion {
-        std::array<int, 4> atoms;
-        std::array<double, 6> cosines = {}, sines = {};
-    };
     /** What generalised Born models know of an atom (in nm); the effective radius is a function of an integral. */
     struct Sphere {
         double charge = 0, radius = 0, offsetRadius = 0, scaledRadius = 0;
@@ -55,7 +51,8 @@ struct SurrogateTerms {
     /** Of the charges' part, 1/r + linear r + square r^2 - shift; with Ewald's sums also excluded pairs have that but 1/r. */
     double linear = 0, square = 0, shift = 0;
     bool isEwald = false;
-    std::vector<Torsion> torsions;
+    /** Torsions, maps of torsions, and springs. */
+    std::vector<BondedTerm> bonded;
     /** Empty without a generalised Born model. */
     std::vector<Sphere> spheres;
     bool hasCurve = false, hasNeck = false;
