@@ -59,7 +59,7 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
     With acceptance "filter" or "none" the frames do not follow Boltzmann's distribution: the energy
     decides which frames are plausible, and no more than that. With "metropolis" they do: a jump is
     then a number of torsional moves from an explicit density (`setTorsionMoves()`), accepted by
-    their energies and the ratio of densities, and no module is needed:
+    their energies and the ratio of densities, no module is needed, and velocities stay as they are:
 
     >>> integrator.setTorsionMoves(torsions, density)
     >>> integrator.setAcceptanceMode("metropolis")

@@ -74,7 +74,8 @@ class HybridDriver:
     ...                       lag=5*nanoseconds)
 
     Jumps are made in the middle of a step where the Integrator has one (LangevinMiddle, Langevin,
-    DPD, QTB). Velocities that are drawn there leave the distribution as it is.
+    DPD, QTB). Velocities that are drawn there leave the distribution as it is; "metropolis" keeps
+    those that there are.
 
     Parameters
     ----------

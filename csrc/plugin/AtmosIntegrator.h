@@ -38,9 +38,9 @@ struct Binding;
  * integrator is step for step the LangevinMiddleIntegrator that it derives from.
  *
  * With acceptance "metropolis" no module is needed: a jump is a number of torsional moves, drawn from
- * an explicit density and accepted by their energy and the ratio of densities, so that the frames are
- * distributed according to Boltzmann.  docs/architecture.md, "Exact jumps", says how.  With "filter" or
- * "none" they are not: the energy decides which frames are plausible, and no more.
+ * an explicit density and accepted by their energy and the ratio of densities, with the velocities kept,
+ * so that the frames are distributed according to Boltzmann (docs/architecture.md, "Exact jumps").  With
+ * "filter" or "none" they are not: the energy decides which frames are plausible, and no more.
  *
  * Nothing here depends on the Platform.
  */
