@@ -75,7 +75,7 @@ class SurrogateEnergy:
         Raises
         ------
         openmm.OpenMMException
-            There are not as many positions as particles.
+            There are not as many positions as particles, or the box is not three vectors.
         """
         box = self._box if box_nm is None else box_nm
         return float(_atmos.surrogateEnergy(self._native, doubles(positions_nm), doubles(box)))

@@ -24,7 +24,7 @@ from ..jump.snapshot import Snapshot
 from ..jump.torsion_moves import MOVE_KINDS, TorsionMoves
 from ..surrogate import SurrogateEnergy
 from .driver_checkpoint import pack_walkers, unpack_walkers
-from .driver_jumps import DriverWalker, JumpKind, MetropolisJumps, ModuleJumps, Redraw
+from .driver_jumps import DriverWalker, JumpKind, JumpVelocities, MetropolisJumps, ModuleJumps
 
 if TYPE_CHECKING:
     import openmm
@@ -168,8 +168,9 @@ class HybridDriver:
                 )
             temperature = integrator.getTemperature()
         system = all_contexts[0].getSystem()
-        redraw = Redraw(system, plain(temperature, unit.kelvin))
-        self._masses = redraw.masses_da
+        kelvin = plain(temperature, unit.kelvin)
+        velocities = JumpVelocities(system, kelvin)
+        self._masses = velocities.masses_da
         self._state_size = 0
         self._jumps: JumpKind
         if acceptance == METROPOLIS:
@@ -178,14 +179,14 @@ class HybridDriver:
                     raise ValueError(f"{name} is {number}; there has to be at least one.")
             make: Callable[[DriverWalker, Snapshot], MovedFrame]
             if torsions is None and density is None and module is not None:
-                make = _module_moves(system, module, solute, lag, redraw, int(moves), threads)
+                make = _module_moves(system, module, solute, lag, kelvin, int(moves), threads)
             else:
                 width = plain(smallMoveWidth, unit.radian)
                 chosen = _torsion_moves(system, torsions, density, moveShares, width)
                 groups = integrator.getIntegrationForceGroups()
                 surrogate = SurrogateEnergy(system, chosen.torsions, groups) if trials > 1 else None
-                make = _density_moves(chosen, surrogate, redraw, int(moves), int(trials))
-            self._jumps = MetropolisJumps(make, int(moves), redraw)
+                make = _density_moves(chosen, surrogate, kelvin, int(moves), int(trials))
+            self._jumps = MetropolisJumps(make, int(moves), velocities)
         else:
             if module is None or screen is None or lag is None:
                 raise ValueError(
@@ -198,7 +199,7 @@ class HybridDriver:
             lag_ps = plain(lag, unit.picosecond)
             self._state_size = sizes.state_size
             filtered = acceptance == "filter"
-            self._jumps = ModuleJumps(module, atoms, judge, redraw, lag_ps, filtered, threads)
+            self._jumps = ModuleJumps(module, atoms, judge, velocities, lag_ps, filtered, threads)
         seeds = _walker_seeds(seed, len(all_contexts))
         self._walkers = [
             DriverWalker(
@@ -337,12 +338,11 @@ def _torsion_moves(
 def _density_moves(
     moves: TorsionMoves,
     surrogate: SurrogateEnergy | None,
-    redraw: Redraw,
+    kelvin: float,
     count: int,
     trials: int,
 ) -> Callable[[DriverWalker, Snapshot], MovedFrame]:
     """Moves of torsions drawn from a density: each tested with the energy, or series of trials."""
-    kelvin = redraw.temperature_k
 
     def single(w: DriverWalker, at: Snapshot) -> MovedFrame:
         return make_moves(w.context, at, moves, count, kelvin, w.seed, w.attempts)
@@ -365,7 +365,7 @@ def _module_moves(
     module: torch.jit.ScriptModule,
     solute: Sequence[int] | NDArray[np.integer] | None,
     lag: Any,
-    redraw: Redraw,
+    kelvin: float,
     count: int,
     threads: int,
 ) -> Callable[[DriverWalker, Snapshot], MovedFrame]:
@@ -376,7 +376,7 @@ def _module_moves(
         raise ValueError("A module was given, but no lag for it; give HybridDriver(lag=...) one.")
     atoms = _solute_atoms(solute, module_sizes(module).num_atoms)
     lag_ps = plain(lag, unit.picosecond)
-    moves = ModuleMoves(module, system, atoms, lag_ps, redraw.temperature_k, threads)
+    moves = ModuleMoves(module, system, atoms, lag_ps, kelvin, threads)
     return lambda w, at: moves.make(w.context, at, count, w.seed, w.attempts)
 
 

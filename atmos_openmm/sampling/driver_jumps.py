@@ -75,7 +75,7 @@ class JumpKind(Protocol):
         ...
 
 
-class Redraw:
+class JumpVelocities:
     """Gives Contexts of one System their velocities after an accepted jump.
 
     Parameters
@@ -89,7 +89,7 @@ class Redraw:
         self.temperature_k = temperature_k
         self._remove_drift = removes_drift(system)
 
-    def __call__(self, walker: DriverWalker, attempt: int) -> None:
+    def redraw(self, walker: DriverWalker, attempt: int) -> None:
         """Draw velocities from the walker's noise of this number."""
         draw_velocities(
             walker.context,
@@ -115,7 +115,7 @@ class Redraw:
         if not has_middle(walker.context.getIntegrator()):
             walker.context.setPositions(positions_nm)
             walker.context.computeVirtualSites()
-            self(walker, attempt)
+            self.redraw(walker, attempt)
             return
         carry_velocities(
             walker.context,
@@ -137,7 +137,7 @@ class ModuleJumps:
     module : torch.jit.ScriptModule
     solute : int64 [A]
     judge : Judge
-    redraw : Redraw
+    velocities : JumpVelocities
     lag_ps : float
     filtered : bool
         whether the energy window decides
@@ -150,7 +150,7 @@ class ModuleJumps:
         module: torch.jit.ScriptModule,
         solute: NDArray[np.int64],
         judge: Judge,
-        redraw: Redraw,
+        velocities: JumpVelocities,
         lag_ps: float,
         filtered: bool,
         threads: int,
@@ -158,7 +158,7 @@ class ModuleJumps:
         self._module = module
         self._solute = solute
         self._judge = judge
-        self._redraw = redraw
+        self._velocities = velocities
         self._lag_ps = lag_ps
         self._filtered = filtered
         self._threads = threads
@@ -184,7 +184,7 @@ class ModuleJumps:
                 np.stack([walker.state for walker, _ in ready]),
                 [(walker.seed, walker.attempts) for walker, _ in ready],
                 self._lag_ps,
-                self._redraw.temperature_k,
+                self._velocities.temperature_k,
                 self._threads,
             )
         except RuntimeError as error:
@@ -212,7 +212,7 @@ class ModuleJumps:
             return
         walker.state = frames.states[row].copy()
         walker.learned_time_ps += self._lag_ps
-        self._redraw(walker, attempt)
+        self._velocities.redraw(walker, attempt)
 
 
 class MetropolisJumps:
@@ -224,15 +224,18 @@ class MetropolisJumps:
         Makes the moves of one walker from a snapshot of its Context.
     count : int
         moves at a jump
-    redraw : Redraw
+    velocities : JumpVelocities
     """
 
     def __init__(
-        self, make: Callable[[DriverWalker, Snapshot], MovedFrame], count: int, redraw: Redraw
+        self,
+        make: Callable[[DriverWalker, Snapshot], MovedFrame],
+        count: int,
+        velocities: JumpVelocities,
     ) -> None:
         self._make = make
         self._count = count
-        self._redraw = redraw
+        self._velocities = velocities
 
     def jump(self, walkers: Sequence[DriverWalker]) -> None:
         """Make the moves; where none was accepted, a walker goes on as if there had been none."""
@@ -254,7 +257,7 @@ class MetropolisJumps:
             walker.reasons.update(after.outcomes)
             walker.attempts += self._count
             if after.moved:
-                self._redraw.carry(walker, snapshot, after.positions_nm, walker.jumps)
+                self._velocities.carry(walker, snapshot, after.positions_nm, walker.jumps)
             else:
                 snapshot.restore(walker.context)
             walker.jumps += 1

@@ -119,7 +119,6 @@ static void prepareBackend() {
 %ignore AtmosPlugin::SurrogateEnergy::propose;
 %ignore AtmosPlugin::SurrogateEnergy::accept;
 %ignore AtmosPlugin::TurningGroups;
-%ignore AtmosPlugin::addTorsion;
 %ignore AtmosPlugin::makeSurrogate;
 %include "SurrogateEnergy.h"
 %template(ProposalVector) std::vector<AtmosPlugin::Proposal>;
@@ -155,8 +154,10 @@ double surrogateEnergy(AtmosPlugin::SurrogateEnergy& surrogate, const std::vecto
     std::vector<OpenMM::Vec3> points;
     for (size_t i = 0; i + 2 < positions.size(); i += 3)
         points.emplace_back(positions[i], positions[i + 1], positions[i + 2]);
+    if (box.size() != 9)
+        throw OpenMM::OpenMMException("SurrogateEnergy: the box has " + std::to_string(box.size()) + " numbers, but must have 3 vectors of 3");
     AtmosPlugin::BoxVectors vectors;
-    for (size_t i = 0; i < 9 && i < box.size(); i++)
+    for (size_t i = 0; i < 9; i++)
         vectors[i / 3][static_cast<int>(i % 3)] = box[i];
     return surrogate.begin(points, vectors);
 }

@@ -202,6 +202,8 @@ def test_other_molecules_are_refused():
     surrogate = SurrogateEnergy(system, cases.chain_torsions(5))
     with pytest.raises(openmm.OpenMMException, match="4 positions, but the System has 5"):
         surrogate.evaluate(np.zeros((4, 3)))
+    with pytest.raises(openmm.OpenMMException, match="box has 3 numbers"):
+        surrogate.evaluate(np.zeros((5, 3)), np.ones(3))
     with pytest.raises(openmm.OpenMMException, match="particle 5, but the System has 5"):
         SurrogateEnergy(system, cases.chain_torsions(6))
 
