@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from ..systems.bond_orders import usual_valences
 from ..systems.mmcif import Table
-from .bond_orders import usual_valences
 
 __all__ = ["Components", "component_molecules"]
 

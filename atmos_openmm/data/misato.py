@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from ..core.constants import NM_PER_ANGSTROM
 from ..core.read_errors import READ_ERRORS
+from ..systems.ligand_perception import PerceptionError, molecule_from_smiles
 from .entries import Entry, guarded, hdf5_entries, opened
 from .faults import DataFileError, Fault
 from .frames import HDF5Frames
-from .ligand_perception import PerceptionError, molecule_from_smiles
 from .misato_topology import LIGAND, MoleculeFault, build_complex
 from .sample import Provenance, Sample
 

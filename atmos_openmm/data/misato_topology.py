@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import bond_lengths
+from ..systems.ligand_perception import PerceptionError, perceive, with_template
 from .amber_residues import AmberResidue, OrderError, split_residues
-from .ligand_perception import PerceptionError, perceive, with_template
 
 __all__ = ["LIGAND", "RESIDUE_NAMES", "Complex", "MoleculeFault", "build_complex"]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..systems.ligand_perception import molecule_from_smiles
 from ..systems.mmcif import table
 from ..systems.structure_files import read_structure, read_text
 from .assemblies import Assembly, assemblies_of_cif, assemblies_of_pdb
@@ -25,7 +26,6 @@ from .components import Components, component_molecules
 from .entries import Entry
 from .faults import DataFileError, Fault
 from .frames import FrameSource, KeptArrays, file_stamp
-from .ligand_perception import molecule_from_smiles
 from .sample import Provenance, Sample
 from .sequences import sequences_of_cif, sequences_of_pdb
 from .structure_topology import assemble, build_topology

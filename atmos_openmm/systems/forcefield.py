@@ -3,31 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.constants import HYDROGEN_MASS_DALTON
+from .system_file import GivenSystem
+from .system_options import (
+    DEFAULT_FORCEFIELD,
+    ForceFieldError,
+    SystemOptions,
+    fitting_cutoff_nm,
+    has_implicit_solvent,
+)
 
 if TYPE_CHECKING:
     from openmm import System
     from openmm.app import ForceField, Topology
 
+    from .inputs import Molecule
+
 __all__ = [
     "DEFAULT_FORCEFIELD",
     "ForceFieldError",
+    "MadeSystem",
     "create_system",
+    "describe_system",
     "has_implicit_solvent",
     "load_forcefield",
+    "make_system",
 ]
 
-DEFAULT_FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
-"""What every command takes where no force field is named: Amber 14 in GBn2 implicit solvent."""
 
-_CUTOFF_NM = 1.0
-_SHARE_OF_BOX = 0.49  # OpenMM wants a cutoff of less than half of the smallest box width
+@dataclass(frozen=True)
+class MadeSystem:
+    """A System, and what was chosen for it.
+
+    Attributes
+    ----------
+    system : openmm.System
+    choices : dict of str to str
+        What it was made of and how, for people: "force field", "nonbonded", "constraints",
+        "hydrogen mass", "implicit solvent", "ligands".
+    """
+
+    system: System
+    choices: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """The choices, a line each."""
+        return [f"{name}: {value}" for name, value in self.choices.items()]
 
 
-class ForceFieldError(ValueError):
-    """A force field cannot be loaded, or does not fit the molecule."""
+def make_system(molecule: Molecule, options: SystemOptions | None = None) -> MadeSystem:
+    """Make the System of a molecule, from its own files' parameters or from a force field.
+
+    Parameters
+    ----------
+    molecule : Molecule
+    options : SystemOptions, optional
+        The defaults where there are none.
+
+    Raises
+    ------
+    ForceFieldError
+        (a ValueError) The force field or the files do not know a part of the molecule, or options
+        contradict each other, the files or the box.
+    """
+    options = options or SystemOptions()
+    parameters, topology = molecule.parameters, molecule.topology
+    if parameters is None:
+        files = options.forcefield_files()
+        options.method(topology)  # contradictions are told before anything is loaded
+        system = create_system(
+            topology,
+            files,
+            nonbonded=options.nonbonded,
+            cutoff_nm=options.cutoff_nm,
+            constraints=None if options.constraints == "None" else options.constraints,
+            rigid_water=options.rigid_water,
+            hydrogen_mass_dalton=options.hydrogen_mass,
+        )
+        source = {"force field": ", ".join(files)}
+    else:
+        if options.forcefield != DEFAULT_FORCEFIELD:
+            raise ForceFieldError(
+                f"The force field {', '.join(options.forcefield)} was named, and "
+                f"{parameters.label} brings the parameters of the molecule. Leave out one or the "
+                "other."
+            )
+        system = parameters.create_system(options)
+        source = {"parameters": parameters.label}
+    choices = {**source, **describe_system(system, topology)}
+    if not isinstance(parameters, GivenSystem):
+        choices["constraints"] = f"{options.constraints}, {choices['constraints']}"
+        choices["implicit solvent"] = _solvent_name(options, source) or choices["implicit solvent"]
+    return MadeSystem(system, choices)
+
+
+def _solvent_name(options: SystemOptions, source: dict[str, str]) -> str | None:
+    """The implicit solvent that was chosen, or that a force field file is named after."""
+    files = source.get("force field", "").split(", ")
+    named = (name[9:-4] for name in files if name.startswith("implicit/"))
+    return options.implicit or next(named, None)
 
 
 def load_forcefield(files: Sequence[str]) -> ForceField:
@@ -52,11 +129,6 @@ def load_forcefield(files: Sequence[str]) -> ForceField:
             f"The force field {', '.join(files)} cannot be loaded: {error} Give names of files "
             "that come with OpenMM, or paths."
         ) from error
-
-
-def has_implicit_solvent(files: Sequence[str]) -> bool:
-    """Whether force field files, by their names, bring an implicit solvent."""
-    return any(name.startswith("implicit/") or "obc" in name for name in files)
 
 
 def create_system(
@@ -123,7 +195,7 @@ def create_system(
     if hydrogen_mass_dalton is not None:
         arguments["hydrogenMass"] = hydrogen_mass_dalton * unit.dalton
     if nonbonded != "NoCutoff":
-        cutoff = _fitting_cutoff_nm(topology) if cutoff_nm is None else cutoff_nm
+        cutoff = fitting_cutoff_nm(topology) if cutoff_nm is None else cutoff_nm
         arguments["nonbondedCutoff"] = cutoff * unit.nanometer
     try:
         system: System = field.createSystem(topology, **arguments)
@@ -135,13 +207,47 @@ def create_system(
     return system
 
 
-def _fitting_cutoff_nm(topology: Topology) -> float:
-    from openmm import unit
+def describe_system(system: System, topology: Topology) -> dict[str, str]:
+    """What a System is like, read off itself: nonbonded method, constraints, masses, solvent."""
+    import openmm
 
-    widths = topology.getUnitCellDimensions()
-    if widths is None:
-        return _CUTOFF_NM
-    return min(_CUTOFF_NM, _SHARE_OF_BOX * min(widths.value_in_unit(unit.nanometer)))
+    found: dict[str, str] = {}
+    forces = system.getForces()
+    nonbonded = next((f for f in forces if isinstance(f, openmm.NonbondedForce)), None)
+    if nonbonded is not None:
+        method = nonbonded.getNonbondedMethod()
+        names = ("NoCutoff", "CutoffNonPeriodic", "CutoffPeriodic", "Ewald", "PME", "LJPME")
+        cutoff = nonbonded.getCutoffDistance()._value
+        found["nonbonded"] = names[method] + (f", cutoff {cutoff:g} nm" if method else "")
+    found["constraints"] = _described_constraints(system, topology)
+    masses = sorted(
+        {
+            round(system.getParticleMass(a.index)._value, 3)
+            for a in topology.atoms()
+            if a.element is not None and a.element.atomic_number == 1 and a.residue.name != "HOH"
+        }
+    )
+    if masses:
+        found["hydrogen mass"] = " and ".join(f"{mass:g}" for mass in masses[:3]) + " dalton"
+    solvents = [f for f in forces if isinstance(f, (openmm.GBSAOBCForce, openmm.CustomGBForce))]
+    found["implicit solvent"] = type(solvents[0]).__name__ if solvents else "none"
+    return found
+
+
+def _described_constraints(system: System, topology: Topology) -> str:
+    """Which bonds are constrained, by their number, water apart."""
+    atoms = list(topology.atoms())
+    light = heavy = 0
+    for k in range(system.getNumConstraints()):
+        ends = [atoms[i] for i in system.getConstraintParameters(k)[:2]]
+        if any(a.residue.name == "HOH" for a in ends):
+            continue
+        hydrogens = sum(a.element is not None and a.element.atomic_number == 1 for a in ends)
+        light += hydrogens > 0
+        heavy += hydrogens == 0
+    if not light + heavy:
+        return "none but those of rigid water" if system.getNumConstraints() else "none"
+    return f"{light} to hydrogens, {heavy} between others"
 
 
 def _advice(topology: Topology) -> str:

@@ -8,7 +8,7 @@ than the file's author meant found and told at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .broken_bonds import LONGEST_PEPTIDE_BOND_NM, bond_faults
+from .coordinate_files import COORDINATE_SUFFIXES
 from .errors import FeatureError, MissingAtomsError, raise_all
 from .features import MoleculeFeatures, features_from_topology, fit_residues
 from .ligand_files import (
@@ -30,11 +31,13 @@ from .ligand_files import (
 )
 from .ligands import chain_forms
 from .modified import modified_molecule
+from .parameter_files import read_parameter_files
 from .peptides import build_peptide, parse_sequence
 from .residue_graph import residue_graphs
 from .residues import find_template
 from .selection import describe_left_out, is_left_out, select_solute
 from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, read_structure_file
+from .system_file import GivenSystem, check_system_fits, read_system_file
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -48,6 +51,7 @@ class Molecule:
     topology : openmm.app.Topology
         everything in the files, with bonds
     positions_nm : array [all atoms, 3]
+        [0, 3] where a topology file came without coordinates
     molecules : dict of str to RDKit Mol
         chemistry of ligands by residue name, as `features_from_topology` and `AtmosPropagator`
         take it
@@ -55,6 +59,9 @@ class Molecule:
         the stem of the first file, or the sequence
     notes : tuple of str
         choices that were made while reading, and what is no part of the solute
+    parameters : object, optional
+        what makes the System where the files hold it or its parameters: it has a `label` and
+        `create_system(options)`; see `systems.forcefield.make_system`
     """
 
     topology: Any
@@ -62,11 +69,13 @@ class Molecule:
     molecules: dict[str, Any]
     name: str
     notes: tuple[str, ...] = ()
+    parameters: Any = None
 
     def features(self, atoms: Literal["all", "heavy"] = "all", **options: Any) -> MoleculeFeatures:
         """Make the features, see `features_from_topology`."""
+        positions = self.positions_nm if len(self.positions_nm) else None
         return features_from_topology(
-            self.topology, atoms, positions=self.positions_nm, molecules=self.molecules, **options
+            self.topology, atoms, positions=positions, molecules=self.molecules, **options
         )
 
 
@@ -76,7 +85,12 @@ def read_molecule(
     records: Sequence[str | int] | None = None,
     molecules: Mapping[str, Any] | None = None,
 ) -> Molecule:
-    """Read a structure (PDB, mmCIF) and ligands (SDF, MOL).
+    """Read a structure (PDB, mmCIF) and ligands (SDF, MOL), or files with parameters.
+
+    Those are AMBER's prmtop, parm7 or top with inpcrd, rst7, crd or nc; GROMACS's top with gro;
+    CHARMM's psf with parameter files and crd; each also with the coordinates of a PDB or mmCIF
+    file, or without coordinates. Beside a structure, the XML file of an OpenMM System holds the
+    parameters. `systems.forcefield.make_system` makes the System of any of them.
 
     A ligand that is a residue of the structure already is matched to it by elements and bonds (by
     distances where the file has no bonds) and gives it bonds with their orders, charges and
@@ -104,7 +118,11 @@ def read_molecule(
         of the molecule are told together. Missing hydrogens are no fault here, since heavy-atom
         models need none
     """
-    structure, sdfs = _sort_paths(paths)
+    given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
+    parametrised = read_parametrised(given, records, molecules)
+    if parametrised is not None:
+        return parametrised
+    structure, sdfs = _sort_paths(given)
     notes: list[str] = []
     from openmm import app
 
@@ -124,11 +142,8 @@ def read_molecule(
     except FeatureError as error:
         faults.append(error)
     raise_all(faults)
-    left_out = describe_left_out(topology)
-    if left_out:
-        notes.append(f"Not part of the solute: {left_out}.")
     name = (structure or sdfs[0]).stem
-    return Molecule(topology, positions, chemistry, name, tuple(notes))
+    return Molecule(topology, positions, chemistry, name, _and_left_out(notes, topology))
 
 
 def read_structure(path: Path, ligands: Sequence[Path] = ()) -> Molecule:
@@ -169,16 +184,97 @@ def build_sequence(sequence: str) -> Molecule:
     return Molecule(topology, positions, {}, "-".join(parse_sequence(sequence)))
 
 
-def _sort_paths(
-    paths: str | Path | Sequence[str | Path],
-) -> tuple[Path | None, list[Path]]:
+def read_parametrised(
+    paths: Sequence[Path],
+    records: Sequence[str | int] | None = None,
+    molecules: Mapping[str, Any] | None = None,
+) -> Molecule | None:
+    """Read files of which one holds parameters or a System, see `read_molecule`.
+
+    Residues that this package does not know are no fault, since the parameters know them.
+
+    Returns
+    -------
+    Molecule or None
+        None where no file holds parameters.
+
+    Raises
+    ------
+    FeatureError
+        (a ValueError) Files cannot be read, contradict each other or are of no use together, or
+        bonds are longer than bonds are.
+    ForceFieldError
+        (a ValueError) A System is one of other atoms.
+    """
+    systems = [p for p in paths if p.suffix.lower() == ".xml"]
+    sdfs = [p for p in paths if p.suffix.lower() in SDF_SUFFIXES]
+    rest = [p for p in paths if p not in systems and p not in sdfs]
+    files = read_parameter_files(rest)
+    if files is None and not systems:
+        return None
+    if len(systems) > (files is None):
+        raise FeatureError(
+            f"{systems[-1]} holds a System, and {rest[0] if files else systems[0]} brings one too; "
+            "give one of them."
+        )
+    if files is None:
+        return _with_system(systems[0], rest, sdfs, records, molecules)
+    topology, positions, notes = files.topology, files.positions_nm, list(files.notes)
+    chemistry = dict(molecules or {})
+    ligands = select_records([(path, read_ligands(path)) for path in sdfs], records)
+    if ligands:
+        positions = _place_ligands(topology, positions, ligands, chemistry, notes)
+        if topology.getNumAtoms() != files.parameters.topology.getNumAtoms():
+            raise FeatureError(
+                f"{', '.join(path.name for path in sdfs)}: a molecule is none of those in "
+                f"{files.parameters.label}, which has no parameters for it."
+            )
+    perceived, told = files.chemistry(chemistry)
+    chemistry |= perceived
+    notes += told
+    if len(positions):
+        raise_all(bond_faults(topology, positions))
+    return Molecule(
+        topology, positions, chemistry, files.name, _and_left_out(notes, topology), files.parameters
+    )
+
+
+def _with_system(
+    path: Path,
+    structures: Sequence[Path],
+    sdfs: Sequence[Path],
+    records: Sequence[str | int] | None,
+    molecules: Mapping[str, Any] | None,
+) -> Molecule:
+    """A structure, and the System of an XML file beside it."""
+    system = read_system_file(path)
+    if len(structures) != 1:
+        raise FeatureError(
+            f"{path} holds a System; give the one structure (PDB or mmCIF) that it was made of."
+        )
+    if sdfs or molecules:
+        molecule = read_molecule([structures[0], *sdfs], records=records, molecules=molecules)
+    else:
+        molecule = read_structure(structures[0])
+    check_system_fits(system, molecule.topology, path.name)
+    return replace(molecule, parameters=GivenSystem(system, path.name))
+
+
+def _and_left_out(notes: Sequence[str], topology: Any) -> tuple[str, ...]:
+    """Notes, and what stays out of the solute."""
+    left_out = describe_left_out(topology)
+    return (*notes, f"Not part of the solute: {left_out}.") if left_out else tuple(notes)
+
+
+def _sort_paths(given: Sequence[Path]) -> tuple[Path | None, list[Path]]:
     """Split paths into the structure and the SDF files."""
-    given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
     structures = [p for p in given if p.suffix.lower() in PDB_SUFFIXES + CIF_SUFFIXES]
     sdfs = [p for p in given if p.suffix.lower() in SDF_SUFFIXES]
     rest = [p for p in given if p not in structures and p not in sdfs]
     if rest:
         known = ", ".join(PDB_SUFFIXES + CIF_SUFFIXES + SDF_SUFFIXES)
+        if rest[0].suffix.lower() in COORDINATE_SUFFIXES:
+            known += "; coordinates of other programs go with their topology: prmtop, top or psf"
         raise FeatureError(f"{rest[0]} is none of the files that are read here ({known}).")
     if len(structures) > 1:
         raise FeatureError(

@@ -15,7 +15,7 @@ from openmm import app, unit
 from atmos_openmm.data import misato, misato_checks
 from atmos_openmm.data.faults import DataFileError
 from atmos_openmm.data.frames import close_files
-from atmos_openmm.data.ligand_perception import (
+from atmos_openmm.systems.ligand_perception import (
     PerceptionError,
     perceive,
     with_template,

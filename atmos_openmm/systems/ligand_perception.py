@@ -14,7 +14,14 @@ from numpy.typing import ArrayLike
 
 from .bond_orders import BondOrderError, distribute
 
-__all__ = ["PerceptionError", "connect", "molecule_from_smiles", "perceive", "with_template"]
+__all__ = [
+    "PerceptionError",
+    "assign_orders",
+    "connect",
+    "molecule_from_smiles",
+    "perceive",
+    "with_template",
+]
 
 
 class PerceptionError(ValueError):
@@ -109,9 +116,31 @@ def perceive(numbers: ArrayLike, positions_nm: ArrayLike, charge: int | None = N
     PerceptionError
         No bond orders fit, or none that RDKit accepts.
     """
+    return assign_orders(connect(numbers, positions_nm), charge)
+
+
+def assign_orders(bare: Any, charge: int | None = None) -> Any:
+    """Find bond orders and formal charges of a molecule whose atoms and connections are known.
+
+    Parameters
+    ----------
+    bare : RDKit Mol
+        With every hydrogen, and coordinates where stereochemistry is to be told.
+    charge : int, optional
+        Total charge, where it is known; else the one that fewest formal charges make.
+
+    Returns
+    -------
+    RDKit Mol
+        Sanitized, atoms in the given order.
+
+    Raises
+    ------
+    PerceptionError
+        No bond orders fit, or none that RDKit accepts.
+    """
     from rdkit import Chem, rdBase
 
-    bare = connect(numbers, positions_nm)
     ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bare.GetBonds()]
     elements = [a.GetAtomicNum() for a in bare.GetAtoms()]
     try:
@@ -129,7 +158,8 @@ def perceive(numbers: ArrayLike, positions_nm: ArrayLike, charge: int | None = N
             Chem.SanitizeMol(made)
     except Exception as error:  # RDKit raises several unrelated types here
         raise PerceptionError(f"RDKit takes its bond orders for impossible: {error}") from error
-    Chem.AssignStereochemistryFrom3D(made)
+    if made.GetNumConformers():
+        Chem.AssignStereochemistryFrom3D(made)
     return made
 
 
@@ -180,7 +210,7 @@ def with_template(numbers: ArrayLike, positions_nm: ArrayLike, template: Any) ->
 
 def _heavy_match(bare: Any, heavy: list[int], want: Any) -> list[int] | None:
     """Atoms of `bare` for each of the template's, by elements and connections."""
-    from ..systems.comparison import plain_molecule
+    from .comparison import plain_molecule
 
     number = {i: k for k, i in enumerate(heavy)}
     ours = [
