@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._options import FILE, option, options, shared_option
+from ._system import ligand_option, need_coordinates, read_files
 from ._terminal import Integers
 
 if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
     from ..systems.inputs import Molecule
 
-#: STRUCTURE, --sequence, --ligand, --model and --solute.
+#: FILES, --sequence, --ligand, --model and --solute.
 molecule_options = options(
-    click.argument("structure", required=False, type=FILE),
-    option("--sequence", help="Build this peptide instead of reading a file: ACE-ALA-NME."),
-    shared_option(
-        "ligand",
-        help="SDF file with a ligand's bond orders, charges and stereochemistry; give the option "
-        "again for each. One that is not in the structure yet is added.",
-    ),
+    click.argument("files", nargs=-1, type=FILE),
+    option("--sequence", help="Build this peptide instead of reading files: ACE-ALA-NME."),
+    ligand_option,
     shared_option("model"),
     option(
         "--solute",
@@ -35,18 +32,18 @@ molecule_options = options(
 
 def read_molecule(options: dict[str, Any]) -> Molecule:
     """Read or build the molecule that the options name, and tell what was chosen on stderr."""
-    from ..systems.inputs import build_sequence, read_structure
+    from ..systems.inputs import build_sequence
 
-    structure, sequence = options["structure"], options["sequence"]
-    if (structure is None) == (sequence is None):
-        raise click.UsageError("Give either a structure file or --sequence.")
+    files, sequence = options["files"], options["sequence"]
+    if (not files) == (sequence is None):
+        raise click.UsageError("Give either files of a molecule or --sequence.")
     if sequence is not None:
-        if options["ligands"]:
-            raise click.UsageError("--ligand goes with a structure file, not with --sequence.")
+        if options["ligands"] or options.get("system_xml"):
+            raise click.UsageError("--ligand and --system go with files, not with --sequence.")
         return build_sequence(sequence)
-    molecule = read_structure(structure, options["ligands"])
-    for note in molecule.notes:
-        click.echo(note, err=True)
+    system = options.get("system_xml")
+    molecule = read_files([*files, *([system] if system else [])], options["ligands"])
+    need_coordinates(molecule, files)
     return molecule
 
 

@@ -17,7 +17,15 @@ FILE = click.Path(path_type=Path)
 _SHARED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "forcefield": (("--forcefield",), {"multiple": True}),
     "lag": (("--lag",), {"type": float}),
-    "ligand": (("--ligand", "ligands"), {"multiple": True, "type": FILE}),
+    "ligand": (
+        ("--ligand", "ligands"),
+        {
+            "multiple": True,
+            "metavar": "FILE[:TITLE]|NAME=SMILES",
+            "help": "Bond orders, charges and stereochemistry of a ligand: an SDF file (its record "
+            "TITLE, where it has several), or SMILES for the residue NAME; repeat for several.",
+        },
+    ),
     "model": (
         ("--model",),
         {

@@ -1,38 +1,271 @@
-"""What frames are of: their Topology, and the System as an XML file or by a force field."""
+"""What frames are of: files of any program to a molecule and its System, by shared options."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.constants import HYDROGEN_MASS_DALTON
+from ..systems.system_options import (
+    CONSTRAINTS,
+    DEFAULT_FORCEFIELD,
+    IMPLICIT_SOLVENTS,
+    NONBONDED_METHODS,
+    SystemOptions,
+)
+from ._options import option, options, shared_option
+
 if TYPE_CHECKING:
     import openmm
 
-__all__ = ["create_system", "read_structure", "read_system", "read_topology"]
+    from ..systems.forcefield import MadeSystem
+    from ..systems.inputs import Molecule
+
+__all__ = [
+    "chosen_options",
+    "create_system",
+    "ligand_option",
+    "make_for",
+    "need_coordinates",
+    "print_choices",
+    "read_files",
+    "read_inputs",
+    "read_structure",
+    "read_system",
+    "read_topology",
+    "split_ligands",
+    "system_options",
+]
+
+_NAMES = {
+    "forcefield": "--forcefield",
+    "nonbonded": "--nonbonded",
+    "cutoff": "--cutoff",
+    "constraints": "--constraints",
+    "hydrogen_mass": "--hydrogen-mass",
+    "implicit": "--implicit",
+    "ligand_forcefield": "--ligand-forcefield",
+    "ligand_charges": "--ligand-charges",
+}
+"""Options that decide how a System is made, by their arguments."""
+
+#: --ligand FILE[:TITLE] or NAME=SMILES.
+ligand_option = shared_option("ligand")
+
+#: --system and all that decides how a System is made of a force field or of files' parameters.
+system_options = options(
+    shared_option("system", help="The System as OpenMM XML, made already."),
+    shared_option(
+        "forcefield",
+        metavar="XML",
+        help="OpenMM force field file; give the option again for each. Default: "
+        f"{' and '.join(DEFAULT_FORCEFIELD)}, where the files bring no parameters.",
+    ),
+    option(
+        "--nonbonded",
+        type=click.Choice(NONBONDED_METHODS, case_sensitive=False),
+        help="Default: PME in a periodic box, else NoCutoff.",
+    ),
+    option("--cutoff", type=float, metavar="NM", help="Nonbonded cutoff; by default 1 nm."),
+    option(
+        "--constraints",
+        type=click.Choice(CONSTRAINTS, case_sensitive=False),
+        help="What is constrained beside rigid water; HBonds by default.",
+    ),
+    option(
+        "--hydrogen-mass",
+        type=float,
+        help="Mass of hydrogens, dalton; 0 leaves that of the parameters. Default: "
+        f"{HYDROGEN_MASS_DALTON:g} where there is dynamics.",
+    ),
+    option(
+        "--implicit",
+        type=click.Choice(IMPLICIT_SOLVENTS, case_sensitive=False),
+        help="Implicit solvent; by default that of the force field files, and none with AMBER, "
+        "GROMACS or CHARMM files.",
+    ),
+    option(
+        "--ligand-forcefield",
+        metavar="NAME",
+        help="What ligands get parameters from that the force field does not know: "
+        "openff-2.2.1 (default), gaff-2.11 and others.",
+    ),
+    option(
+        "--ligand-charges",
+        type=click.Choice(("nagl", "am1bcc")),
+        help="How such ligands get charges; nagl by default.",
+    ),
+)
 
 
-def read_system(path: Path) -> openmm.System:
-    """Read a System from OpenMM's XML.
+def read_files(paths: Sequence[Path], ligands: Sequence[str] = ()) -> Molecule:
+    """Read a molecule from the files of a command and its --ligand; print notes on stderr.
 
     Raises
     ------
-    FileNotFoundError
     ValueError
-        It holds something else.
+        See `systems.inputs.read_molecule`.
     """
-    import openmm
+    from ..systems.inputs import read_input
 
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path} with a System.")
+    files, records, molecules = split_ligands(ligands)
+    molecule = read_input([*paths, *files], records=records or None, molecules=molecules)
+    for note in molecule.notes:
+        click.echo(note, err=True)
+    return molecule
+
+
+def split_ligands(ligands: Sequence[str]) -> tuple[list[Path], list[str], dict[str, str]]:
+    """What --ligand says: SDF files, titles of records in them, and SMILES by residue name."""
+    files: dict[Path, None] = {}
+    records: list[str] = []
+    molecules: dict[str, str] = {}
+    for text in ligands:
+        named = re.fullmatch(r"(\w{1,5})=(.+)", text)
+        path, colon, title = text.rpartition(":")
+        if Path(text).exists() or not (named or colon):
+            files[Path(text)] = None
+        elif named:
+            molecules[named[1]] = named[2]
+        else:
+            files[Path(path)] = None
+            records.append(title)
+    return list(files), records, molecules
+
+
+def chosen_options(
+    given: Mapping[str, Any],
+    hydrogen_mass: float | None = HYDROGEN_MASS_DALTON,
+    rigid_water: bool | None = None,
+) -> SystemOptions:
+    """The options of `system_options` as the library takes them.
+
+    Parameters
+    ----------
+    given : mapping
+        A command's arguments.
+    hydrogen_mass : float, optional
+        Where --hydrogen-mass is not given.
+    rigid_water : bool, optional
+        See `SystemOptions`.
+    """
+    mass = given["hydrogen_mass"]
+    return SystemOptions(
+        forcefield=tuple(given["forcefield"]) or DEFAULT_FORCEFIELD,
+        nonbonded=given["nonbonded"],
+        cutoff_nm=given["cutoff"],
+        constraints=given["constraints"] or "HBonds",
+        hydrogen_mass_dalton=hydrogen_mass if mass is None else mass,
+        implicit=given["implicit"],
+        ligand_forcefield=given["ligand_forcefield"],
+        ligand_charges=given["ligand_charges"],
+        rigid_water=rigid_water,
+    )
+
+
+def read_inputs(
+    paths: Sequence[Path],
+    given: Mapping[str, Any],
+    *,
+    hydrogen_mass: float | None = HYDROGEN_MASS_DALTON,
+    rigid_water: bool | None = None,
+    coordinates: bool = True,
+) -> tuple[Molecule, MadeSystem]:
+    """Read the files that a command was given, make the System, and print what was chosen.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        See `systems.inputs.read_molecule`.
+    given : mapping
+        The command's arguments, among them those of `system_options` and `ligands`.
+    hydrogen_mass, rigid_water
+        See `chosen_options`.
+    coordinates : bool
+        Whether they have to be among the files.
+
+    Raises
+    ------
+    click.UsageError
+        Options contradict each other or the files.
+    ValueError
+        A file cannot be read, or the force field does not fit the molecule.
+    """
+    system = given["system_xml"]
+    molecule = read_files([*paths, *([system] if system else [])], given["ligands"])
+    if coordinates:
+        need_coordinates(molecule, paths)
+    return molecule, make_for(molecule, given, hydrogen_mass=hydrogen_mass, rigid_water=rigid_water)
+
+
+def need_coordinates(molecule: Molecule, paths: Sequence[Path]) -> None:
+    """Refuse a topology that came without coordinates."""
+    if not len(molecule.positions_nm):
+        raise click.UsageError(
+            f"{', '.join(path.name for path in paths)}: there are no coordinates; give a file with "
+            "them as well (inpcrd, rst7, nc, gro, crd, PDB or mmCIF)."
+        )
+
+
+def make_for(
+    molecule: Molecule,
+    given: Mapping[str, Any],
+    *,
+    hydrogen_mass: float | None = HYDROGEN_MASS_DALTON,
+    rigid_water: bool | None = None,
+    frames: bool = False,
+) -> MadeSystem:
+    """Make the System of a molecule that was read, and print what was chosen on stderr.
+
+    With `frames` a box is no hindrance to an implicit solvent: frames of single molecules often
+    carry one. There is no cutoff then, unless a method with one is chosen.
+    """
+    from ..systems.errors import ForceFieldError
+    from ..systems.forcefield import make_system
+    from ..systems.system_file import GivenSystem
+
+    if molecule.parameters is not None:
+        # A System that is made already has no say in any of these, even at their defaults.
+        made = isinstance(molecule.parameters, GivenSystem)
+        names = _NAMES if made else ("forcefield", "ligand_forcefield", "ligand_charges")
+        asked = [_NAMES[name] for name in names if given[name] not in (None, ())]
+        if asked:
+            raise click.UsageError(
+                f"{', '.join(asked)} cannot go with {molecule.parameters.label}, which brings "
+                f"{'the System' if made else 'the parameters'}. Leave out one or the other."
+            )
+    if isinstance(molecule.parameters, GivenSystem):
+        chosen = SystemOptions()
+    else:
+        chosen = chosen_options(given, hydrogen_mass, rigid_water)
+        if frames and chosen.nonbonded is None and chosen.has_implicit_solvent:
+            chosen = replace(chosen, nonbonded="NoCutoff")
     try:
-        system = openmm.XmlSerializer.deserialize(path.read_text())
-    except (openmm.OpenMMException, ValueError) as error:
-        raise ValueError(f"{path} is no OpenMM XML file: {error}") from error
-    if not isinstance(system, openmm.System):
-        raise ValueError(f"{path} holds a {type(system).__name__}; a System was expected")
-    return system
+        made_system = make_system(molecule, chosen)
+    except ForceFieldError as error:
+        raise ForceFieldError(
+            f"{error} Options: --forcefield, --system, {', '.join(list(_NAMES.values())[1:])}."
+        ) from error
+    print_choices(made_system)
+    return made_system
+
+
+def print_choices(made: MadeSystem) -> None:
+    """Print what was chosen for a System, on stderr."""
+    for line in made.lines():
+        click.echo(line, err=True)
+
+
+def read_system(path: Path) -> openmm.System:
+    """Read a System from OpenMM's XML, see `systems.system_file.read_system_file`."""
+    from ..systems.system_file import read_system_file
+
+    return read_system_file(path)
 
 
 def read_structure(path: Path) -> tuple[Any, Any]:

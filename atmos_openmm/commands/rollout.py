@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     "threads", help="Threads of the network on the CPU; more than 1 pays for large molecules only."
 )
 def command(output: Path, **options: Any) -> None:
-    """Let the model generate a trajectory of STRUCTURE (a PDB or mmCIF file) by itself.
+    """Let the model generate a trajectory of the molecule of FILES by itself.
+
+    FILES are those that `atmos-openmm run` takes: a PDB or mmCIF file, or topology and coordinates
+    of AMBER, GROMACS or CHARMM.
 
     Each frame comes from the one before and from the model's latent state, one lag later; there is
     no molecular dynamics between them and no force field. The folder gets topology.pdb, a

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.progress import ProgressLine
-from ..systems.forcefield import DEFAULT_FORCEFIELD
 from ._exact import exact_arguments, exact_options, refuse_exact_options, write_averages
 from ._molecule import bind, molecule_options, read_molecule
 from ._options import option, shared_option
 from ._sampling import conclude, output_folder, run_options
+from ._system import make_for, system_options
 from ._terminal import Integers, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -79,17 +79,7 @@ if TYPE_CHECKING:
     metavar="N,N,...",
     help="Minimiser iterations of each relaxation stage, e.g. 10,20. None by default.",
 )
-@shared_option(
-    "forcefield",
-    default=DEFAULT_FORCEFIELD,
-    help="OpenMM force field file; give the option again for each.",
-)
-@option(
-    "--hydrogen-mass",
-    type=float,
-    default=1.5,
-    help="Mass of hydrogens, dalton; 0 leaves the force field's.",
-)
+@system_options
 @shared_option("platform", help="OpenMM platform; the fastest by default.", default=None)
 @shared_option(
     "threads", help="Threads of the CPU platform; 1 by default for small systems.", default=None
@@ -109,7 +99,11 @@ if TYPE_CHECKING:
     "of up to 500 atoms).",
 )
 def command(output: Path, **options: Any) -> None:
-    """Sample STRUCTURE (a PDB or mmCIF file with hydrogens) by jumps and short MD in turn.
+    """Sample the molecule of FILES by jumps and short MD in turn.
+
+    FILES are a PDB or mmCIF file with hydrogens; AMBER's prmtop or parm7 with inpcrd, rst7 or nc;
+    GROMACS's top with gro; or CHARMM's psf with parameter files (prm, rtf, str) and crd. In place
+    of the last, PDB and mmCIF files may give the coordinates.
 
     Every cycle of a walker is one learned jump, checked against geometry and force field, and
     --interval steps of Langevin dynamics. The folder gets topology.pdb, a trajectory for each
@@ -126,6 +120,7 @@ def command(output: Path, **options: Any) -> None:
     \b
     atmos-openmm run --sequence ACE-VAL-NME -o valine --cycles 2000 --walkers 2 --relax 20
     atmos-openmm run peptide.pdb -o frames --valid-frames 500
+    atmos-openmm run complex.prmtop complex.rst7 -o amber --implicit obc2 --solute 0-300
     atmos-openmm run --sequence ACE-VAL-NME -o averages --acceptance metropolis
     """
     if options["cycles"] is not None and options["valid_frames"] is not None:
@@ -168,7 +163,7 @@ def command(output: Path, **options: Any) -> None:
 def _create_sampler(output: Path, options: dict[str, Any], show: ProgressLine) -> HybridSampler:
     """Everything from the input file to the sampler."""
     from ..sampling.hybrid import HybridSampler
-    from ..systems.forcefield import ForceFieldError, create_system
+    from ..sampling.platforms import choose_platform
 
     molecule = read_molecule(options)
     exact = options["acceptance"] == "metropolis"
@@ -177,19 +172,11 @@ def _create_sampler(output: Path, options: dict[str, Any], show: ProgressLine) -
     else:
         refuse_exact_options(options)
         propagator, moves = bind(molecule, options), {}
-    mass = options["hydrogen_mass"]
-    try:
-        system = create_system(
-            molecule.topology,
-            options["forcefield"],
-            rigid_water=True,
-            hydrogen_mass_dalton=mass if mass > 0 else None,
-        )
-    except ForceFieldError as error:
-        raise ValueError(f"{error} Force field files are named by --forcefield.") from error
+    choose_platform(options["platform"])  # before anything slow
+    made = make_for(molecule, options, rigid_water=True)
     return HybridSampler(
         molecule.topology,
-        system,
+        made.system,
         molecule.positions_nm,
         propagator,
         output,
@@ -212,7 +199,7 @@ def _create_sampler(output: Path, options: dict[str, Any], show: ProgressLine) -
         equilibrationSteps=options["equilibrate"],
         storePositions=options["store_positions"],
         commitSeconds=options["commit"],
-        settings={"molecule": molecule.name, "forcefield": list(options["forcefield"])},
-        notes={"command": " ".join(sys.argv)},
+        settings={"molecule": molecule.name, "forcefield": made.sources},
+        notes={"command": " ".join(sys.argv), "system": made.choices},
         **moves,
     )

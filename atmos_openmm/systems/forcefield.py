@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.constants import HYDROGEN_MASS_DALTON
+from .errors import ForceFieldError
+from .inputs import Molecule, read_input
+from .system_description import describe_system
 from .system_file import GivenSystem
 from .system_options import (
     DEFAULT_FORCEFIELD,
-    ForceFieldError,
     SystemOptions,
     fitting_cutoff_nm,
     has_implicit_solvent,
@@ -20,17 +23,15 @@ if TYPE_CHECKING:
     from openmm import System
     from openmm.app import ForceField, Topology
 
-    from .inputs import Molecule
-
 __all__ = [
     "DEFAULT_FORCEFIELD",
     "ForceFieldError",
     "MadeSystem",
     "create_system",
-    "describe_system",
     "has_implicit_solvent",
     "load_forcefield",
     "make_system",
+    "read_with_system",
 ]
 
 
@@ -48,6 +49,11 @@ class MadeSystem:
 
     system: System
     choices: dict[str, str]
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the force field's files, or of those that brought the parameters."""
+        return next(iter(self.choices.values())).split(", ")
 
     def lines(self) -> list[str]:
         """The choices, a line each."""
@@ -71,6 +77,7 @@ def make_system(molecule: Molecule, options: SystemOptions | None = None) -> Mad
     """
     options = options or SystemOptions()
     parameters, topology = molecule.parameters, molecule.topology
+    ligands: list[str] = []
     if parameters is None:
         files = options.forcefield_files()
         options.method(topology)  # contradictions are told before anything is loaded
@@ -82,14 +89,19 @@ def make_system(molecule: Molecule, options: SystemOptions | None = None) -> Mad
             constraints=None if options.constraints == "None" else options.constraints,
             rigid_water=options.rigid_water,
             hydrogen_mass_dalton=options.hydrogen_mass,
+            molecules=molecule.molecules,
+            ligand_forcefield=options.ligand_forcefield,
+            ligand_charges=options.ligand_charges,
+            told=ligands,
         )
         source = {"force field": ", ".join(files)}
     else:
-        if options.forcefield != DEFAULT_FORCEFIELD:
+        fields = options.forcefield if options.forcefield != DEFAULT_FORCEFIELD else ()
+        named = [*fields, *filter(None, (options.ligand_forcefield, options.ligand_charges))]
+        if named:
             raise ForceFieldError(
-                f"The force field {', '.join(options.forcefield)} was named, and "
-                f"{parameters.label} brings the parameters of the molecule. Leave out one or the "
-                "other."
+                f"The force field {', '.join(named)} was named, and {parameters.label} brings the "
+                "parameters of the molecule. Leave out one or the other."
             )
         system = parameters.create_system(options)
         source = {"parameters": parameters.label}
@@ -97,7 +109,27 @@ def make_system(molecule: Molecule, options: SystemOptions | None = None) -> Mad
     if not isinstance(parameters, GivenSystem):
         choices["constraints"] = f"{options.constraints}, {choices['constraints']}"
         choices["implicit solvent"] = _solvent_name(options, source) or choices["implicit solvent"]
+    if ligands:
+        choices["ligands"] = " ".join(ligands)
     return MadeSystem(system, choices)
+
+
+def read_with_system(
+    paths: str | Path | Sequence[str | Path],
+    options: SystemOptions | None = None,
+    *,
+    records: Sequence[str | int] | None = None,
+    molecules: Mapping[str, Any] | None = None,
+) -> tuple[Molecule, MadeSystem]:
+    """Read a molecule from files of any kind, see `read_input`, and make its System.
+
+    Raises
+    ------
+    FeatureError, ForceFieldError
+        (ValueErrors) See `read_molecule` and `make_system`.
+    """
+    molecule = read_input(paths, records=records, molecules=molecules)
+    return molecule, make_system(molecule, options)
 
 
 def _solvent_name(options: SystemOptions, source: dict[str, str]) -> str | None:
@@ -141,6 +173,10 @@ def create_system(
     rigid_water: bool | None = None,
     hydrogen_mass_dalton: float | None = HYDROGEN_MASS_DALTON,
     remove_com_motion: bool = True,
+    molecules: Mapping[str, Any] | None = None,
+    ligand_forcefield: str | None = None,
+    ligand_charges: str | None = None,
+    told: list[str] | None = None,
 ) -> System:
     """Make the System of a molecule and whatever is around it, by default for steps of 4 fs.
 
@@ -163,6 +199,12 @@ def create_system(
         Mass of hydrogens, taken from their neighbours; None leaves the force field's.
     remove_com_motion : bool
         Whether a force removes the motion of the centre of mass.
+    molecules : mapping from residue name to RDKit Mol, optional
+        Ligands, which get parameters where the force field does not know them.
+    ligand_forcefield, ligand_charges : str, optional
+        What from, see `systems.ligand_forcefield.register_ligands`.
+    told : list of str, optional
+        Gets notes on what ligands got.
 
     Returns
     -------
@@ -178,6 +220,10 @@ def create_system(
 
     names = () if hasattr(forcefield, "createSystem") else tuple(forcefield)
     field: Any = load_forcefield(names) if names else forcefield
+    if molecules:
+        notes = _register_ligands(field, molecules, ligand_forcefield, ligand_charges)
+        if told is not None:
+            told += notes
     if nonbonded is None:
         nonbonded = "NoCutoff" if topology.getPeriodicBoxVectors() is None else "PME"
     if nonbonded == "PME" and has_implicit_solvent(names):
@@ -207,47 +253,15 @@ def create_system(
     return system
 
 
-def describe_system(system: System, topology: Topology) -> dict[str, str]:
-    """What a System is like, read off itself: nonbonded method, constraints, masses, solvent."""
-    import openmm
+def _register_ligands(
+    field: ForceField, molecules: Mapping[str, Any], name: str | None, charges: str | None
+) -> list[str]:
+    """Let a force field make parameters for ligands that it does not know."""
+    from .ligand_forcefield import register_ligands
 
-    found: dict[str, str] = {}
-    forces = system.getForces()
-    nonbonded = next((f for f in forces if isinstance(f, openmm.NonbondedForce)), None)
-    if nonbonded is not None:
-        method = nonbonded.getNonbondedMethod()
-        names = ("NoCutoff", "CutoffNonPeriodic", "CutoffPeriodic", "Ewald", "PME", "LJPME")
-        cutoff = nonbonded.getCutoffDistance()._value
-        found["nonbonded"] = names[method] + (f", cutoff {cutoff:g} nm" if method else "")
-    found["constraints"] = _described_constraints(system, topology)
-    masses = sorted(
-        {
-            round(system.getParticleMass(a.index)._value, 3)
-            for a in topology.atoms()
-            if a.element is not None and a.element.atomic_number == 1 and a.residue.name != "HOH"
-        }
-    )
-    if masses:
-        found["hydrogen mass"] = " and ".join(f"{mass:g}" for mass in masses[:3]) + " dalton"
-    solvents = [f for f in forces if isinstance(f, (openmm.GBSAOBCForce, openmm.CustomGBForce))]
-    found["implicit solvent"] = type(solvents[0]).__name__ if solvents else "none"
-    return found
-
-
-def _described_constraints(system: System, topology: Topology) -> str:
-    """Which bonds are constrained, by their number, water apart."""
-    atoms = list(topology.atoms())
-    light = heavy = 0
-    for k in range(system.getNumConstraints()):
-        ends = [atoms[i] for i in system.getConstraintParameters(k)[:2]]
-        if any(a.residue.name == "HOH" for a in ends):
-            continue
-        hydrogens = sum(a.element is not None and a.element.atomic_number == 1 for a in ends)
-        light += hydrogens > 0
-        heavy += hydrogens == 0
-    if not light + heavy:
-        return "none but those of rigid water" if system.getNumConstraints() else "none"
-    return f"{light} to hydrogens, {heavy} between others"
+    chosen = {"name": name, "charges": charges}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return register_ligands(field, molecules, **given)
 
 
 def _advice(topology: Topology) -> str:

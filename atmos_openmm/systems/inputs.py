@@ -29,6 +29,7 @@ from .ligand_files import (
     select_records,
     title,
 )
+from .ligand_perception import molecule_from_smiles
 from .ligands import chain_forms
 from .modified import modified_molecule
 from .parameter_files import read_parameter_files
@@ -36,7 +37,7 @@ from .peptides import build_peptide, parse_sequence
 from .residue_graph import residue_graphs
 from .residues import find_template
 from .selection import describe_left_out, is_left_out, select_solute
-from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, read_structure_file
+from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, is_structure, read_structure_file
 from .system_file import GivenSystem, check_system_fits, read_system_file
 
 FloatArray = npt.NDArray[np.float64]
@@ -103,7 +104,7 @@ def read_molecule(
         at most one structure file, and any number of SDF or MOL files
     records : sequence of str or int, optional
         which molecules to take of SDF files with several, by title or number from 0
-    molecules : mapping from residue name to RDKit Mol, optional
+    molecules : mapping from residue name to RDKit Mol or SMILES, optional
         chemistry of residues of the structure, in place of SDF files
 
     Returns
@@ -119,6 +120,10 @@ def read_molecule(
         models need none
     """
     given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
+    molecules = {
+        name: molecule_from_smiles(mol, name) if isinstance(mol, str) else mol
+        for name, mol in (molecules or {}).items()
+    }
     parametrised = read_parametrised(given, records, molecules)
     if parametrised is not None:
         return parametrised
@@ -144,6 +149,23 @@ def read_molecule(
     raise_all(faults)
     name = (structure or sdfs[0]).stem
     return Molecule(topology, positions, chemistry, name, _and_left_out(notes, topology))
+
+
+def read_input(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    records: Sequence[str | int] | None = None,
+    molecules: Mapping[str, Any] | None = None,
+) -> Molecule:
+    """Read a molecule that only has to suit a force field, from files of any kind.
+
+    As `read_molecule`, but for a structure alone: residues of it that this package does not know
+    are no fault here.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if len(given) == 1 and not molecules and is_structure(given[0]):
+        return read_structure(Path(given[0]))
+    return read_molecule(given, records=records, molecules=molecules)
 
 
 def read_structure(path: Path, ligands: Sequence[Path] = ()) -> Molecule:

@@ -16,7 +16,7 @@ from .errors import FeatureError
 from .file_topology import make_whole, tidy_topology
 from .openmm_bridge import box_vectors_in_nm
 from .parameter_readers import FileParameters, read_amber, read_charmm, read_gromacs
-from .perceived_residues import perceive_residues, unknown_residues
+from .perceived_residues import partial_charges, perceive_residues, unknown_residues
 from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, is_structure
 
 __all__ = ["ParametrisedMolecule", "read_parameter_files", "topology_program"]
@@ -51,7 +51,8 @@ class ParametrisedMolecule:
         """Tell the molecules that have no template, see `perceive_residues`."""
         if not unknown_residues(self.topology, known):
             return {}, []
-        charges = _charges(self.parameters.plain_system())
+        charges = partial_charges(self.parameters.plain_system())
+        assert charges is not None
         positions = self.positions_nm if len(self.positions_nm) else None
         return perceive_residues(self.topology, positions, charges, known)
 
@@ -162,11 +163,3 @@ def _together(
     return ParametrisedMolecule(
         topology, positions, replace(parameters, topology=topology), path.stem, tuple(notes)
     )
-
-
-def _charges(system: Any) -> list[float]:
-    """Partial charges in elementary charges."""
-    import openmm
-
-    force = next(f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
-    return [force.getParticleParameters(k)[0]._value for k in range(force.getNumParticles())]

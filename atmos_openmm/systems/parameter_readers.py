@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.units import plain, positions_in_nm
-from .errors import FeatureError
-from .system_options import ForceFieldError, SystemOptions
+from .errors import FeatureError, ForceFieldError
+from .system_options import SystemOptions
 
 if TYPE_CHECKING:
     import openmm

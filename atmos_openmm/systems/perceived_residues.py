@@ -13,7 +13,7 @@ from .modified import modified_molecule
 from .residues import NUCLEOTIDES, find_template
 from .selection import is_left_out
 
-__all__ = ["perceive_residues", "unknown_residues"]
+__all__ = ["partial_charges", "perceive_residues", "unknown_residues"]
 
 
 def perceive_residues(
@@ -68,6 +68,16 @@ def perceive_residues(
             "the files have no bond orders. An SDF file of it would tell them."
         )
     return found, notes
+
+
+def partial_charges(system: Any) -> list[float] | None:
+    """Charges of a System's particles in elementary charges; None where it has no such force."""
+    import openmm
+
+    force = next((f for f in system.getForces() if isinstance(f, openmm.NonbondedForce)), None)
+    if force is None:
+        return None
+    return [force.getParticleParameters(k)[0]._value for k in range(force.getNumParticles())]
 
 
 def unknown_residues(topology: Any, known: Mapping[str, Any]) -> list[Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .system_options import ForceFieldError, SystemOptions
+from .errors import ForceFieldError
+from .system_options import SystemOptions
 
 if TYPE_CHECKING:
     import openmm

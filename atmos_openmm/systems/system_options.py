@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..core.constants import HYDROGEN_MASS_DALTON
+from .errors import ForceFieldError
 
 __all__ = [
     "CONSTRAINTS",
     "DEFAULT_FORCEFIELD",
     "IMPLICIT_SOLVENTS",
     "NONBONDED_METHODS",
-    "ForceFieldError",
     "SystemOptions",
     "fitting_cutoff_nm",
     "has_implicit_solvent",
@@ -29,10 +29,6 @@ IMPLICIT_SOLVENTS = ("none", "hct", "obc1", "obc2", "gbn", "gbn2")
 _CUTOFF_NM = 1.0
 _SHARE_OF_BOX = 0.49  # OpenMM wants a cutoff of less than half of the smallest box width
 _OPENMM_SOLVENTS = {"hct": "HCT", "obc1": "OBC1", "obc2": "OBC2", "gbn": "GBn", "gbn2": "GBn2"}
-
-
-class ForceFieldError(ValueError):
-    """A force field cannot be loaded or does not fit, or what is asked contradicts itself."""
 
 
 def has_implicit_solvent(files: Sequence[str]) -> bool:
@@ -178,6 +174,11 @@ class SystemOptions:
                 f"{', '.join(files)} brings one. Leave one of them out."
             )
         return tuple(dict.fromkeys((*files, *wanted)))
+
+    @property
+    def has_implicit_solvent(self) -> bool:
+        """Whether one was chosen, or comes with the force field."""
+        return has_implicit_solvent(self.forcefield_files())
 
     def openmm_arguments(self, topology: Any) -> dict[str, Any]:
         """Arguments that `createSystem` of all of OpenMM's readers has, but for the solvent."""

@@ -1,0 +1,64 @@
+"""The molecule of an OpenMM Simulation that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from .inputs import Molecule
+from .openmm_bridge import atom_positions_in_nm
+from .perceived_residues import partial_charges, perceive_residues, unknown_residues
+from .system_file import GivenSystem, check_system_fits
+
+__all__ = ["molecule_of_simulation"]
+
+
+def molecule_of_simulation(simulation: Any, molecules: Mapping[str, Any] | None = None) -> Molecule:
+    """Take Topology, System and positions from a Simulation.
+
+    Parameters
+    ----------
+    simulation : openmm.app.Simulation
+        With positions.
+    molecules : mapping from residue name to RDKit Mol, optional
+        Residues that are not standard; those whose bonds have no orders in the Topology are told
+        from elements, bonds and hydrogens where they are not among these.
+
+    Returns
+    -------
+    Molecule
+        Its `parameters` give the Simulation's own System.
+
+    Raises
+    ------
+    ValueError
+        The Simulation has no positions, or its System is of other atoms than its Topology.
+    """
+    import openmm
+
+    topology, system = simulation.topology, simulation.system
+    check_system_fits(system, topology, "The Simulation's System")
+    try:
+        state = simulation.context.getState(positions=True)
+    except openmm.OpenMMException as error:
+        raise ValueError(
+            "The Simulation has no positions. Call simulation.context.setPositions() first."
+        ) from error
+    positions = atom_positions_in_nm(state.getPositions(asNumpy=True))
+    known = dict(molecules or {})
+    ordered = {
+        end.residue.name
+        for bond in topology.bonds()
+        if bond.order is not None or bond.type is not None
+        for end in (bond[0], bond[1])
+    }
+    molecule = Molecule(
+        topology, positions, known, "simulation", (), GivenSystem(system, "the Simulation")
+    )
+    skip = dict.fromkeys((*known, *ordered))
+    charges = partial_charges(system)
+    if charges is None or not unknown_residues(topology, skip):
+        return molecule
+    found, notes = perceive_residues(topology, positions, charges, skip)
+    return replace(molecule, molecules={**known, **found}, notes=tuple(notes))
