@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,9 @@ from ..data.frames import ArrayFrames
 from ..data.mdtraj_formats import data_layout, import_trajectories
 from ..data.sample import Provenance, Sample
 from ..data.sources import open_samples
+from ..systems.parameter_files import topology_program
+from ..systems.system_file import check_system_fits
+from ..systems.system_options import DEFAULT_FORCEFIELD, SystemOptions
 from ..trajectories.errors import MissingInformationError
 from ..trajectories.layout import TrajectoryFile
 
@@ -177,7 +180,11 @@ def read_dynamics(
     temperature: float | None = None,
     spacing_ps: float | None = None,
     ligands: Sequence[str | os.PathLike[str]] = (),
+    records: Sequence[str | int] | None = None,
+    smiles: Mapping[str, str] | None = None,
     forcefield: Sequence[str] = (),
+    system: openmm.System | None = None,
+    options: SystemOptions | None = None,
 ) -> MolecularDynamics:
     """Read trajectories of one molecule.
 
@@ -189,15 +196,25 @@ def read_dynamics(
     folder : Path
         Where trajectories in MDTraj's formats are converted to.
     topology : path, optional
-        PDB or mmCIF file of the atoms of MDTraj's formats, in their order.
+        PDB or mmCIF file of the atoms of MDTraj's formats, in their order, or AMBER's or GROMACS's
+        topology of them, whose parameters then give energies.
     temperature : float, optional
         Kelvin: of trajectories in MDTraj's formats; of other files, those to take.
     spacing_ps : float, optional
         Time between frames of trajectories in MDTraj's formats, instead of what they say.
     ligands : sequence of paths
         SDF files with the chemistry of residues that are not standard.
+    records : sequence of str or int, optional
+        Which molecules to take of SDF files with several.
+    smiles : mapping from residue name to str, optional
+        Chemistry of residues as SMILES.
     forcefield : sequence of str
         OpenMM force field files for energies, instead of the System in the files.
+    system : openmm.System, optional
+        For energies, instead of either.
+    options : SystemOptions, optional
+        How the System is made, where it is made here; its force field counts where `forcefield`
+        is given.
 
     Returns
     -------
@@ -253,11 +270,17 @@ def read_dynamics(
     name = runs[0].name.split("/")[0] if not foreign or len(known) > 1 else Path(foreign[0]).stem
     chemistry: dict[str, Any] = dict(molecule.molecules)
     known_topology = molecule.topology
-    if ligands:
-        known_topology, chemistry, told = _with_ligands(molecule.topology, runs[0], ligands)
+    if ligands or smiles:
+        known_topology, chemistry, told = _with_ligands(
+            molecule.topology, runs[0], ligands, records, smiles
+        )
         notes += told
-    found = MolecularDynamics(name, known_topology, chemistry, runs, None, tuple(notes))
-    return replace(found, system=_system(found, samples, forcefield))
+    found = MolecularDynamics(name, known_topology, chemistry, runs, system, tuple(notes))
+    if system is not None:
+        check_system_fits(system, known_topology, "The System given")
+        return found
+    options = replace(options or SystemOptions(), forcefield=tuple(forcefield), rigid_water=True)
+    return _with_system(found, samples, options, topology)
 
 
 def _one_molecule(samples: Sequence[Sample]) -> Any:
@@ -297,7 +320,11 @@ def _run(sample: Sample) -> Run:
 
 
 def _with_ligands(
-    topology: Topology, run: Run, ligands: Sequence[str | os.PathLike[str]]
+    topology: Topology,
+    run: Run,
+    ligands: Sequence[str | os.PathLike[str]],
+    records: Sequence[str | int] | None,
+    smiles: Mapping[str, str] | None,
 ) -> tuple[Topology, dict[str, Any], list[str]]:
     """Topology with the bonds of ligands, and their chemistry from SDF files."""
     from openmm import unit
@@ -310,7 +337,9 @@ def _with_ligands(
         with open(structure, "w") as file:
             positions = run.positions_nm[0].astype(np.float64) * unit.nanometer
             PDBFile.writeFile(topology, positions, file, keepIds=True)
-        read = read_molecule([structure, *(Path(p) for p in ligands)])
+        read = read_molecule(
+            [structure, *(Path(p) for p in ligands)], records=records, molecules=smiles
+        )
     if read.topology.getNumAtoms() != topology.getNumAtoms():
         raise ValueError(
             f"{', '.join(str(p) for p in ligands)} holds a molecule that is not in the trajectory "
@@ -320,15 +349,34 @@ def _with_ligands(
     return read.topology, read.molecules, list(read.notes)
 
 
-def _system(
-    found: MolecularDynamics, samples: Sequence[Sample], forcefield: Sequence[str]
-) -> openmm.System | None:
-    """The System of these atoms: of the force field, else that of the files, else none."""
-    if forcefield:
-        from ..systems.forcefield import create_system
+def _with_system(
+    found: MolecularDynamics,
+    samples: Sequence[Sample],
+    options: SystemOptions,
+    topology: str | os.PathLike[str] | None,
+) -> MolecularDynamics:
+    """The same with its System: by force field, the topology's parameters, or that of the files."""
+    from ..systems.forcefield import make_system
+    from ..systems.inputs import Molecule, read_input
 
-        return create_system(found.topology, tuple(forcefield), rigid_water=True)
+    parameters = None
+    if not options.forcefield and topology is not None and topology_program(Path(topology)):
+        whole = read_input(Path(topology))
+        if whole.topology.getNumAtoms() == found.topology.getNumAtoms():
+            parameters = whole.parameters
+            options = replace(options, forcefield=DEFAULT_FORCEFIELD)
+    if not options.forcefield:
+        return replace(found, system=_system_of_files(found, samples))
+    molecule = Molecule(
+        found.topology, found.reference_nm, found.molecules, found.name, parameters=parameters
+    )
+    made = make_system(molecule, options.for_frames(parameters))
+    told = f"Energies: {'; '.join(made.lines())}."
+    return replace(found, system=made.system, notes=(*found.notes, told))
 
+
+def _system_of_files(found: MolecularDynamics, samples: Sequence[Sample]) -> openmm.System | None:
+    """The System that trajectory files of this package hold for these atoms."""
     for path in dict.fromkeys(s.provenance.path for s in samples):
         if samples[0].provenance.dataset != "atmos-openmm":
             return None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.constants import HYDROGEN_MASS_DALTON
-from ..systems.system_options import (
-    CONSTRAINTS,
-    DEFAULT_FORCEFIELD,
-    IMPLICIT_SOLVENTS,
-    NONBONDED_METHODS,
-    SystemOptions,
+from ..systems.system_options import SystemOptions
+from ._system_options import (
+    SYSTEM_ARGUMENTS,
+    chosen_options,
+    ligand_option,
+    refuse_with,
+    split_ligands,
+    system_options,
 )
-from ._options import option, options, shared_option
 
 if TYPE_CHECKING:
     import openmm
@@ -27,13 +26,17 @@ if TYPE_CHECKING:
     from ..systems.inputs import Molecule
 
 __all__ = [
+    "SYSTEM_ARGUMENTS",
     "chosen_options",
     "create_system",
     "ligand_option",
     "make_for",
+    "molecule_of_frames",
+    "molecule_with_system",
     "need_coordinates",
     "print_choices",
     "read_files",
+    "refuse_with",
     "read_inputs",
     "read_structure",
     "read_system",
@@ -41,66 +44,6 @@ __all__ = [
     "split_ligands",
     "system_options",
 ]
-
-_NAMES = {
-    "forcefield": "--forcefield",
-    "nonbonded": "--nonbonded",
-    "cutoff": "--cutoff",
-    "constraints": "--constraints",
-    "hydrogen_mass": "--hydrogen-mass",
-    "implicit": "--implicit",
-    "ligand_forcefield": "--ligand-forcefield",
-    "ligand_charges": "--ligand-charges",
-}
-"""Options that decide how a System is made, by their arguments."""
-
-#: --ligand FILE[:TITLE] or NAME=SMILES.
-ligand_option = shared_option("ligand")
-
-#: --system and all that decides how a System is made of a force field or of files' parameters.
-system_options = options(
-    shared_option("system", help="The System as OpenMM XML, made already."),
-    shared_option(
-        "forcefield",
-        metavar="XML",
-        help="OpenMM force field file; give the option again for each. Default: "
-        f"{' and '.join(DEFAULT_FORCEFIELD)}, where the files bring no parameters.",
-    ),
-    option(
-        "--nonbonded",
-        type=click.Choice(NONBONDED_METHODS, case_sensitive=False),
-        help="Default: PME in a periodic box, else NoCutoff.",
-    ),
-    option("--cutoff", type=float, metavar="NM", help="Nonbonded cutoff; by default 1 nm."),
-    option(
-        "--constraints",
-        type=click.Choice(CONSTRAINTS, case_sensitive=False),
-        help="What is constrained beside rigid water; HBonds by default.",
-    ),
-    option(
-        "--hydrogen-mass",
-        type=float,
-        help="Mass of hydrogens, dalton; 0 leaves that of the parameters. Default: "
-        f"{HYDROGEN_MASS_DALTON:g} where there is dynamics.",
-    ),
-    option(
-        "--implicit",
-        type=click.Choice(IMPLICIT_SOLVENTS, case_sensitive=False),
-        help="Implicit solvent; by default that of the force field files, and none with AMBER, "
-        "GROMACS or CHARMM files.",
-    ),
-    option(
-        "--ligand-forcefield",
-        metavar="NAME",
-        help="What ligands get parameters from that the force field does not know: "
-        "openff-2.2.1 (default), gaff-2.11 and others.",
-    ),
-    option(
-        "--ligand-charges",
-        type=click.Choice(("nagl", "am1bcc")),
-        help="How such ligands get charges; nagl by default.",
-    ),
-)
 
 
 def read_files(paths: Sequence[Path], ligands: Sequence[str] = ()) -> Molecule:
@@ -118,54 +61,6 @@ def read_files(paths: Sequence[Path], ligands: Sequence[str] = ()) -> Molecule:
     for note in molecule.notes:
         click.echo(note, err=True)
     return molecule
-
-
-def split_ligands(ligands: Sequence[str]) -> tuple[list[Path], list[str], dict[str, str]]:
-    """What --ligand says: SDF files, titles of records in them, and SMILES by residue name."""
-    files: dict[Path, None] = {}
-    records: list[str] = []
-    molecules: dict[str, str] = {}
-    for text in ligands:
-        named = re.fullmatch(r"(\w{1,5})=(.+)", text)
-        path, colon, title = text.rpartition(":")
-        if Path(text).exists() or not (named or colon):
-            files[Path(text)] = None
-        elif named:
-            molecules[named[1]] = named[2]
-        else:
-            files[Path(path)] = None
-            records.append(title)
-    return list(files), records, molecules
-
-
-def chosen_options(
-    given: Mapping[str, Any],
-    hydrogen_mass: float | None = HYDROGEN_MASS_DALTON,
-    rigid_water: bool | None = None,
-) -> SystemOptions:
-    """The options of `system_options` as the library takes them.
-
-    Parameters
-    ----------
-    given : mapping
-        A command's arguments.
-    hydrogen_mass : float, optional
-        Where --hydrogen-mass is not given.
-    rigid_water : bool, optional
-        See `SystemOptions`.
-    """
-    mass = given["hydrogen_mass"]
-    return SystemOptions(
-        forcefield=tuple(given["forcefield"]) or DEFAULT_FORCEFIELD,
-        nonbonded=given["nonbonded"],
-        cutoff_nm=given["cutoff"],
-        constraints=given["constraints"] or "HBonds",
-        hydrogen_mass_dalton=hydrogen_mass if mass is None else mass,
-        implicit=given["implicit"],
-        ligand_forcefield=given["ligand_forcefield"],
-        ligand_charges=given["ligand_charges"],
-        rigid_water=rigid_water,
-    )
 
 
 def read_inputs(
@@ -203,6 +98,71 @@ def read_inputs(
     return molecule, make_for(molecule, given, hydrogen_mass=hydrogen_mass, rigid_water=rigid_water)
 
 
+def molecule_of_frames(
+    frames: Path, topologies: Sequence[Path], given: Mapping[str, Any]
+) -> Molecule:
+    """Read what the frames of a trajectory are of, for `make_for(..., frames=True)`.
+
+    Parameters
+    ----------
+    frames : Path
+        The trajectory.
+    topologies : sequence of Path
+        What --topology names: a structure, a topology with its parameters, or a trajectory file of
+        this package; nothing where the trajectory itself is one.
+    given : mapping
+        The command's arguments, among them those of `system_options` and `ligands`.
+
+    Raises
+    ------
+    click.UsageError
+        A topology is needed.
+    ValueError
+        A file cannot be read, or a System is of other atoms.
+    """
+    from ..trajectories.layout import TrajectoryFile, is_own_layout
+
+    system = [given["system_xml"]] if given["system_xml"] else []
+    source = topologies[0] if topologies else frames
+    if not source.exists():
+        raise FileNotFoundError(f"There is no file {source}.")
+    if not is_own_layout(source):
+        if topologies:
+            return read_files([*topologies, *system], given["ligands"])
+        needed = "--ligand needs --topology" if given["ligands"] else "Give --topology"
+        raise click.UsageError(
+            f"{frames} does not say what its atoms are. {needed}: a PDB or mmCIF file of them, or "
+            "the topology of AMBER, GROMACS or CHARMM."
+        )
+    if given["ligands"]:
+        raise click.UsageError("--ligand needs --topology with the structure that it is in.")
+    with TrajectoryFile(source) as file:
+        topology, inside, label = file.topology, file.system, source.name
+    if system:
+        inside, label = read_system(system[0]), system[0].name
+    return molecule_with_system(topology, None if given["forcefield"] else inside, label)
+
+
+def molecule_with_system(topology: Any, system: openmm.System | None, label: str) -> Molecule:
+    """A molecule without coordinates, and the System that there is for it.
+
+    Raises
+    ------
+    ForceFieldError
+        (a ValueError) The System is of other atoms.
+    """
+    import numpy as np
+
+    from ..systems.inputs import Molecule
+    from ..systems.system_file import GivenSystem, check_system_fits
+
+    parameters = None
+    if system is not None:
+        check_system_fits(system, topology, label)
+        parameters = GivenSystem(system, label)
+    return Molecule(topology, np.zeros((0, 3)), {}, label, parameters=parameters)
+
+
 def need_coordinates(molecule: Molecule, paths: Sequence[Path]) -> None:
     """Refuse a topology that came without coordinates."""
     if not len(molecule.positions_nm):
@@ -222,35 +182,26 @@ def make_for(
 ) -> MadeSystem:
     """Make the System of a molecule that was read, and print what was chosen on stderr.
 
-    With `frames` a box is no hindrance to an implicit solvent: frames of single molecules often
-    carry one. There is no cutoff then, unless a method with one is chosen.
+    With `frames` a box is no hindrance to an implicit solvent, see `SystemOptions.for_frames`.
     """
     from ..systems.errors import ForceFieldError
     from ..systems.forcefield import make_system
     from ..systems.system_file import GivenSystem
 
     if molecule.parameters is not None:
-        # A System that is made already has no say in any of these, even at their defaults.
         made = isinstance(molecule.parameters, GivenSystem)
-        names = _NAMES if made else ("forcefield", "ligand_forcefield", "ligand_charges")
-        asked = [_NAMES[name] for name in names if given[name] not in (None, ())]
-        if asked:
-            raise click.UsageError(
-                f"{', '.join(asked)} cannot go with {molecule.parameters.label}, which brings "
-                f"{'the System' if made else 'the parameters'}. Leave out one or the other."
-            )
+        refuse_with(molecule.parameters.label, given, made=made)
     if isinstance(molecule.parameters, GivenSystem):
         chosen = SystemOptions()
     else:
         chosen = chosen_options(given, hydrogen_mass, rigid_water)
-        if frames and chosen.nonbonded is None and chosen.has_implicit_solvent:
-            chosen = replace(chosen, nonbonded="NoCutoff")
+        if frames:
+            chosen = chosen.for_frames(molecule.parameters)
     try:
         made_system = make_system(molecule, chosen)
     except ForceFieldError as error:
-        raise ForceFieldError(
-            f"{error} Options: --forcefield, --system, {', '.join(list(_NAMES.values())[1:])}."
-        ) from error
+        flags = ", ".join(("--system", *SYSTEM_ARGUMENTS.values()))
+        raise ForceFieldError(f"{error} Options: {flags}.") from error
     print_choices(made_system)
     return made_system
 

@@ -12,6 +12,15 @@ import click
 
 from ..core.progress import ProgressLine
 from ._options import FILE, option, shared_option
+from ._system import (
+    SYSTEM_ARGUMENTS,
+    chosen_options,
+    ligand_option,
+    read_system,
+    refuse_with,
+    split_ligands,
+    system_options,
+)
 
 
 @click.command("adapt")
@@ -24,8 +33,8 @@ from ._options import FILE, option, shared_option
 @shared_option("model")
 @shared_option(
     "topology",
-    help="PDB or mmCIF file of the atoms of FILES in their order. Not needed for this "
-    "package's files and mdCATH's.",
+    help="PDB or mmCIF file of the atoms of FILES in their order, or AMBER's or GROMACS's topology "
+    "of them. Not needed for this package's files and mdCATH's.",
 )
 @shared_option(
     "temperature",
@@ -37,16 +46,8 @@ from ._options import FILE, option, shared_option
     help="Time between frames in ps: needed for DCD, XYZ, PDB and AMBER's text files, which have "
     "none that can be trusted, and where files say it wrong.",
 )
-@shared_option(
-    "ligand",
-    help="SDF file with a ligand's bond orders, charges and stereochemistry; repeat for several.",
-)
-@shared_option(
-    "forcefield",
-    metavar="XML",
-    help="OpenMM force field file for energies, instead of the System in FILES; repeat "
-    "for several. With neither, proposals are judged by geometry alone.",
-)
+@ligand_option
+@system_options
 @option(
     "--minutes",
     type=float,
@@ -93,8 +94,7 @@ def command(
     topology: Path | None,
     temperature: float | None,
     spacing_ps: float | None,
-    ligands: tuple[Path, ...],
-    forcefield: tuple[str, ...],
+    ligands: tuple[str, ...],
     lags: tuple[float, ...],
     threads: int,
     **options: Any,
@@ -104,6 +104,8 @@ def command(
     FILES are trajectories of `atmos-openmm simulate` or in any format that MDTraj reads. The end
     of each is held out: training never reads it, and it judges the model before and after. The
     text and adaptation.json say whether adapting helped; the exit status is 0 either way.
+    Energies are those of --system or --forcefield, else of the parameters in --topology or the
+    System in FILES. With none of them proposals are judged by geometry alone.
 
     The same command again goes on where it was stopped or killed. The adapted model has forgotten
     some of what it knew of other molecules: keep the original for them.
@@ -126,9 +128,13 @@ def command(
     from ._options import naming_options
     from ._terminal import stopping_on_signals
 
+    given = {name: options.pop(name) for name in (*SYSTEM_ARGUMENTS, "system_xml")}
     settings = AdaptSettings(lags_ps=tuple(lags), **options)
     loaded = load_named_model(model)
     torch.set_num_threads(threads)
+    if given["system_xml"] is not None:
+        refuse_with(given["system_xml"].name, given, made=True)
+    sdfs, records, smiles = split_ligands(ligands)
     with naming_options(topology="--topology", temperature="--temperature", spacing="--spacing"):
         dynamics = read_dynamics(
             files,
@@ -136,8 +142,12 @@ def command(
             topology=topology,
             temperature=temperature,
             spacing_ps=spacing_ps,
-            ligands=ligands,
-            forcefield=forcefield,
+            ligands=sdfs,
+            records=records or None,
+            smiles=smiles,
+            forcefield=given["forcefield"],
+            system=None if given["system_xml"] is None else read_system(given["system_xml"]),
+            options=chosen_options(given),
         )
     line = ProgressLine(terminal_interval_s=0.2, log_interval_s=math.inf)
     adaptation = adapt(

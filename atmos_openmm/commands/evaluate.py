@@ -13,6 +13,7 @@ import click
 
 from ..core.progress import ProgressLine
 from ._options import FILE, option, shared_option
+from ._system import system_options
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
@@ -41,8 +42,9 @@ DEFAULT_PANELS = ("mdcath", "peptide", "validity", "ligand", "energy", "dynamics
 )
 @shared_option(
     "topology",
-    help="PDB or mmCIF file of the reference's atoms in their order. Not needed for this "
-    "package's files and mdCATH's.",
+    help="PDB or mmCIF file of the reference's atoms in their order, or AMBER's or GROMACS's "
+    "topology of them, whose parameters then give energies. Not needed for this package's files "
+    "and mdCATH's.",
 )
 @option(
     "--generated-topology",
@@ -86,12 +88,7 @@ DEFAULT_PANELS = ("mdcath", "peptide", "validity", "ligand", "energy", "dynamics
     help="Metastable states of Markov models, at most.",
 )
 @option("--ligand", metavar="RESIDUE", help="Residue name of the ligand.")
-@shared_option("system", help="The System as OpenMM XML, for energies.")
-@shared_option(
-    "forcefield",
-    metavar="XML",
-    help="OpenMM force field file, instead of --system; repeat for several.",
-)
+@system_options
 @shared_option("platform")
 @option(
     "--frames",
@@ -133,13 +130,12 @@ def command(
     lag_ps: float,
     states: int,
     ligand: str | None,
-    system_xml: Path | None,
-    forcefield: tuple[str, ...],
     platform: str,
     frames: int | None,
     resamples: int,
     out: Path,
     collect: bool,
+    **options: Any,
 ) -> int:
     """Measure GENERATED ensembles against molecular dynamics by the field's own metrics.
 
@@ -164,8 +160,6 @@ def command(
         return 0
     if not references:
         raise click.UsageError("Give molecular dynamics to compare with: --reference FILE.")
-    if system_xml is not None and forcefield:
-        raise click.UsageError("Give either --system or --forcefield.")
     from ..core.files import check_writable
     from ..evaluation.evaluate import evaluate
     from ..evaluation.panel import Settings
@@ -192,7 +186,7 @@ def command(
         lag_ps=lag_ps,
         macrostates=states,
         ligand=ligand,
-        system=_system(reference, system_xml, forcefield),
+        system=_system(reference, topology, options),
         platform=platform,
     )
     progress = ProgressLine(terminal_interval_s=0.0, log_interval_s=math.inf)
@@ -289,14 +283,24 @@ def _native(path: Path | None, reference: Loaded) -> Any:
     return native
 
 
-def _system(reference: Loaded, system_xml: Path | None, forcefield: tuple[str, ...]) -> Any:
-    from ._system import create_system, read_system
+def _system(reference: Loaded, topology: Path | None, options: dict[str, Any]) -> Any:
+    """The System of the reference's atoms, by the options or by its own files; None for none."""
+    from ..systems.parameter_files import topology_program
+    from ._system import make_for, molecule_with_system, read_files, read_system
 
-    if system_xml is not None:
-        return read_system(system_xml)
-    if forcefield:
-        return create_system(reference.ensemble.topology, forcefield)
-    return reference.system
+    atoms = reference.ensemble.topology
+    system, label = reference.system, "the reference's own System"
+    if options["system_xml"] is not None:
+        system, label = read_system(options["system_xml"]), options["system_xml"].name
+    molecule = molecule_with_system(atoms, None if options["forcefield"] else system, label)
+    if topology is not None and topology_program(topology) and molecule.parameters is None:
+        whole = read_files([topology])
+        if whole.topology.getNumAtoms() == atoms.getNumAtoms():
+            molecule = whole
+    if molecule.parameters is None and not options["forcefield"]:
+        return None
+    given = {**options, "ligands": ()}
+    return make_for(molecule, given, hydrogen_mass=None, frames=True).system
 
 
 def _print_evaluation(evaluation: Evaluation, notes: Sequence[str], without_system: bool) -> None:

@@ -8,43 +8,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.progress import ProgressLine
-from ..systems.forcefield import DEFAULT_FORCEFIELD
 from ._options import FILE, option, shared_option
 from ._sampling import conclude, output_folder, run_options
-from ._system import create_system, read_system, read_topology
+from ._system import ligand_option, make_for, molecule_of_frames, system_options
 from ._terminal import stopping_on_signals
 
 if TYPE_CHECKING:
     from ..sampling.reweight import Reweighting
     from ..sampling.reweighted import Reweighted
+    from ..systems.inputs import Molecule
 
 
 @click.command("reweight")
 @click.argument("frames", type=FILE)
 @shared_option(
     "topology",
+    "topologies",
+    multiple=True,
     help="PDB or mmCIF file of the same atoms in the same order, with hydrogens and the right "
-    "handedness; or a trajectory file of this package. Not needed where FRAMES is one.",
+    "handedness; the topology of AMBER, GROMACS or CHARMM, and its parameters and coordinates with "
+    "the option again; or a trajectory file of this package, whose System is taken. Not needed "
+    "where FRAMES is one.",
 )
-@shared_option(
-    "ligand",
-    help="SDF file with a ligand's bond orders, charges and stereochemistry; repeat for several. "
-    "Needs --topology with a structure.",
-)
-@shared_option("system", help="The System as OpenMM XML, instead of --forcefield.")
-@shared_option(
-    "forcefield",
-    metavar="XML",
-    help="OpenMM force field file; repeat for several. Default: "
-    f"{' and '.join(DEFAULT_FORCEFIELD)}, or the System inside a trajectory file "
-    "of this package.",
-)
-@option(
-    "--hydrogen-mass",
-    type=float,
-    default=1.5,
-    help="With --forcefield: mass of hydrogens, dalton; 0 leaves the force field's.",
-)
+@ligand_option
+@system_options
 @run_options("run", "everything random", 4)
 @option("--cycles", type=click.IntRange(1), default=5000, help="Cycles of each walker in total.")
 @option(
@@ -90,11 +77,9 @@ def command(frames: Path, output: Path, **options: Any) -> None:
     \b
     atmos-openmm reweight samples.xtc --topology start.pdb -o corrected
     """
-    if options["system_xml"] is not None and options["forcefield"]:
-        raise click.UsageError("Give either --system or --forcefield.")
     if not frames.exists():
         raise FileNotFoundError(f"There is no trajectory {frames}.")
-    molecule = _read_molecule(frames, options["topology"], options["ligands"])
+    molecule = molecule_of_frames(frames, options["topologies"], options)
     show = ProgressLine()
     with output_folder(output), _open(frames, molecule, output, options, show) as work:
         with stopping_on_signals(work.sampler, "this cycle"):
@@ -106,47 +91,23 @@ def command(frames: Path, output: Path, **options: Any) -> None:
         conclude(result, work.sampler, output, closing, "--cycles")
 
 
-def _read_molecule(
-    frames: Path, topology: Path | None, ligands: tuple[Path, ...]
-) -> tuple[Any, Any, Any, Any]:
-    """Topology, positions (nm) and System where there are any, and RDKit molecules by residue."""
-    if not ligands:
-        return (*read_topology(frames, topology), None)
-    if topology is None:
-        raise click.UsageError("--ligand needs --topology with the structure that it is in.")
-    from ..systems.inputs import read_structure
-
-    molecule = read_structure(topology, ligands)
-    for note in molecule.notes:
-        click.echo(note, err=True)
-    return molecule.topology, molecule.positions_nm, None, molecule.molecules
-
-
 def _open(
     frames: Path,
-    molecule: tuple[Any, Any, Any, Any],
+    molecule: Molecule,
     output: Path,
     options: dict[str, Any],
     show: ProgressLine,
 ) -> Reweighting:
     from ..sampling.reweight import Reweighting
 
-    topology, positions_nm, inside, molecules = molecule
-    mass = options["hydrogen_mass"]
-    if options["system_xml"] is not None:
-        system = read_system(options["system_xml"])
-    elif inside is not None and not options["forcefield"]:
-        system = inside
-    else:
-        names = options["forcefield"] or DEFAULT_FORCEFIELD
-        system = create_system(topology, names, mass if mass > 0 else None)
+    made = make_for(molecule, options, frames=True)
     return Reweighting(
         frames,
-        topology,
-        system,
+        molecule.topology,
+        made.system,
         output,
-        positions=positions_nm,
-        molecules=molecules,
+        positions=molecule.positions_nm if len(molecule.positions_nm) else None,
+        molecules=molecule.molecules or None,
         stride=options["stride"],
         temperature=options["temperature"],
         walkers=options["walkers"],
@@ -163,6 +124,7 @@ def _open(
         trajectoryFormat=options["trajectory_format"],
         commitSeconds=options["commit"],
         preparing=show,
+        notes={"system": made.choices},
     )
 
 

@@ -180,7 +180,8 @@ def _read(
     file = structure_of(path, topology)
     solute = SoluteTopology.of(file.topology)
     frames = gather(path, file.topology, solute, spacing_ps=spacing_ps)
-    return _Pieces(solute, [frames], file.positions_nm[solute.atoms])
+    native = file.positions_nm[solute.atoms] if len(file.positions_nm) else None
+    return _Pieces(solute, [frames], native)
 
 
 def _split_entry(path: Path) -> tuple[Path, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from ..core.constants import HYDROGEN_MASS_DALTON
@@ -179,6 +179,20 @@ class SystemOptions:
     def has_implicit_solvent(self) -> bool:
         """Whether one was chosen, or comes with the force field."""
         return has_implicit_solvent(self.forcefield_files())
+
+    def for_frames(self, parameters: Any = None) -> SystemOptions:
+        """The same for frames of single molecules, which often carry a box that is not filled.
+
+        An implicit solvent then has no cutoff, unless a method with one was chosen.
+
+        Parameters
+        ----------
+        parameters : object, optional
+            What the molecule's own files bring in place of the force field.
+        """
+        chosen = self.implicit not in (None, "none")
+        implicit = chosen if parameters is not None else self.has_implicit_solvent
+        return replace(self, nonbonded="NoCutoff") if implicit and not self.nonbonded else self
 
     def openmm_arguments(self, topology: Any) -> dict[str, Any]:
         """Arguments that `createSystem` of all of OpenMM's readers has, but for the solvent."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..systems.inputs import read_input
+from ..systems.parameter_files import topology_program
 from ..systems.selection import describe_left_out, select_solute
 from ..systems.structure_files import CIF_SUFFIXES, PDB_SUFFIXES, StructureFile, read_structure_file
 from .boxes import MoleculeTree, spanning_tree
@@ -86,6 +88,8 @@ class SoluteTopology:
 def read_structure(path: Path) -> StructureFile:
     """Topology and positions of a PDB or mmCIF file, a trajectory file of this package, a folder.
 
+    The topology of AMBER or GROMACS has no positions: they are an array [0, 3].
+
     Raises
     ------
     FileNotFoundError
@@ -120,6 +124,9 @@ def structure_of(path: Path, topology: Path | None) -> StructureFile:
 @lru_cache(maxsize=4)
 def _structure(path: str, changed: int) -> StructureFile:
     """Many trajectories share one topology file; `changed` tells when it is another one."""
+    if topology_program(Path(path)):
+        molecule = read_input(path)
+        return StructureFile(molecule.topology, molecule.positions_nm, (), notes=molecule.notes)
     if not is_own_layout(path):
         return read_structure_file(path)
     with TrajectoryFile(path) as file:
