@@ -14,6 +14,7 @@ from .exact_averages import averages_of
 from .exact_progress import ExactProgress, ExactSummary
 from .exact_run import NO_VALID_FRAMES
 from .exact_setup import exact_run
+from .from_inputs import FromInputs
 from .hybrid_settings import (
     Dynamics,
     HybridSettings,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from .averages import Averages
 
 
-class HybridSampler(ResumableRun):
+class HybridSampler(FromInputs, ResumableRun):
     """
     HybridSampler samples a molecule by learned jumps that alternate with molecular dynamics, with
     any number of walkers, and writes everything to a folder from which it can go on after a kill.
@@ -91,6 +92,9 @@ class HybridSampler(ResumableRun):
     (`starts`), so that their agreement means something. The folder has `moves.npy` and `frames.npy`
     (with the torsions of every frame) in place of the three tables, `density.safetensors`, and
     `atmos_openmm.sampling.read_exact_run(folder)` reads them.
+
+    `HybridSampler.fromFiles()` makes one of PDB, AMBER, GROMACS or CHARMM files, and
+    `HybridSampler.fromSimulation()` of a Simulation that exists.
 
     A propagator of your own can be given as a bound TorchScript module (docs/architecture.md);
     `lag` has to be given then.

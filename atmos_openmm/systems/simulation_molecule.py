@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -28,24 +29,25 @@ def molecule_of_simulation(simulation: Any, molecules: Mapping[str, Any] | None 
     Returns
     -------
     Molecule
-        Its `parameters` give the Simulation's own System.
+        Its `parameters` give the Simulation's own System, or a copy of it with the box that the
+        Simulation has.
 
     Raises
     ------
     ValueError
         The Simulation has no positions, or its System is of other atoms than its Topology.
     """
-    import openmm
-
     topology, system = simulation.topology, simulation.system
     check_system_fits(system, topology, "The Simulation's System")
-    try:
-        state = simulation.context.getState(positions=True)
-    except openmm.OpenMMException as error:
+    state = simulation.context.getState(positions=True)
+    positions = atom_positions_in_nm(state.getPositions(asNumpy=True))
+    if not positions.any():  # a Context without positions answers with zeros
         raise ValueError(
             "The Simulation has no positions. Call simulation.context.setPositions() first."
-        ) from error
-    positions = atom_positions_in_nm(state.getPositions(asNumpy=True))
+        )
+    if system.usesPeriodicBoundaryConditions():
+        system = copy.deepcopy(system)  # with the box of now, and the Simulation's left as it is
+        system.setDefaultPeriodicBoxVectors(*state.getPeriodicBoxVectors())
     known = dict(molecules or {})
     ordered = {
         end.residue.name
