@@ -222,7 +222,7 @@ def _fill(part: list[Residue]) -> None:
     """Add the heavy atoms that a piece of a chain lacks."""
     from openmm.app import Element
 
-    from ..systems.residues import find_template
+    from ..systems.residues import element_symbol, find_template
 
     for k, residue in enumerate(part):
         if not residue.standard:
@@ -232,16 +232,12 @@ def _fill(part: list[Residue]) -> None:
         have = {n: x for n, (_, x) in residue.atoms.items() if n in template.names}
         anchor = None if have else _between(part, k)
         for name, x in place_missing(residue.name, have, anchor).items():
-            residue.atoms[name] = (Element.getBySymbol(_symbol(name)), x)
+            residue.atoms[name] = (Element.getBySymbol(element_symbol(name)), x)
     last = part[-1]
     template = find_template(last.name)
     if template is not None and template.is_amino_acid and "OXT" not in last.atoms:
         ends = [last.atoms[n][1] for n in ("C", "CA", "O")]
         last.atoms["OXT"] = (Element.getBySymbol("O"), terminal_oxygen(*ends))
-
-
-def _symbol(name: str) -> str:
-    return "Se" if name == "SE" else name[0]
 
 
 def _between(part: list[Residue], k: int) -> FloatArray:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FeatureError, MissingAtomsError
+from .labels import atom_label, residue_label
 from .openmm_bridge import box_vectors_in_nm
 from .selection import is_left_out
 
@@ -62,7 +63,7 @@ def _bond_fault(
     limit = LONGEST_PEPTIDE_BOND_NM if peptide else LONGEST_BOND_NM
     if SHORTEST_BOND_NM <= length <= limit:
         return None
-    ends = " and ".join(f"{a.name} of {a.residue.name} {a.residue.id}" for a in (one, two))
+    ends = " and ".join(atom_label(a) for a in (one, two))
     ends += f" (chain {one.residue.chain.id})"
     if length > limit and box is not None and _nearest_image(positions, one, two, box) <= limit:
         return FeatureError(
@@ -71,7 +72,7 @@ def _bond_fault(
     if length > limit and peptide:
         first, second = sorted((one.residue, two.residue), key=lambda r: r.index)
         return MissingAtomsError(
-            f"The chain is broken between {first.name} {first.id} and {second.name} {second.id} "
+            f"The chain is broken between {residue_label(first)} and {residue_label(second)} "
             f"of chain {first.chain.id}: their C and N are {length:.2f} nm apart"
             f"{_count_missing(first, second)}. Rebuild the residues between them, e.g. with "
             "PDBFixer, or end one chain there (OXT or NME) and start another."

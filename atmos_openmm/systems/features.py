@@ -15,6 +15,7 @@ import numpy as np
 from .assembly import FeatureAssembly
 from .built_residue import BuiltResidue
 from .errors import FeatureError, MissingAtomsError, raise_all
+from .labels import atom_label
 from .ligands import fit_ligand
 from .matching import ADD_HYDROGENS, Fit, fit_standard
 from .molecule_features import MoleculeFeatures
@@ -97,10 +98,7 @@ def _coordinates(topology: Any, positions: Any) -> Any:
     bad = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
     if len(bad):
         atoms = list(topology.atoms())
-        named = ", ".join(
-            f"{i} ({atoms[i].name} of {atoms[i].residue.name} {atoms[i].residue.id})"
-            for i in bad[:10]
-        )
+        named = ", ".join(f"{i} ({atom_label(atoms[i])})" for i in bad[:10])
         raise FeatureError(
             f"positions hold values that are not finite, at {len(bad)} atoms: {named}"
             f"{', ...' if len(bad) > 10 else ''}. Give another frame."

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .comparison import unmatched_atoms
 from .errors import FeatureError
+from .labels import atom_label
 from .matching import match_graph
 from .residue_graph import ResidueGraph
 from .skeleton import Skeleton
@@ -284,7 +285,7 @@ def append_ligand(
             atom = list(topology.atoms())[int(np.argmin(gaps))]
             raise FeatureError(
                 f"{label} lies on atoms of the structure: its atom {j} is {gaps.min():.3f} nm from "
-                f"{atom.name} of {atom.residue.name} {atom.residue.id}. If it is that residue, "
+                f"{atom_label(atom)}. If it is that residue, "
                 "their atoms or bonds differ; otherwise move it, or take the residue out."
             )
     add_molecule(topology, molecule, residue_name)

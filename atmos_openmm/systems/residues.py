@@ -28,6 +28,12 @@ SOLVENT = frozenset(
 )
 """Residue names of water."""
 
+METALS = frozenset(
+    "Li Be Na Mg Al K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga As Rb Sr Y Zr Mo Ru Rh Pd Ag Cd In Sn Cs "
+    "Ba La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Yb Lu Hf W Re Os Ir Pt Au Hg Tl Pb Bi U".split()
+)
+"""Elements whose bonds to other residues are coordination: a matter of the force field."""
+
 
 @dataclass(frozen=True)
 class ResidueTemplate:
@@ -163,6 +169,11 @@ def find_template(residue_name: str) -> ResidueTemplate | None:
     if len(name) == 4 and name[0] in "NC" and name not in ALIASES:
         name = name[1:]
     return TEMPLATES.get(ALIASES.get(name, name))
+
+
+def element_symbol(atom_name: str) -> str:
+    """The element of a standard residue's heavy atom, which its name says."""
+    return "Se" if atom_name == "SE" else atom_name[0]
 
 
 def default_charge(residue_name: str, atom_name: str, has_partner: bool) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import FeatureError
+from .labels import residue_label
 from .residues import SOLVENT, find_template
 
 
@@ -67,7 +68,7 @@ def select_solute(topology: Any, solute: Iterable[int] | None) -> set[int]:
         if count and any(a.index not in chosen for a in heavy):
             lacking = next(a for a in heavy if a.index not in chosen)
             raise FeatureError(
-                f"solute cuts through residue {residue.name} {residue.id}: atom {lacking.index} "
+                f"solute cuts through residue {residue_label(residue)}: atom {lacking.index} "
                 f"({lacking.name}) is not in it. Take whole residues."
             )
     return {i for i in chosen if atoms[i].element is not None}
