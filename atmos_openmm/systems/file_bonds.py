@@ -14,12 +14,11 @@ from .atom_rows import SHOWN
 from .broken_bonds import LONGEST_PEPTIDE_BOND_NM
 from .labels import atom_label, residue_label
 from .residues import METALS, find_template
+from .thiolates import LONGEST_DISULFIDE_NM
 
-__all__ = ["LONGEST_DISULFIDE_NM", "set_bonds"]
+__all__ = ["set_bonds"]
 
 FloatArray = NDArray[np.float64]
-LONGEST_DISULFIDE_NM = 0.25
-"""Between the 0.205 nm of a disulfide, bad ones included, and sulphurs that only touch (0.35)."""
 _SULPHURS_NEAR_NM = 0.3
 """Sulphurs without hydrogen nearer than this are told of."""
 _METAL_REACH_NM = 0.3
@@ -65,7 +64,7 @@ def set_bonds(
         if not _ends_between(one, two, positions):
             bonds.add(one, two)
     _add_disulfides(topology, positions, bonds, notes)
-    _close_rings(topology, positions, bonds, notes)
+    _link_backbones(topology, positions, bonds, notes)
     for bond in bonds:
         topology.addBond(*bond)
     metals = {id(a.residue): residue_label(a.residue, chain=True) for a in coordination}
@@ -156,26 +155,38 @@ def _add_disulfides(
             bonds.add(one, two)
 
 
-def _close_rings(topology: Any, positions: FloatArray, bonds: _BondList, notes: list[str]) -> None:
-    """Bond carbons and nitrogens of the backbone that are in reach and have no neighbour."""
+def _link_backbones(
+    topology: Any, positions: FloatArray, bonds: _BondList, notes: list[str]
+) -> None:
+    """Bond carbons and nitrogens of the backbone that are in reach and have no neighbour.
+
+    OpenMM bonds the standard residues that follow each other. What is left are modified ones, and
+    the ends of rings, which are said.
+    """
     carbons, nitrogens = [], []
     for residue in topology.residues():
         names = {a.name: a for a in residue.atoms()}
-        if not {"N", "CA", "C"} <= names.keys():
-            continue
-        if "OXT" not in names and names["C"].index not in bonds.partners:
-            carbons.append(names["C"])
-        if not {"H2", "H3"} <= names.keys() and names["N"].index not in bonds.partners:
-            nitrogens.append(names["N"])
+        whole = {"N", "CA", "C"} <= names.keys()
+        if (whole or residue.name in ("ACE", "FOR") and "C" in names) and "OXT" not in names:
+            if names["C"].index not in bonds.partners:
+                carbons.append(names["C"])
+        charged = whole and {"H2", "H3"} <= names.keys()
+        if (whole or residue.name in ("NME", "NH2") and "N" in names) and not charged:
+            if names["N"].index not in bonds.partners:
+                nitrogens.append(names["N"])
     for carbon in carbons:
         reach = [
             (float(np.linalg.norm(positions[carbon.index] - positions[n.index])), n.index, n)
             for n in nitrogens
             if n.residue is not carbon.residue and n.index not in bonds.partners
         ]
-        distance, _, nitrogen = min(reach, default=(np.inf, 0, None))
+        if not reach:
+            continue
+        distance, _, nitrogen = min(reach)
         if distance <= LONGEST_PEPTIDE_BOND_NM:
             bonds.add(carbon, nitrogen)
+            if nitrogen.residue.index == carbon.residue.index + 1:
+                continue
             notes.append(
                 f"{atom_label(carbon, chain=True)} and {atom_label(nitrogen, chain=True)} are "
                 f"{distance:.3f} nm apart and are bonded."

@@ -15,26 +15,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .broken_bonds import LONGEST_PEPTIDE_BOND_NM, bond_faults
+from .broken_bonds import bond_faults
 from .errors import FeatureError, MissingAtomsError, raise_all
 from .features import MoleculeFeatures, features_from_topology, fit_residues
-from .ligand_files import (
-    SDF_SUFFIXES,
-    add_bonds,
-    append_ligand,
-    mismatch,
-    perceived_graph,
-    read_ligands,
-    select_records,
-    title,
-)
-from .ligands import chain_forms
-from .modified import modified_molecule
+from .ligand_files import SDF_SUFFIXES, choose_ligands, split_record
+from .ligand_placing import place_ligands
 from .peptides import build_peptide, parse_sequence
 from .residue_graph import residue_graphs
-from .residues import find_template
-from .selection import describe_left_out, is_left_out, select_solute
-from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, read_structure_file
+from .selection import describe_left_out, select_solute
+from .structure_files import CIF_SUFFIXES, PDB_SUFFIXES, is_structure, read_structure_file
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -80,15 +69,16 @@ def read_molecule(
 
     A ligand that is a residue of the structure already is matched to it by elements and bonds (by
     distances where the file has no bonds) and gives it bonds with their orders, charges and
-    stereochemistry; one that is not there is added in the place of its own coordinates. Hydrogens
-    are left as they are in the files.
+    stereochemistry; see `ligand_placing`. One that is not there is added in the place of its own
+    coordinates. Hydrogens are left as they are in the files.
 
     Parameters
     ----------
     paths : path, or sequence of paths
-        at most one structure file, and any number of SDF or MOL files
+        at most one structure file, and any number of SDF or MOL files. One record of several is
+        named after a colon, by title or number from 0: ``ligands.sdf:benzamidine``
     records : sequence of str or int, optional
-        which molecules to take of SDF files with several, by title or number from 0
+        which molecules to take of the other SDF files with several, by title or number from 0
     molecules : mapping from residue name to RDKit Mol, optional
         chemistry of residues of the structure, in place of SDF files
 
@@ -114,20 +104,20 @@ def read_molecule(
         file = read_structure_file(structure)
         topology, positions = file.topology, file.positions_nm
         notes += file.notes
-    ligands = select_records([(path, read_ligands(path)) for path in sdfs], records)
     chemistry = dict(molecules or {})
-    positions = _place_ligands(topology, positions, ligands, chemistry, notes)
+    ligands = choose_ligands(sdfs, records)
+    positions = place_ligands(topology, positions, ligands, chemistry, notes)
     faults = bond_faults(topology, positions)
     try:
-        graphs = residue_graphs(topology, select_solute(topology, None))
+        graphs = residue_graphs(topology, select_solute(topology, None, chemistry))
         fit_residues(graphs, chemistry, False)
     except FeatureError as error:
         faults.append(error)
     raise_all(faults)
-    left_out = describe_left_out(topology)
+    left_out = describe_left_out(topology, chemistry)
     if left_out:
         notes.append(f"Not part of the solute: {left_out}.")
-    name = (structure or sdfs[0]).stem
+    name = (structure or sdfs[0][0]).stem
     return Molecule(topology, positions, chemistry, name, tuple(notes))
 
 
@@ -151,10 +141,12 @@ def read_structure(path: Path, ligands: Sequence[Path] = ()) -> Molecule:
     if ligands:
         return read_molecule([path, *ligands])
     file = read_structure_file(path)
+    notes = list(file.notes)
+    place_ligands(file.topology, file.positions_nm, [], {}, notes)
     faults = bond_faults(file.topology, file.positions_nm)
     # Whatever else is wrong shows in the energy; missing residues may not.
     raise_all([fault for fault in faults if isinstance(fault, MissingAtomsError)])
-    return Molecule(file.topology, file.positions_nm, {}, path.stem, file.notes)
+    return Molecule(file.topology, file.positions_nm, {}, path.stem, tuple(notes))
 
 
 def build_sequence(sequence: str) -> Molecule:
@@ -171,15 +163,15 @@ def build_sequence(sequence: str) -> Molecule:
 
 def _sort_paths(
     paths: str | Path | Sequence[str | Path],
-) -> tuple[Path | None, list[Path]]:
-    """Split paths into the structure and the SDF files."""
-    given = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(p) for p in paths]
-    structures = [p for p in given if p.suffix.lower() in PDB_SUFFIXES + CIF_SUFFIXES]
-    sdfs = [p for p in given if p.suffix.lower() in SDF_SUFFIXES]
-    rest = [p for p in given if p not in structures and p not in sdfs]
-    if rest:
+) -> tuple[Path | None, list[tuple[Path, str | None]]]:
+    """Split paths into the structure and the SDF files, each with the record that it names."""
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    structures = [Path(p) for p in given if is_structure(p)]
+    named = [split_record(p) for p in given if not is_structure(p)]
+    strange = [path for path, _ in named if path.suffix.lower() not in SDF_SUFFIXES]
+    if strange:
         known = ", ".join(PDB_SUFFIXES + CIF_SUFFIXES + SDF_SUFFIXES)
-        raise FeatureError(f"{rest[0]} is none of the files that are read here ({known}).")
+        raise FeatureError(f"{strange[0]} is none of the files that are read here ({known}).")
     if len(structures) > 1:
         raise FeatureError(
             f"{structures[0]} and {structures[1]} are both structures; give one, with all "
@@ -187,83 +179,4 @@ def _sort_paths(
         )
     if not given:
         raise FeatureError("paths is empty; name a structure or an SDF file.")
-    return (structures[0] if structures else None), sdfs
-
-
-def _place_ligands(
-    topology: Any,
-    positions: FloatArray,
-    ligands: list[tuple[Path, Any]],
-    chemistry: dict[str, Any],
-    notes: list[str],
-) -> FloatArray:
-    """Match ligands to residues without template, add the others; return all positions."""
-    residues = [
-        r
-        for r in topology.residues()
-        if modified_molecule(r.name) is not None
-        or (not is_left_out(r) and find_template(r.name) is None)
-    ]
-    bonds: dict[int, list[Any]] = {r.index: [] for r in residues}
-    for bond in topology.bonds():
-        for owner in {bond[0].residue.index, bond[1].residue.index} & bonds.keys():
-            bonds[owner].append(bond)
-    used: set[int] = set()
-    reasons: list[str] = []
-    for residue in residues:
-        graph = perceived_graph(residue, bonds[residue.index], positions)
-        known = chemistry.get(residue.name) or modified_molecule(residue.name)
-        if known is not None:
-            # Only bonds may be lacking.
-            _complete_bonds(topology, residue, graph, known, positions)
-            continue
-        fitting = (k for k, (_, mol) in enumerate(ligands) if add_bonds(topology, graph, mol))
-        number = next(fitting, None)
-        if number is None:
-            if ligands:
-                why = "; ".join(mismatch(graph, mol) for _, mol in ligands)
-                reasons.append(f"{graph.label()} is none of the ligands given. {why}.")
-            continue
-        path, mol = ligands[number]
-        used.add(number)
-        chemistry[residue.name] = mol
-        notes.append(f"{graph.label()} is {title(mol) or 'the molecule'} of {path.name}.")
-    rest = [ligand for k, ligand in enumerate(ligands) if k not in used]
-    if reasons and rest:
-        raise FeatureError(" ".join(reasons) + " Give each ligand as it is in the structure.")
-    names = {r.name for r in topology.residues()} | chemistry.keys()
-    for path, mol in rest:
-        name = next(n for n in ("LIG", *(f"L{k:02d}" for k in range(1, 100))) if n not in names)
-        names.add(name)
-        positions = append_ligand(topology, positions, mol, name)
-        chemistry[name] = mol
-        notes.append(f"{title(mol) or 'The molecule'} of {path.name} is added as residue {name}.")
-    return positions
-
-
-def _complete_bonds(
-    topology: Any, residue: Any, graph: Any, molecule: Any, positions: FloatArray
-) -> None:
-    """Give a residue of known chemistry the bonds that its file does not have."""
-    if any(add_bonds(topology, graph, form) for form, *_ in chain_forms(molecule)):
-        _link_to_neighbours(topology, residue, graph, positions)
-
-
-def _link_to_neighbours(topology: Any, residue: Any, graph: Any, positions: FloatArray) -> None:
-    """Add the peptide bonds of a modified amino acid where atoms are in reach of each other."""
-    chain = list(residue.chain.residues())
-    place = chain.index(residue)
-    atoms = {a.name: a for a in residue.atoms()}
-    bonded = {here for here, _ in graph.partners}
-    for step, ours, theirs in ((-1, "N", "C"), (1, "C", "N")):
-        if not 0 <= place + step < len(chain) or ours not in atoms:
-            continue
-        other = next((a for a in chain[place + step].atoms() if a.name == theirs), None)
-        if other is None or atoms[ours].index in bonded:
-            continue
-        pair = atoms[ours], other
-        there = {frozenset((b[0].index, b[1].index)) for b in topology.bonds()}
-        ends = positions[[a.index for a in pair]]
-        near = np.linalg.norm(ends[0] - ends[1]) < LONGEST_PEPTIDE_BOND_NM
-        if near and frozenset(a.index for a in pair) not in there:
-            topology.addBond(*pair)
+    return (structures[0] if structures else None), named

@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import FeatureError, MissingBondsError
 from .labels import atom_label, residue_label
+from .residues import METALS
 
 
 @dataclass
@@ -150,6 +151,8 @@ def _checked_bonds(topology: Any, chosen: set[int]) -> Iterator[Any]:
         inner, other = (one, two) if one.index in chosen else (two, one)
         if other.element.atomic_number == 1 and other.residue.index == inner.residue.index:
             continue
+        if other.element.symbol in METALS:
+            continue  # coordination, which holds no two molecules together
         raise FeatureError(
             f"The solute's atom {inner.index} ({atom_label(inner)}) is bonded to "
             f"atom {other.index} ({atom_label(other)}), which is not in the solute. Take whole "

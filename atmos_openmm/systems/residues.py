@@ -34,6 +34,13 @@ METALS = frozenset(
 )
 """Elements whose bonds to other residues are coordination: a matter of the force field."""
 
+COFACTORS = frozenset(
+    "NAD NAI NAP NDP NDE FAD FDA FMN FNR ADP ATP AMP ANP ACP AGS GDP GTP GMP GNP GSP GCP CTP CDP "
+    "UTP UDP UMP TTP COA ACO SAM SAH PLP PMP TPP TDP BTN B12 COB CNC H4B THG HEM HEA HEB HEC HEO "
+    "HDD SRM CLA CHL BCL BPH PHO PQN UQ1 UQ2 U10 SF4 F3S FES FS4 CUA MGD MTE PCD BCR LHG".split()
+)
+"""Cofactors by the wwPDB's names: left to MD where nothing tells their chemistry."""
+
 
 @dataclass(frozen=True)
 class ResidueTemplate:
@@ -158,8 +165,11 @@ DOUBLE_NAMES = frozenset({"HIP", "HSP", "HISH"})
 """Names of protonated histidine, for Topologies without hydrogens."""
 
 ANIONIC_NAMES = {"CYM": "SG", "TYM": "OH"}
-"""Residue names whose named atom is a thiolate or phenolate. A CYS or TYR without that hydrogen
-is taken to lack it, since that is nearly always what has happened."""
+"""Residue names whose named atom is a thiolate or phenolate. A TYR without that hydrogen is taken
+to lack it, since that is nearly always what has happened."""
+
+DISULFIDE_NAMES = frozenset({"CYX", "CYS2"})
+"""Names of a disulfide's halves: one without HG and without bond lacks the bond."""
 
 
 def find_template(residue_name: str) -> ResidueTemplate | None:

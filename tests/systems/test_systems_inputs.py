@@ -370,7 +370,7 @@ def test_ligand_that_is_not_there_is_added_where_its_coordinates_are(peptide, tm
 
 def test_choice_among_the_molecules_of_a_file_is_asked_for(peptide, tmp_path):
     sdf = write_sdf(tmp_path / "two.sdf", embedded("CCO", "ethanol"), embedded("CCN", "amine"))
-    with pytest.raises(FeatureError, match=r"2 molecules \(ethanol, amine\).*records=\['ethanol'"):
+    with pytest.raises(FeatureError, match=r"2 molecules \(ethanol, amine\).*two.sdf:ethanol"):
         read_molecule([peptide[0], sdf])
     for choice in (["methanol"], [2], [-1]):
         with pytest.raises(FeatureError, match="No molecule is.*ethanol, amine, or numbers 0 to 1"):
