@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ..core.settings import read_settings
 from ..data.mdtraj_formats import data_layout
 from ..data.sources import inspect_file
+from ..systems.openmm_bridge import box_vectors_in_nm
+from ..trajectories.boxes import make_whole, reduced_box
 from ..trajectories.clock import Stretch, read_clock
 from ..trajectories.errors import MissingInformationError
 from ..trajectories.layout import TrajectoryFile
@@ -180,7 +182,11 @@ def _read(
     file = structure_of(path, topology)
     solute = SoluteTopology.of(file.topology)
     frames = gather(path, file.topology, solute, spacing_ps=spacing_ps)
-    return _Pieces(solute, [frames], file.positions_nm[solute.atoms])
+    native = file.positions_nm[solute.atoms]
+    box = box_vectors_in_nm(file.topology.getPeriodicBoxVectors())
+    if box is not None and np.isfinite(native).all():
+        native = make_whole(native, solute.tree, reduced_box(box))
+    return _Pieces(solute, [frames], native)
 
 
 def _split_entry(path: Path) -> tuple[Path, str]:

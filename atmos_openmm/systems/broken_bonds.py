@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ FloatArray = npt.NDArray[np.float64]
 
 LONGEST_PEPTIDE_BOND_NM = 0.2
 """Between the 0.133 nm of a peptide bond and the 0.25 nm of atoms that are not bonded."""
-LONGEST_BOND_NM = 0.3
-"""No covalent bond of biomolecules or drugs is longer (C-I 0.21, S-S 0.21, Se-S 0.22)."""
+BOND_SLACK_NM = 0.07
+"""What a bond may be longer than the sum of its atoms' covalent radii: twice of what strained
+structures show, and half of what atoms one bond further apart have more."""
 SHORTEST_BOND_NM = 0.06
 """No covalent bond is shorter (H-H, the shortest of all, 0.074)."""
+_SUSPECT_NM = 0.13
+"""Bonds longer than this are looked at by their elements (H-H may be 0.13)."""
 
 
 def bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
@@ -49,10 +53,50 @@ def bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
         return []
     ends = positions[np.array([(one.index, two.index) for one, two in bonds])]
     lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
-    odd = np.flatnonzero((lengths < SHORTEST_BOND_NM) | (lengths > LONGEST_PEPTIDE_BOND_NM))
+    odd = np.flatnonzero((lengths < SHORTEST_BOND_NM) | (lengths > _SUSPECT_NM))
     box = box_vectors_in_nm(topology.getPeriodicBoxVectors())
     faults = (_bond_fault(*bonds[k], positions, float(lengths[k]), box) for k in odd)
     return [fault for fault in faults if fault is not None]
+
+
+def check_native(topology: Any, positions: FloatArray) -> None:
+    """Refuse a structure that others are measured by, where its own bonds are none.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+    positions : array [all atoms, 3], nm
+
+    Raises
+    ------
+    FeatureError
+        Bonds that are too long or too short, or coordinates that are not finite.
+    """
+    lost = ~np.isfinite(positions).all(axis=1)
+    if lost.any():
+        first = list(topology.atoms())[int(np.argmax(lost))]
+        faults = [FeatureError(f"{atom_label(first, chain=True)} has no finite coordinates.")]
+    else:
+        faults = bond_faults(topology, positions)
+    if faults:
+        told = " ".join(str(fault) for fault in faults[:3])
+        more = f" And {len(faults) - 3} more." if len(faults) > 3 else ""
+        raise FeatureError(
+            f"The native structure is broken itself, and good frames would be called bad by it: "
+            f"{told}{more} Give a native structure that is whole, such as a frame of MD."
+        )
+
+
+@lru_cache(maxsize=256)
+def _radius_nm(atomic_number: int) -> float:
+    from rdkit import Chem
+
+    return 0.1 * float(Chem.GetPeriodicTable().GetRcovalent(atomic_number))
+
+
+def longest_bond_nm(one: Any, two: Any) -> float:
+    """How long a bond between two atoms of a Topology may be."""
+    return sum(_radius_nm(a.element.atomic_number) for a in (one, two)) + BOND_SLACK_NM
 
 
 def _bond_fault(
@@ -60,7 +104,7 @@ def _bond_fault(
 ) -> FeatureError | None:
     """Say what is wrong with a bond of this length (nm), if anything."""
     peptide = {one.name, two.name} == {"C", "N"} and one.residue is not two.residue
-    limit = LONGEST_PEPTIDE_BOND_NM if peptide else LONGEST_BOND_NM
+    limit = LONGEST_PEPTIDE_BOND_NM if peptide else longest_bond_nm(one, two)
     if SHORTEST_BOND_NM <= length <= limit:
         return None
     ends = " and ".join(atom_label(a) for a in (one, two))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .broken_bonds import bond_faults
-from .errors import FeatureError, MissingAtomsError, raise_all
+from .errors import FeatureError, raise_all
 from .features import MoleculeFeatures, features_from_topology, fit_residues
 from .ligand_files import SDF_SUFFIXES, choose_ligands, split_record
 from .ligand_placing import place_ligands
@@ -136,16 +136,14 @@ def read_structure(path: Path, ligands: Sequence[Path] = ()) -> Molecule:
     ------
     FeatureError
         (a ValueError) There is no such file, it is not what its suffix says, a chain is broken,
-        or a ligand fits no residue.
+        bonds have lengths that none has, or a ligand fits no residue.
     """
     if ligands:
         return read_molecule([path, *ligands])
     file = read_structure_file(path)
     notes = list(file.notes)
     place_ligands(file.topology, file.positions_nm, [], {}, notes)
-    faults = bond_faults(file.topology, file.positions_nm)
-    # Whatever else is wrong shows in the energy; missing residues may not.
-    raise_all([fault for fault in faults if isinstance(fault, MissingAtomsError)])
+    raise_all(bond_faults(file.topology, file.positions_nm))
     return Molecule(file.topology, file.positions_nm, {}, path.stem, tuple(notes))
 
 
