@@ -19,6 +19,7 @@ __all__ = [
     "as_hydrogen",
     "build_topology",
     "check_rows",
+    "is_element",
     "residue_runs",
     "row_label",
 ]
@@ -41,7 +42,7 @@ class AtomRow(NamedTuple):
     number, code, resname, name, altloc : str
     occupancy : float
     symbol : str
-        the element's, '' where the file says none, EP for a virtual site
+        an element's, '' where the file says none, EP for a virtual site
     position_nm : tuple of 3 floats
     serial : str
     charge : int or None
@@ -80,6 +81,17 @@ def row_label(row: AtomRow, *, atom: bool = True, chain: bool = True) -> str:
     of_chain = f" of chain {row.chain.strip()}" if chain and row.chain.strip() else ""
     residue = f"{row.resname} {row.number.strip()}{row.code.strip()}{of_chain}"
     return f"{row.name} of {residue}" if atom else residue
+
+
+def is_element(symbol: str) -> bool:
+    """Whether a text is the symbol of an element that OpenMM knows."""
+    from openmm.app import Element
+
+    try:
+        Element.getBySymbol(symbol)
+    except KeyError:
+        return False
+    return True
 
 
 def as_hydrogen(rows: Sequence[AtomRow], notes: list[str]) -> list[AtomRow]:
@@ -249,10 +261,8 @@ def _element(row: AtomRow, num_atoms: int) -> Any:
 
     if row.symbol == "EP":
         return None
-    try:
+    if row.symbol:
         return Element.getBySymbol(row.symbol)
-    except KeyError:
-        pass
     upper = row.name.upper()
     bare = upper.lstrip("0123456789") or upper[-1:]
     for start, symbol in _BY_NAME.items():

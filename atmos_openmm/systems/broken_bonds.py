@@ -26,7 +26,9 @@ _SUSPECT_NM = 0.13
 """Bonds longer than this are looked at by their elements (H-H may be 0.13)."""
 
 
-def bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
+def bond_faults(
+    topology: Any, positions: FloatArray, *, hydrogens: bool = True
+) -> list[FeatureError]:
     """Find bonds of the solute that are none: chain breaks, molecules split by the box.
 
     OpenMM bonds the residues that follow each other in a chain, however far apart they are.
@@ -35,6 +37,8 @@ def bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
     ----------
     topology : openmm.app.Topology
     positions : array [all atoms, 3], nm
+    hydrogens : bool
+        Whether bonds to hydrogens are looked at.
 
     Returns
     -------
@@ -48,6 +52,7 @@ def bond_faults(topology: Any, positions: FloatArray) -> list[FeatureError]:
         if b[0].element is not None
         and b[1].element is not None
         and b[0].residue.index not in outside
+        and (hydrogens or 1 not in (b[0].element.atomic_number, b[1].element.atomic_number))
     ]
     if not bonds:
         return []
@@ -70,14 +75,15 @@ def check_native(topology: Any, positions: FloatArray) -> None:
     Raises
     ------
     FeatureError
-        Bonds that are too long or too short, or coordinates that are not finite.
+        Bonds between heavy atoms that are too long or too short, or coordinates that are not
+        finite. Names of hydrogens differ too much between programs for their bonds to tell.
     """
     lost = ~np.isfinite(positions).all(axis=1)
     if lost.any():
         first = list(topology.atoms())[int(np.argmax(lost))]
         faults = [FeatureError(f"{atom_label(first, chain=True)} has no finite coordinates.")]
     else:
-        faults = bond_faults(topology, positions)
+        faults = bond_faults(topology, positions, hydrogens=False)
     if faults:
         told = " ".join(str(fault) for fault in faults[:3])
         more = f" And {len(faults) - 3} more." if len(faults) > 3 else ""

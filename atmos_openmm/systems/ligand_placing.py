@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.text import listed
+from .atom_rows import SHOWN
 from .errors import FeatureError
 from .labels import residue_label
 from .ligand_files import add_bonds, append_ligand, mismatch, perceived_graph, title
@@ -97,6 +99,7 @@ def place_ligands(
     by_name = dict(chemistry)
     used: set[int] = set()
     reasons: list[str] = []
+    environment: list[str] = []
     for residue in residues:
         graph = perceived_graph(residue, bonds[residue.index], positions)
         known = by_name.get(residue.name) or modified_molecule(residue.name)
@@ -108,12 +111,19 @@ def place_ligands(
             used.add(number)
             add_bonds(topology, graph, given[number].mol, fit.match)
             _enter(topology, residue, given[number], chemistry, notes)
-        elif given and known is None and not is_environment(residue):
+        elif is_environment(residue, chemistry):
+            environment.append(residue_label(residue, chain=True))
+        elif given and known is None:
             why = "; ".join(mismatch(graph, ligand.mol) for ligand in given)
             reasons.append(f"{graph.label()} is none of the ligands given. {why}.")
     rest = [ligand for k, ligand in enumerate(given) if k not in used]
     if reasons and rest:
         raise FeatureError(" ".join(reasons) + " Give each ligand as it is in the structure.")
+    if environment:
+        notes.append(
+            f"{listed(environment, SHOWN)}: left to molecular dynamics, since nothing tells the "
+            "chemistry, or there is a metal in it."
+        )
     for ligand in rest:
         name = _free_name(topology, chemistry, "LIG")
         positions = append_ligand(topology, positions, ligand.mol, name)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from .atom_rows import AtomRow
+from .atom_rows import AtomRow, is_element
 
 __all__ = ["AtomSite", "Bond", "Table", "read_block", "table"]
 
@@ -128,7 +128,7 @@ class AtomSite:
                     name,
                     altloc,
                     occupancy,
-                    _known_symbol(symbols[k]),
+                    symbols[k] if is_element(symbols[k]) else "EP",
                     (x, y, z),
                     serials[k],
                 )
@@ -202,14 +202,3 @@ class AtomSite:
                         *(0.1 * x for x in edges), *(math.radians(float(x)) for x in angles if x)
                     )
         return None
-
-
-def _known_symbol(symbol: str) -> str:
-    """An element's symbol; EP, for a virtual site, where it is none."""
-    from openmm.app import Element
-
-    try:
-        Element.getBySymbol(symbol)
-    except KeyError:
-        return "EP"
-    return symbol

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from .atom_rows import AtomRow
+from .atom_rows import AtomRow, is_element
 
 __all__ = ["PdbFile"]
 
@@ -238,20 +238,23 @@ def _position(line: str, count: int) -> tuple[float, float, float]:
 
 
 def _symbol(line: str, count: int, name: str, resname: str) -> str:
-    """The element of a line, refused where it is cut off by its columns."""
+    """The element of a line, refused where it is cut off by its columns.
+
+    What is no element (old files have serials in these columns) is as good as nothing.
+    """
     symbol = line[76:78].strip()
     behind = line[78:80].strip()
     # A name of two letters at the first of its columns is that of an element of two letters.
     longer = line[12:14].upper() in _TWO_LETTERS and not line[12:16].strip()[2:3].isalpha()
     halved = longer and len(line[12:16].strip()) < 4 and symbol.upper() == line[12].upper()
-    if halved or (symbol and re.match("[A-Za-z]", behind)):
+    if halved or (symbol.isalpha() and behind[:1].isalpha()):
         raise ValueError(
             f"line {count}, columns 77 to 78: the element {symbol!r} contradicts the name "
             f"{name} of {resname} {line[22:27].strip()}"
             + (f", and {behind!r} follows it" if behind else "")
             + f". {_SHIFTED}"
         )
-    return symbol
+    return symbol if symbol == "EP" or is_element(symbol) else ""
 
 
 def _split_serials(text: str, known: set[str]) -> list[str] | None:

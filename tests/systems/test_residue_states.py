@@ -302,7 +302,9 @@ def test_cofactors_and_residues_with_metals_are_left_to_md_and_said(tmp_path, na
     topology, frame = with_residue(name, symbols)
     for path in both_formats(tmp_path, topology, frame):
         molecule = read_molecule(path)
-        assert any(f"{name}" in n and "Not part of the solute" in n for n in molecule.notes)
+        assert any(name in n and "Not part of the solute" in n for n in molecule.notes)
+        assert any(f"{name} 401" in n and "left to molecular dynamics" in n for n in molecule.notes)
+        assert any("left to molecular dynamics" in n for n in read_structure(path).notes)
         assert molecule.features().num_atoms == topology.getNumAtoms() - len(symbols)
 
 

@@ -224,9 +224,11 @@ def test_an_element_that_contradicts_the_name_is_refused(peptide, tmp_path):
 
 def test_elements_without_a_column_follow_from_names(peptide, tmp_path):
     path, topology, _ = peptide
-    bare = edited(path, tmp_path / "bare.pdb", lambda line: line[:66])
-    file = read_structure_file(bare)
-    assert [a.element for a in file.topology.atoms()] == [a.element for a in topology.atoms()]
+    # Old files have the entry's name and a serial in these columns.
+    for end in ("", "      1CRN1234", "      1CRN  70"):
+        bare = edited(path, tmp_path / "bare.pdb", lambda line, end=end: line[:66] + end)
+        file = read_structure_file(bare)
+        assert [a.element for a in file.topology.atoms()] == [a.element for a in topology.atoms()]
 
 
 def test_atoms_of_a_residue_in_two_places_are_told_as_such(peptide, tmp_path):
