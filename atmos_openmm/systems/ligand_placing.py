@@ -97,7 +97,7 @@ def place_ligands(
         for owner in {bond[0].residue.index, bond[1].residue.index} & bonds.keys():
             bonds[owner].append(bond)
     by_name = dict(chemistry)
-    used: set[int] = set()
+    used: list[int] = []
     reasons: list[str] = []
     environment: list[str] = []
     for residue in residues:
@@ -108,7 +108,7 @@ def place_ligands(
             continue
         number, fit = _choose(graph, given, positions, notes)
         if fit is not None:
-            used.add(number)
+            used.append(number)
             add_bonds(topology, graph, given[number].mol, fit.match)
             _enter(topology, residue, given[number], chemistry, notes)
         elif is_environment(residue, chemistry):
@@ -116,7 +116,7 @@ def place_ligands(
         elif given and known is None:
             why = "; ".join(mismatch(graph, ligand.mol) for ligand in given)
             reasons.append(f"{graph.label()} is none of the ligands given. {why}.")
-    rest = [ligand for k, ligand in enumerate(given) if k not in used]
+    rest = _left_over(given, used)
     if reasons and rest:
         raise FeatureError(" ".join(reasons) + " Give each ligand as it is in the structure.")
     if environment:
@@ -156,6 +156,17 @@ def _choose(
             f"{graph.label()} may as well be {', '.join(equal)}: nothing in its atoms tells."
         )
     return number, fit
+
+
+def _left_over(ligands: Sequence[_Ligand], used: Sequence[int]) -> list[_Ligand]:
+    """Ligands that are no residue; of copies of one molecule, those beyond the residues it is."""
+    rest: list[_Ligand] = []
+    for k, ligand in enumerate(ligands):
+        there = [ligands[j] for j in used] + rest
+        copies = sum(other.same_as(ligand.mol) for other in ligands)
+        if k not in used and sum(other.same_as(ligand.mol) for other in there) < copies:
+            rest.append(ligand)
+    return rest
 
 
 def _enter(

@@ -78,6 +78,19 @@ def test_different_ligands_under_one_name_are_kept_apart(tmp_path):
     assert molecule.features("heavy").num_tokens == 3 + 6 + 3 + 6
 
 
+@pytest.mark.parametrize("residues", [1, 2])
+def test_copies_of_one_molecule_are_added_only_beyond_the_residues(tmp_path, residues):
+    near = displaced(embedded("c1ccccc1", "benzene"), (0, 2, 0))
+    other = displaced(near, (0, 2, 0))
+    path = complex_file(tmp_path / "two.pdb", [(m, "BNZ") for m in (other, near)[-residues:]])
+    files = [
+        write_sdf(tmp_path / "near.sdf", near),
+        write_sdf(tmp_path / "far.sdf", displaced(near, (5, 5, 5))),
+    ]
+    molecule = read_molecule([path, *files])
+    assert molecule.topology.getNumResidues() == 3 + 2
+
+
 def test_mirror_images_are_told_apart_by_their_hand(tmp_path):
     right = displaced(embedded("C[C@H](O)CN", "right"), (2, 0, 0))
     left = displaced(embedded("C[C@@H](O)CN", "left"), (0, 2, 0))

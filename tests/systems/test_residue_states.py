@@ -186,6 +186,8 @@ def test_ends_inside_a_chain_are_ends(tmp_path, first, second):
         features = molecule.features()
         assert len(features.bonds) == expected
         create_system(molecule.topology, FORCEFIELD)
+        (entry,) = inspect(str(path), hydrogens=True)
+        assert not entry.faults and len(entry.sample.molecule().features().bonds) == expected
 
 
 def cyclic_peptide():
