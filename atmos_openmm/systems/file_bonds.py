@@ -113,7 +113,7 @@ def _ends_between(one: Any, two: Any, positions: FloatArray) -> bool:
         return True
     far = np.linalg.norm(positions[one.index] - positions[two.index]) > LONGEST_PEPTIDE_BOND_NM
     ended = any(a.name == "OXT" for a in first.atoms())
-    begun = {"H2", "H3"} <= {a.name for a in second.atoms()} and second.name != "ACE"
+    begun = {"CA", "H2", "H3"} <= {a.name for a in second.atoms()}
     return bool(far) and (ended or begun)
 
 

@@ -65,14 +65,14 @@ class StructureFile:
 def read_structure_file(path: str | Path) -> StructureFile:
     """Read the first model of a PDB or mmCIF file.
 
-    Of alternate locations, each residue keeps the one of highest mean occupancy, the first of
-    equals.
+    Of alternate locations, each residue keeps one, see `alternates.choose_locations`.
 
     Raises
     ------
     FeatureError
-        for files that do not exist, have another suffix, cannot be parsed, hold no atoms, two
-        atoms of one name in a residue, or coordinates that are not finite
+        for files that do not exist, have another suffix, cannot be parsed (with line and
+        columns), hold no atoms, two atoms of one name in a residue, residues in two places,
+        elements that contradict names, or coordinates that are not finite
     """
     path = Path(path)
     if not path.exists():
@@ -181,17 +181,18 @@ def _made(
     notes: list[str],
 ) -> StructureFile:
     """The Topology of rows with its bonds and box."""
-    named_only, _, _ = build_topology(rows)
-    named_only.createStandardBonds()
-    standard = [(b[0].index, b[1].index) for b in named_only.bonds()]
+    # A Topology loses no bonds again: what names imply is looked at before it is taken over.
+    by_names, _, _ = build_topology(rows)
+    by_names.createStandardBonds()
+    standard = [(b[0].index, b[1].index) for b in by_names.bonds()]
     topology, positions, labels = build_topology(rows)
-    set_bonds(topology, positions, named(topology), standard, notes)
-    if box is not None:
-        topology.setPeriodicBoxVectors(box)
     for run, residue in zip(residue_runs(rows), topology.residues(), strict=True):
         # Names that tell of hydrogens which are meant to be missing.
         if run[0].resname in (*ANIONIC_NAMES, "ARN") and any(r.hydrogen for r in run):
             residue.name = run[0].resname
+    set_bonds(topology, positions, named(topology), standard, notes)
+    if box is not None:
+        topology.setPeriodicBoxVectors(box)
     return StructureFile(topology, positions, labels, notes=())
 
 
