@@ -27,7 +27,11 @@ _SUSPECT_NM = 0.13
 
 
 def bond_faults(
-    topology: Any, positions: FloatArray, *, hydrogens: bool = True
+    topology: Any,
+    positions: FloatArray,
+    *,
+    hydrogens: bool = True,
+    shortest_nm: float = SHORTEST_BOND_NM,
 ) -> list[FeatureError]:
     """Find bonds of the solute that are none: chain breaks, molecules split by the box.
 
@@ -39,6 +43,8 @@ def bond_faults(
     positions : array [all atoms, 3], nm
     hydrogens : bool
         Whether bonds to hydrogens are looked at.
+    shortest_nm : float
+        How short a bond may be.
 
     Returns
     -------
@@ -58,7 +64,7 @@ def bond_faults(
         return []
     ends = positions[np.array([(one.index, two.index) for one, two in bonds])]
     lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
-    odd = np.flatnonzero((lengths < SHORTEST_BOND_NM) | (lengths > _SUSPECT_NM))
+    odd = np.flatnonzero((lengths < shortest_nm) | (lengths > _SUSPECT_NM))
     box = box_vectors_in_nm(topology.getPeriodicBoxVectors())
     faults = (_bond_fault(*bonds[k], positions, float(lengths[k]), box) for k in odd)
     return [fault for fault in faults if fault is not None]

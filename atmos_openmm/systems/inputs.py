@@ -136,14 +136,15 @@ def read_structure(path: Path, ligands: Sequence[Path] = ()) -> Molecule:
     ------
     FeatureError
         (a ValueError) There is no such file, it is not what its suffix says, a chain is broken,
-        bonds have lengths that none has, or a ligand fits no residue.
+        bonds are longer than any is, or a ligand fits no residue.
     """
     if ligands:
         return read_molecule([path, *ligands])
     file = read_structure_file(path)
     notes = list(file.notes)
     place_ligands(file.topology, file.positions_nm, [], {}, notes)
-    raise_all(bond_faults(file.topology, file.positions_nm))
+    # Atoms on top of each other show in the energy; missing residues and swapped names may not.
+    raise_all(bond_faults(file.topology, file.positions_nm, shortest_nm=0.0))
     return Molecule(file.topology, file.positions_nm, {}, path.stem, tuple(notes))
 
 
