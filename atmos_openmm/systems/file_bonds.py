@@ -13,7 +13,7 @@ from ..core.text import listed
 from .atom_rows import SHOWN
 from .broken_bonds import LONGEST_PEPTIDE_BOND_NM
 from .labels import atom_label, residue_label
-from .residues import METALS, find_template
+from .residues import DISULFIDE_NAMES, METALS, find_template
 from .thiolates import LONGEST_DISULFIDE_NM
 
 __all__ = ["set_bonds"]
@@ -123,7 +123,8 @@ def _add_disulfides(
     free = []
     for residue in topology.residues():
         names = {a.name: a for a in residue.atoms()}
-        if residue.name == "CYS" and "SG" in names and "HG" not in names:
+        cysteine = residue.name in ("CYS", *DISULFIDE_NAMES)
+        if cysteine and "SG" in names and "HG" not in names:
             if names["SG"].index not in bonds.partners:
                 free.append(names["SG"])
     near = sorted(
@@ -153,6 +154,16 @@ def _add_disulfides(
             )
         else:
             bonds.add(one, two)
+    for residue in topology.residues():
+        if residue.name not in DISULFIDE_NAMES:
+            continue
+        if any(a.index in bonds.partners for a in residue.atoms() if a.name == "SG"):
+            residue.name = "CYS"
+        else:
+            notes.append(
+                f"{residue_label(residue, chain=True)} is named as half of a disulfide, but no "
+                f"free sulphur is within {LONGEST_DISULFIDE_NM} nm."
+            )
 
 
 def _link_backbones(

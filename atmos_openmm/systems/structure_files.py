@@ -31,7 +31,7 @@ from .file_bonds import set_bonds
 from .labels import atom_label
 from .mmcif import AtomSite, read_block
 from .pdb_file import PdbFile
-from .residues import ALIASES, ANIONIC_NAMES, SOLVENT
+from .residues import ALIASES, ANIONIC_NAMES, DISULFIDE_NAMES, SOLVENT
 
 PDB_SUFFIXES = (".pdb", ".ent")
 CIF_SUFFIXES = (".cif", ".mmcif", ".pdbx")
@@ -187,8 +187,9 @@ def _made(
     standard = [(b[0].index, b[1].index) for b in by_names.bonds()]
     topology, positions, labels = build_topology(rows)
     for run, residue in zip(residue_runs(rows), topology.residues(), strict=True):
-        # Names that tell of hydrogens which are meant to be missing.
-        if run[0].resname in (*ANIONIC_NAMES, "ARN") and any(r.hydrogen for r in run):
+        # Names that tell of hydrogens which are meant to be missing, or of bonds.
+        bare = run[0].resname in (*ANIONIC_NAMES, "ARN") and any(r.hydrogen for r in run)
+        if bare or run[0].resname in DISULFIDE_NAMES:
             residue.name = run[0].resname
     set_bonds(topology, positions, named(topology), standard, notes)
     if box is not None:

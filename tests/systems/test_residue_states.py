@@ -17,6 +17,7 @@ from atmos_openmm.systems.features import features_from_topology
 from atmos_openmm.systems.forcefield import create_system
 from atmos_openmm.systems.inputs import read_molecule, read_structure
 from atmos_openmm.systems.peptides import build_peptide
+from atmos_openmm.systems.structure_files import read_structure_file
 
 FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
 EXPLICIT = ("amber14-all.xml", "amber14/tip3p.xml")
@@ -150,9 +151,18 @@ def test_cyx_pairs_are_bonded(tmp_path):
     frame[two] = frame[one] + [0.0, 0.0, 0.204]
     for path in both_formats(tmp_path, bare, frame):
         path.write_text(path.read_text().replace("CYS", "CYX"))
-        file = read_structure(path)
+        file = read_structure_file(path)
         assert (one, two) in bonds_of(file.topology)
-        assert charge_of(create_system(file.topology, FORCEFIELD)) == 0
+        assert charge_of(create_system(file.topology, FORCEFIELD)) == 0 and not file.notes
+        assert [r.name for r in file.topology.residues()] == ["CYS", "GLY", "GLY", "CYS"]
+    # Too far apart: the name still says that they are no thiolates.
+    frame[two] = frame[one] + [0.0, 0.0, 0.4]
+    path = write_pdb(tmp_path / "far.pdb", bare, frame)
+    path.write_text(path.read_text().replace("CYS", "CYX"))
+    file = read_structure_file(path)
+    assert sum("CYX" in n and "half of a disulfide" in n for n in file.notes) == 2
+    with pytest.raises(FeatureError, match="disulfide needs the S-S bond"):
+        features_from_topology(file.topology)
 
 
 # --- chains -------------------------------------------------------------------------------------

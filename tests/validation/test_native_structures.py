@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import mdtraj
 import numpy as np
 import pytest
+from openmm import app, unit
 from systems_support import index_of, write_pdb
 from validation_cases import dynamics, peptide
 
@@ -53,6 +56,18 @@ def test_a_native_that_only_the_force_field_finds_torn_is_refused():
     check_native(topology, native)
     with pytest.raises(ValueError, match="native structure is broken itself.*CB"):
         EnergyValidator(topology, system, nativePositions=native)
+
+
+def test_a_native_that_the_box_splits_is_made_whole():
+    topology, _, minimum = peptide("V")
+    topology, positions = copy.deepcopy(topology), np.array(minimum)
+    topology.setPeriodicBoxVectors(np.eye(3) * 4.0 * unit.nanometer)
+    forcefield = app.ForceField("amber14-all.xml")
+    system = forcefield.createSystem(topology, nonbondedMethod=app.CutoffPeriodic)
+    native = positions.copy()
+    native[[a.index for a in topology.atoms() if a.residue.index == 2], 0] += 4.0
+    validator = EnergyValidator(topology, system, nativePositions=native, relaxationIterations=0)
+    assert validator.validate(positions).geometry.broken_bonds == ()
 
 
 def test_evaluate_and_validate_judge_the_native_that_they_are_given(tmp_path, capsys):
