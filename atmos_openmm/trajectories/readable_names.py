@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import tempfile
 from functools import lru_cache
@@ -14,9 +15,11 @@ _TEXT = (".pdb", ".ent")
 
 
 @lru_cache(maxsize=1)
-def _folder() -> tempfile.TemporaryDirectory[str]:
+def _folder() -> Path:
     """A folder of this process, which goes when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="atmos-openmm-")
+    folder = tempfile.TemporaryDirectory(prefix="atmos-openmm-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def readable_name(path: Path) -> str:
@@ -38,7 +41,7 @@ def readable_name(path: Path) -> str:
     key = f"{whole}\0{stamp.st_mtime_ns}\0{stamp.st_size}\0{copied}"
     name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     ends = "".join(s for s in path.suffixes[-2:] if s.isascii())
-    other = Path(_folder().name) / f"{name}{ends}"
+    other = _folder() / f"{name}{ends}"
     if not other.exists():
         if copied:
             other.write_text(path.read_text("utf-8", errors="replace"), "utf-8")

@@ -164,6 +164,23 @@ def test_atoms_whose_serials_are_stars_are_read(ligand, tmp_path):
     assert any("CONECT" in note for note in molecule.notes)
 
 
+@pytest.mark.parametrize("text", ["****", "A00G", "A010"])
+def test_residue_numbers_beyond_four_digits_are_read(tmp_path, text):
+    topology, positions = build_peptide("ACE-ALA-ALA-NME")
+    path = write_pdb(tmp_path / "many.pdb", topology, positions)
+
+    def change(line):
+        if text == "****":
+            return line[:22] + text + line[26:]
+        # The last digit counts on, in whatever base.
+        digit = chr(ord(text[3]) + int(line[22:26]))
+        return line[:22] + text[:3] + digit + line[26:]
+
+    molecule = read_molecule(edited(path, tmp_path / "long.pdb", change))
+    assert bonds_of(molecule.topology) == bonds_of(topology)
+    assert len({r.id for r in molecule.topology.residues()}) == topology.getNumResidues()
+
+
 # --- lines that are not what they should be -----------------------------------------------------
 
 
