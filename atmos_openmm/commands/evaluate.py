@@ -259,7 +259,10 @@ def _other(
 
 def _native(path: Path | None, reference: Loaded) -> Any:
     """The native structure's positions in the order of the reference's atoms, nm."""
+    from ..systems.broken_bonds import check_native
+
     if path is None:
+        check_native(reference.ensemble.topology, reference.native_nm)
         return reference.native_nm
     import numpy as np
 
@@ -280,6 +283,7 @@ def _native(path: Path | None, reference: Loaded) -> Any:
         )
     native = np.array(reference.native_nm, np.float64)
     native[ours] = np.asarray(structure.positions_nm)[theirs]
+    check_native(reference.ensemble.topology, native)
     return native
 
 

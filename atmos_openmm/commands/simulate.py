@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -121,16 +122,16 @@ def command(
 
 
 def _read_pdb(path: Path | None) -> Any:
-    """Topology, positions in nm and a name from a PDB file."""
-    from openmm.app import PDBFile
-
-    from ..core.units import positions_in_nm
+    """Topology, positions in nm and a name from a structure file, read as `run` reads it."""
+    from ..systems.errors import FeatureError
+    from ..systems.inputs import read_structure
 
     assert path is not None
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        file = PDBFile(str(path))
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as PDB ({error}).") from error
-    return file.topology, positions_in_nm(file.getPositions(asNumpy=True)), path.stem
+    molecule = read_structure(path)
+    for note in molecule.notes:
+        click.echo(note, err=True)
+    # Hands that are not the usual ones are told as warnings; what the package does not know may
+    # suit the force field.
+    with contextlib.suppress(FeatureError):
+        molecule.features()
+    return molecule.topology, molecule.positions_nm, molecule.name

@@ -109,8 +109,11 @@ def complete_chains(
             chains += [Chain(name, [r], False) for r in kept]
             continue
         for part in _segments(_merged(kept, dropped, sequences.get(name, []))):
-            _fill(part)
             chains.append(Chain(name, part, True))
+    linked = _linked_carbons(topology, positions_nm, chains)
+    for piece in chains:
+        if piece.polymer:
+            _fill(piece.residues, linked)
     remarks = [f"{count} {what}" for what, count in sorted(left_out.items())]
     return chains, remarks
 
@@ -218,11 +221,25 @@ def _segments(residues: list[Residue | None]) -> list[list[Residue]]:
     return [part for part in parts if part]
 
 
-def _fill(part: list[Residue]) -> None:
-    """Add the heavy atoms that a piece of a chain lacks."""
+def _linked_carbons(topology: Any, positions_nm: FloatArray, chains: list[Chain]) -> set[int]:
+    """Residues of the file whose backbone carbon is bonded to another residue that is kept."""
+    kept = {r.source.index for c in chains for r in c.residues if r.source is not None}
+    linked = set()
+    for bond in topology.bonds():
+        for one, two in ((bond[0], bond[1]), (bond[1], bond[0])):
+            if one.name != "C" or one.residue is two.residue or two.residue.index not in kept:
+                continue
+            gap = positions_nm[one.index] - positions_nm[two.index]
+            if np.linalg.norm(gap) <= LONGEST_PEPTIDE_BOND_NM:
+                linked.add(one.residue.index)
+    return linked
+
+
+def _fill(part: list[Residue], linked: set[int]) -> None:
+    """Add the heavy atoms that a piece of a chain lacks; its end is where no bond goes on."""
     from openmm.app import Element
 
-    from ..systems.residues import find_template
+    from ..systems.residues import element_symbol, find_template
 
     for k, residue in enumerate(part):
         if not residue.standard:
@@ -232,16 +249,14 @@ def _fill(part: list[Residue]) -> None:
         have = {n: x for n, (_, x) in residue.atoms.items() if n in template.names}
         anchor = None if have else _between(part, k)
         for name, x in place_missing(residue.name, have, anchor).items():
-            residue.atoms[name] = (Element.getBySymbol(_symbol(name)), x)
+            residue.atoms[name] = (Element.getBySymbol(element_symbol(name)), x)
     last = part[-1]
+    if last.source is not None and last.source.index in linked:
+        return
     template = find_template(last.name)
     if template is not None and template.is_amino_acid and "OXT" not in last.atoms:
         ends = [last.atoms[n][1] for n in ("C", "CA", "O")]
         last.atoms["OXT"] = (Element.getBySymbol("O"), terminal_oxygen(*ends))
-
-
-def _symbol(name: str) -> str:
-    return "Se" if name == "SE" else name[0]
 
 
 def _between(part: list[Residue], k: int) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import bond_lengths
+from ..systems.labels import residue_number
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
 from ..trajectories.topology import SoluteTopology, structure_of
@@ -310,4 +311,4 @@ def _check_bonds(positions: NDArray[np.float32], solute: SoluteTopology, path: P
 
 
 def _named(atom: Any) -> str:
-    return f"{atom.residue.name}{atom.residue.id} {atom.name}"
+    return f"{atom.residue.name}{residue_number(atom.residue)} {atom.name}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.geometry import bond_lengths
+from ..systems.labels import atom_label
 from ..systems.ligand_perception import PerceptionError, perceive, with_template
 from .amber_residues import AmberResidue, OrderError, split_residues
 
@@ -194,7 +195,7 @@ def _check_bonds(topology: Any, positions_nm: NDArray[np.float64]) -> None:
         raise MoleculeFault(
             "order",
             f"{len(long)} of {len(bonds)} bonds are longer than {LONGEST_BOND_NM} nm, the first "
-            f"from {a.name} of {a.residue.name} {a.residue.id} (atom {a.index}) to {b.name} of "
-            f"{b.residue.name} {b.residue.id} ({lengths[long[0]]:.2f} nm): the coordinates have "
+            f"from {atom_label(a)} (atom {a.index}) to "
+            f"{atom_label(b)} ({lengths[long[0]]:.2f} nm): the coordinates have "
             "another order than the elements, a chain is broken, or the box splits it",
         )

@@ -160,15 +160,13 @@ def _ligand_bonds(
             if one in atoms and two in atoms:
                 bonds.add(atoms[one], atoms[two])
         return
-    from ..systems.ligand_files import add_bonds, perceived_graph
-    from ..systems.ligands import chain_forms
+    from ..systems.ligand_files import perceived_graph
+    from ..systems.ligand_placing import complete_bonds
     from ..systems.modified import modified_molecule
 
     mol = given.get(name, modified_molecule(name))
     graph = perceived_graph(residue, [], bonds.positions)
-    for form, *_ in chain_forms(mol):
-        if add_bonds(bonds.topology, graph, form):
-            break
+    complete_bonds(bonds.topology, graph, mol, bonds.positions)
     bonds.note_new()
 
 

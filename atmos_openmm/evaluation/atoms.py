@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..systems.labels import residue_number
+
 if TYPE_CHECKING:
     import mdtraj
 
@@ -64,7 +66,7 @@ class AtomTable:
             np.array([0 if a.element is None else a.element.atomic_number for a in atoms], int),
             np.array([atom.residue.index for atom in atoms], int),
             tuple(residue.name for residue in residues),
-            tuple(str(residue.id) for residue in residues),
+            tuple(residue_number(residue) for residue in residues),
             np.array([residue.chain.index for residue in residues], int),
             np.array(bonds, int).reshape(-1, 2),
         )

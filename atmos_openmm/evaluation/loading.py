@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ..core.settings import read_settings
 from ..data.mdtraj_formats import data_layout
 from ..data.sources import inspect_file
+from ..systems.openmm_bridge import box_vectors_in_nm
+from ..trajectories.boxes import make_whole, reduced_box
 from ..trajectories.clock import Stretch, read_clock
 from ..trajectories.errors import MissingInformationError
 from ..trajectories.layout import TrajectoryFile
@@ -181,6 +183,9 @@ def _read(
     solute = SoluteTopology.of(file.topology)
     frames = gather(path, file.topology, solute, spacing_ps=spacing_ps)
     native = file.positions_nm[solute.atoms] if len(file.positions_nm) else None
+    box = box_vectors_in_nm(file.topology.getPeriodicBoxVectors())
+    if native is not None and box is not None and np.isfinite(native).all():
+        native = make_whole(native, solute.tree, reduced_box(box))
     return _Pieces(solute, [frames], native)
 
 

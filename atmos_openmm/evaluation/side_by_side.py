@@ -218,11 +218,13 @@ def read_hybrid_frames(folder: str | Path, turns: Turns, topology: Any) -> Hybri
     from ..jump.proposal import REASONS
     from ..sampling.storage import read_run
     from ..trajectories.formats import quiet_stdout
+    from ..trajectories.readable_names import readable_name
 
     rows = read_run(folder)
     with quiet_stdout():
         trajectory = mdtraj.load(
-            str(Path(folder) / "trajectory_0000.dcd"), top=mdtraj.Topology.from_openmm(topology)
+            readable_name(Path(folder) / "trajectory_0000.dcd"),
+            top=mdtraj.Topology.from_openmm(topology),
         )
     frames, segments, proposals = rows.frames, rows.segments, rows.proposals
     steps_at_end = np.cumsum(segments["steps"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.files import replacement
 from ..core.settings import read_settings
+from ..trajectories.readable_names import readable_name
 from .storage import read_run
 from .trajectory_files import Frame, encoded_dcd_frames, open_trajectory
 
@@ -93,7 +94,7 @@ def _read(path: Path, numbers: NDArray[np.int64]) -> Iterator[Frame]:
     """Frames: positions [P, 3] and box vectors [3, 3] in nm."""
     import mdtraj
 
-    with mdtraj.open(str(path)) as source:
+    with mdtraj.open(readable_name(path)) as source:
         for number in numbers:
             source.seek(int(number))
             if path.suffix == ".xtc":

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.units import positions_in_nm
 from ..jump.context_state import potential_energy, state_positions
+from ..systems.labels import atom_label
 
 if TYPE_CHECKING:
     import openmm
@@ -172,10 +173,7 @@ def _nearest_atoms(topology: Topology, positions_nm: NDArray[np.float64]) -> str
     first = int(distances[:, 1].argmin())
     second = next(int(n) for n in neighbours[first] if n != first)
     atoms = list(topology.atoms())
-    names = [
-        f"{atom.name} of {atom.residue.name} {atom.residue.id} (atom {atom.index})"
-        for atom in (atoms[first], atoms[second])
-    ]
+    names = [f"{atom_label(atom)} (atom {atom.index})" for atom in (atoms[first], atoms[second])]
     return (
         f"The potential energy of the start is not finite. Nearest to each other are {names[0]} "
         f"and {names[1]}: {distances[first, 1]:.4f} nm. Mend the structure."

@@ -58,22 +58,28 @@ def backbone_quads(topology: Topology) -> list[dict[str, tuple[int, int, int, in
     residues = list(topology.residues())
     index = [{a.name: a.index for a in r.atoms()} for r in residues]
     quads: list[dict[str, tuple[int, int, int, int] | None]] = []
+    owner = {a.index: a.residue.index for a in topology.atoms()}
+
+    def beyond(atom: int, k: int, name: str) -> int | None:
+        """The residue whose atom of this name is bonded to an atom of residue k."""
+        around = (owner[other] for other in neighbours[atom])
+        return next((j for j in around if j != k and index[j].get(name) in neighbours[atom]), None)
+
     for k, here in enumerate(index):
         if residues[k].name in ("ACE", "NME") or not {"N", "CA", "C"} <= set(here):
             continue
         n, ca, c = here["N"], here["CA"], here["C"]
-        # Bonded neighbours along the chain: a gap or a chain's end has none.
-        before = index[k - 1] if k > 0 and index[k - 1].get("C") in neighbours[n] else None
-        after = (
-            index[k + 1] if k + 1 < len(index) and index[k + 1].get("N") in neighbours[c] else None
-        )
+        # Bonded neighbours: a gap or a chain's end has none, and a ring goes on at its beginning.
+        last, following = beyond(n, k, "C"), beyond(c, k, "N")
+        before = None if last is None else index[last]
+        after = None if following is None else index[following]
         quad: dict[str, tuple[int, int, int, int] | None] = dict.fromkeys(("phi", "psi", "omega"))
         if before is not None:
             quad["phi"] = (before["C"], n, ca, c)
             quad["omega"] = (before["CA"] if "CA" in before else before["CH3"], before["C"], n, ca)
         if after is not None:
             quad["psi"] = (n, ca, c, after["N"])
-            if residues[k + 1].name == "NME":
+            if following is not None and residues[following].name == "NME":
                 quad["omega_after"] = (ca, c, after["N"], after["C"])
         quads.append(quad)
     return quads

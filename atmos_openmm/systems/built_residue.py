@@ -15,7 +15,7 @@ from .chemistry import (
     triple_product_sign,
 )
 from .errors import FeatureError
-from .labels import labelled_order
+from .like_atom_labels import labelled_order
 from .matching import Fit
 from .residue_graph import ResidueGraph
 

@@ -15,12 +15,14 @@ import numpy as np
 from .assembly import FeatureAssembly
 from .built_residue import BuiltResidue
 from .errors import FeatureError, MissingAtomsError, raise_all
+from .labels import atom_label
 from .ligands import fit_ligand
 from .matching import ADD_HYDROGENS, Fit, fit_standard
 from .molecule_features import MoleculeFeatures
 from .openmm_bridge import atom_positions_in_nm
 from .residue_graph import ResidueGraph, residue_graphs
 from .selection import select_solute
+from .thiolates import check_thiolates
 
 __all__ = ["MoleculeFeatures", "features_from_topology", "fit_residues"]
 
@@ -36,7 +38,8 @@ def features_from_topology(
 ) -> MoleculeFeatures:
     """Turn a Topology into the features of its solute.
 
-    Water, ions (residues of one atom) and virtual sites are left out unless `solute` names them.
+    Water, ions (residues of one atom), virtual sites, and cofactors and metals whose chemistry is
+    not known are left out unless `solute` names them.
     Standard residues are recognised by name and fitted by their graph of elements and bonds, so
     atoms may stand in any order and hydrogens may have any name. Protonation states follow from
     the hydrogens that are there (HIS, ASP, GLU, LYS, CYS, termini).
@@ -82,8 +85,9 @@ def features_from_topology(
     if caps not in ("token", "atoms"):
         raise FeatureError(f"caps is {caps!r}; expected 'token' or 'atoms'.")
     coordinates = None if positions is None else _coordinates(topology, positions)
-    graphs = residue_graphs(topology, select_solute(topology, solute))
+    graphs = residue_graphs(topology, select_solute(topology, solute, molecules or ()))
     fits = fit_residues(graphs, molecules, atoms == "all")
+    check_thiolates(graphs, fits, coordinates)
     residues = [BuiltResidue(g, f, coordinates) for g, f in zip(graphs, fits, strict=True)]
     return FeatureAssembly(residues, atoms == "all", caps == "token").features()
 
@@ -97,10 +101,7 @@ def _coordinates(topology: Any, positions: Any) -> Any:
     bad = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
     if len(bad):
         atoms = list(topology.atoms())
-        named = ", ".join(
-            f"{i} ({atoms[i].name} of {atoms[i].residue.name} {atoms[i].residue.id})"
-            for i in bad[:10]
-        )
+        named = ", ".join(f"{i} ({atom_label(atoms[i])})" for i in bad[:10])
         raise FeatureError(
             f"positions hold values that are not finite, at {len(bad)} atoms: {named}"
             f"{', ...' if len(bad) > 10 else ''}. Give another frame."

@@ -1,56 +1,23 @@
-"""Which of several like atoms carries which label."""
+"""What messages call residues and atoms."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
-from .chemistry import ResidueChemistry, cis_sign, triple_product_sign
-
-IntArray = npt.NDArray[np.int64]
+__all__ = ["atom_label", "residue_label", "residue_number"]
 
 
-def labelled_order(
-    chemistry: ResidueChemistry,
-    alike: tuple[int, ...] | None = None,
-    planar: tuple[int, ...] | None = None,
-) -> IntArray:
-    """Return which atom of the conformer each atom is, for like atoms labelled in a given hand.
-
-    Which of a methylene's hydrogens is called HB2 is a matter of labels, yet a molecule keeps it
-    for ever. By default every tetrahedral centre has the sign -1 of its triple product, which for
-    methylenes (inner neighbour, outer neighbour, hydrogen of the lower number), VAL CB and LEU CG
-    is the wwPDB's naming (Markley et al., J. Biomol. NMR 12, 1, 1998); for methyls, whose naming
-    has no hand, it is this package's choice. In flat groups the lower number is cis to the
-    backbone's side.
-
-    Parameters
-    ----------
-    chemistry : ResidueChemistry
-        the residue
-    alike : tuple of int, optional
-        wanted sign for each entry of `chemistry.alike`; 0 keeps the convention
-    planar : tuple of int, optional
-        for each entry of `chemistry.planar`: 1 for cis, -1 for trans, 0 for the convention
-
-    Returns
-    -------
-    int64 [L]
-        `chemistry.conformer[order]` is the conformer so labelled
-    """
-    order = np.arange(len(chemistry.conformer))
-    for k, (r, m, c, end, swap) in enumerate(chemistry.planar):
-        want = (planar[k] if planar is not None else 0) or 1
-        if cis_sign(*chemistry.conformer[order[[r, m, c, end]]]) != want:
-            _exchange(order, swap)
-    for k, (c, a, b, d, swap) in enumerate(chemistry.alike):
-        want = (alike[k] if alike is not None else 0) or -1
-        if triple_product_sign(*chemistry.conformer[order[[c, a, b, d]]]) != want:
-            _exchange(order, swap)
-    return order
+def residue_number(residue: Any) -> str:
+    """The number of an OpenMM residue with its insertion code, as in 52A."""
+    return f"{str(residue.id).strip()}{str(residue.insertionCode).strip()}"
 
 
-def _exchange(order: IntArray, swap: tuple[tuple[int, int], ...]) -> None:
-    """Exchange pairs of atoms in place."""
-    for i, j in swap:
-        order[[i, j]] = order[[j, i]]
+def residue_label(residue: Any, *, chain: bool = False) -> str:
+    """Name and number of an OpenMM residue, as in SER 52A, and its chain where it is asked for."""
+    name = str(residue.chain.id).strip() if chain else ""
+    return f"{residue.name} {residue_number(residue)}" + (f" of chain {name}" if name else "")
+
+
+def atom_label(atom: Any, *, chain: bool = False) -> str:
+    """An OpenMM atom and its residue, as in OG of SER 52A."""
+    return f"{atom.name} of {residue_label(atom.residue, chain=chain)}"

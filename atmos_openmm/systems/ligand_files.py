@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ import numpy.typing as npt
 
 from .comparison import unmatched_atoms
 from .errors import FeatureError
-from .matching import match_graph
+from .labels import atom_label
 from .residue_graph import ResidueGraph
-from .skeleton import Skeleton
 
 FloatArray = npt.NDArray[np.float64]
 SDF_SUFFIXES = (".sdf", ".sd", ".mol")
@@ -73,48 +73,76 @@ def title(mol: Any) -> str:
     return mol.GetProp("_Name").strip() if mol.HasProp("_Name") else ""
 
 
-def select_records(
-    files: Sequence[tuple[Path, list[Any]]], records: Sequence[str | int] | None
-) -> list[tuple[Path, Any]]:
-    """Choose molecules of files by title or number (from 0); the only one of a file by default.
+_RECORD = re.compile(r"(.*?\.(?:sdf|sd|mol)):(.+)", re.IGNORECASE | re.DOTALL)
 
-    Where some files hold several molecules and others one, the choice is among the former.
+
+def split_record(path: str | Path) -> tuple[Path, str | None]:
+    """The file of ``FILE:TITLE``, and the title or number of a record; None where none is named."""
+    found = None if Path(path).exists() else _RECORD.fullmatch(str(path))
+    return (Path(path), None) if found is None else (Path(found[1]), found[2].strip())
+
+
+def choose_ligands(
+    files: Sequence[tuple[Path, str | None]], records: Sequence[str | int] | None = None
+) -> list[tuple[Path, Any]]:
+    """Read SDF files and take the records that are named; the only one of a file by default.
+
+    Parameters
+    ----------
+    files : sequence of (path, record)
+        See `split_record`.
+    records : sequence of str or int, optional
+        Records of those files that name none, by title or number from 0. Where some of these
+        hold several molecules and others one, the choice is among the former.
+
+    Returns
+    -------
+    list of (path, RDKit Mol)
 
     Raises
     ------
     FeatureError
-        for several molecules and no choice, and for a choice that is not there or not one
+        For several molecules and no choice, and for a choice that is not there or not one; and
+        as `read_ligands`.
     """
-    several = [file for file in files if len(file[1]) > 1]
-    if records and not files:
+    named = []
+    rest = []
+    for path, record in files:
+        mols = read_ligands(path)
+        if record is None:
+            rest.append((path, mols))
+        else:
+            named.append((path, _one_record([(path, mols)], record)[1]))
+    several = [file for file in rest if len(file[1]) > 1]
+    if records and not rest:
         raise FeatureError(f"records names {list(records)}, but no SDF file is given.")
     if records is None:
         if several:
             path, mols = several[0]
             raise FeatureError(
-                f"{path} holds {len(mols)} molecules ({_titles(mols)}). Say which of them are "
-                f"there together: records=[{title(mols[0]) or 0!r}]."
+                f"{path} holds {len(mols)} molecules ({_titles(mols)}). Say which one is meant "
+                f"after a colon, {path.name}:{title(mols[0]) or 0}, once for each."
             )
-        return [(path, mols[0]) for path, mols in files]
-    chosen = [(path, mols[0]) for path, mols in files if several and len(mols) == 1]
-    for record in records:
-        hits = [
-            (path, mol)
-            for path, mols in several or files
-            for number, mol in enumerate(mols)
-            if record == (number if isinstance(record, int) else title(mol))
-        ]
-        if len(hits) != 1:
-            there = "; ".join(
-                f"{path.name}: {_titles(mols)}, or numbers 0 to {len(mols) - 1}"
-                for path, mols in several or files
-            )
-            raise FeatureError(
-                f"{'Several molecules are' if hits else 'No molecule is'} {record!r}; there are "
-                f"{there}."
-            )
-        chosen += hits
-    return chosen
+        return [*named, *((path, mols[0]) for path, mols in rest)]
+    chosen = [(path, mols[0]) for path, mols in rest if several and len(mols) == 1]
+    return [*named, *chosen, *(_one_record(several or rest, record) for record in records)]
+
+
+def _one_record(files: Sequence[tuple[Path, list[Any]]], record: str | int) -> tuple[Path, Any]:
+    """The molecule of a title, or of a number where no title is so."""
+    everything = [(path, k, mol) for path, mols in files for k, mol in enumerate(mols)]
+    hits = [(path, mol) for path, _, mol in everything if title(mol) == record]
+    if not hits and (isinstance(record, int) or record.isdigit()):
+        hits = [(path, mol) for path, k, mol in everything if k == int(record)]
+    if len(hits) != 1:
+        there = "; ".join(
+            f"{path.name}: {_titles(mols)}, or numbers 0 to {len(mols) - 1}" for path, mols in files
+        )
+        raise FeatureError(
+            f"{'Several molecules are' if hits else 'No molecule is'} {record!r}; there are "
+            f"{there}."
+        )
+    return hits[0]
 
 
 def _titles(mols: list[Any]) -> str:
@@ -176,19 +204,23 @@ def _covalent_radius_nm(atomic_number: int) -> float:
     return float(Chem.GetPeriodicTable().GetRcovalent(atomic_number)) * 0.1
 
 
-def add_bonds(topology: Any, graph: ResidueGraph, molecule: Any) -> bool:
-    """Give a residue the bonds of a molecule, with orders; False where they do not fit.
+def add_bonds(topology: Any, graph: ResidueGraph, molecule: Any, match: Sequence[int]) -> None:
+    """Give a residue the bonds of a molecule, with orders.
 
     Bonds that the Topology has are left as they are.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+    graph : ResidueGraph
+    molecule : RDKit Mol
+    match : sequence of int
+        Topology index of each heavy atom of the molecule, see `ligand_fit.best_fit`.
     """
     from rdkit import Chem
 
     mol = Chem.RemoveAllHs(Chem.Mol(molecule))
     Chem.Kekulize(mol, clearAromaticFlags=True)
-    matches = match_graph(Skeleton.from_mol(mol), graph)
-    if not matches:
-        return False
-    match = matches[0]
     atoms = {a.index: a for a in graph.residue.atoms()}
     there = {
         frozenset((b[0].index, b[1].index))
@@ -203,7 +235,6 @@ def add_bonds(topology: Any, graph: ResidueGraph, molecule: Any) -> bool:
     for i, j, order in wanted:
         if frozenset((i, j)) not in there:
             add_bond(topology, atoms[i], atoms[j], order)
-    return True
 
 
 def add_bond(topology: Any, first: Any, second: Any, order: int) -> None:
@@ -284,7 +315,7 @@ def append_ligand(
             atom = list(topology.atoms())[int(np.argmin(gaps))]
             raise FeatureError(
                 f"{label} lies on atoms of the structure: its atom {j} is {gaps.min():.3f} nm from "
-                f"{atom.name} of {atom.residue.name} {atom.residue.id}. If it is that residue, "
+                f"{atom_label(atom)}. If it is that residue, "
                 "their atoms or bonds differ; otherwise move it, or take the residue out."
             )
     add_molecule(topology, molecule, residue_name)

@@ -170,7 +170,7 @@ def _fit_molecule(
     if not found:
         raise _explain(graph, molecule, built_in)
     check = need_hydrogens or graph.has_hydrogens
-    best: tuple[tuple[int, int, list[str]], _Form, list[int], list[int], list[int]] | None = None
+    best: tuple[_Rank, _Form, list[int], list[int], list[int]] | None = None
     for form, match in found:
         hydrogens = [n - graph.num_partners(a) for n, a in zip(form.hydrogens, match, strict=True)]
         charges = list(form.charges)
@@ -192,11 +192,12 @@ def _fit_molecule(
             elif check:
                 # A heavy-atom model does without; the molecule says what ought to be there.
                 changes += abs(change)
-        rank = (faults, changes, [graph.names[a] for a in match])
+        orders = _other_orders(graph, form.skeleton, match)
+        rank = (faults, changes, orders, [graph.names[a] for a in match])
         if best is None or rank < best[0]:
             best = (rank, form, match, hydrogens, charges)
     assert best is not None
-    (faults, _, _), form, match, hydrogens, charges = best
+    (faults, *_), form, match, hydrogens, charges = best
     if built_in and form.open_end and not graph.num_partners(match[form.carbon]):
         if not graph.hydrogens[match[form.carbon]]:
             raise MissingAtomsError(
@@ -218,6 +219,20 @@ def _fit_molecule(
         )
     parent = parent_restype(graph.residue.name)
     return Fit(None, form.skeleton, match, tuple(hydrogens), tuple(charges), parent=parent)
+
+
+_Rank = tuple[int, int, int, list[str]]
+"""What a fit is ranked by: faults, changes of protonation, other bond orders, names."""
+
+
+def _other_orders(graph: ResidueGraph, skeleton: Skeleton, match: list[int]) -> int:
+    """How many bonds have another order in the Topology, where it has one."""
+    found = 0
+    for i, j, order in skeleton.bonds:
+        a, b = sorted((match[i], match[j]))
+        known = graph.bonds.get((a, b))
+        found += known is not None and known != 1.5 and known != order
+    return found
 
 
 def _explain(graph: ResidueGraph, molecule: Any, built_in: bool) -> FeatureError:

@@ -14,6 +14,7 @@ from .errors import (
 from .residue_graph import ResidueGraph
 from .residues import (
     ANIONIC_NAMES,
+    DISULFIDE_NAMES,
     RESTYPE_UNKNOWN,
     ResidueTemplate,
     default_charge,
@@ -165,6 +166,7 @@ def _valence_faults(
     for i, j, _ in skeleton.bonds:
         neighbours[i].append(j)
         neighbours[j].append(i)
+    thiol = "SG" if template.name == "CYS" and resname not in DISULFIDE_NAMES else ""
     charges, faults = [], []
     for k, atom in enumerate(atoms):
         name, element = template.names[k], skeleton.elements[k]
@@ -174,7 +176,7 @@ def _valence_faults(
         carboxylate = (
             element == 8 and sums[k] == 1 and any(n in double_oxygen for n in neighbours[k])
         )
-        anionic = carboxylate or ANIONIC_NAMES.get(resname) == name
+        anionic = carboxylate or name in (ANIONIC_NAMES.get(resname), thiol)
         if excess == 0 and template.name == "ARG" and name.startswith("N") and name != "N":
             # A neutral arginine is rarer than a lost hydrogen: it has to be named ARN.
             charges.append(0)

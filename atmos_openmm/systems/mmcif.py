@@ -1,7 +1,7 @@
-"""mmCIF files, parsed once: their tables, and their first model as an OpenMM Topology.
+"""mmCIF files, parsed once: their tables, and the first model's atoms and bonds.
 
-gemmi parses. The Topology is that of OpenMM's `PDBxFile`, which parses by itself and keeps neither
-the tables nor the choice of alternate locations.
+gemmi parses. What is made of an AtomSite is what OpenMM's `PDBxFile` makes, which parses by itself
+and keeps neither the tables nor the choice of alternate locations.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from .atom_rows import AtomRow, is_element
 
-from .openmm_names import OpenMMNames
-
-__all__ = ["AtomSite", "Table", "read_block", "table"]
+__all__ = ["AtomSite", "Bond", "Table", "read_block", "table"]
 
 Table = list[dict[str, str]]
 """Rows of a category by item name; '' for ``.`` and ``?``."""
+
+Bond = tuple[Any, Any, Any, int | None]
+"""Two atoms, and OpenMM's type and order of their bond, None where they are not known."""
 
 
 def read_block(text: str) -> Any:
@@ -54,115 +54,122 @@ def table(block: Any, category: str) -> Table:
 
 
 class AtomSite:
-    """The atoms of a block, row by row.
+    """The atoms of a block.
 
     Parameters
     ----------
     block : gemmi.cif.Block
+
+    Attributes
+    ----------
+    rows : list of AtomRow
+        Atoms of the first model, alternate locations included. Chains are named as in the column
+        that tells more of them apart, auth_asym_id's or label_asym_id's.
+    num_models : int
+
+    Raises
+    ------
+    ValueError
+        A coordinate or occupancy that is no number.
     """
 
     def __init__(self, block: Any) -> None:
         self._block = block
         self._site = _columns(block, "atom_site")
         self._count = len(next(iter(self._site.values()), []))
+        models = self._column("pdbx_PDB_model_num")
+        self.num_models = len(set(models))
+        # Of label_ items, all may be blank: then nothing in the file goes by them.
+        self._prefix = {
+            item: "label" if any(self._site.get(f"label_{item}_id", [])) else "auth"
+            for item in ("seq", "asym", "atom")
+        }
+        self._chosen = [k for k in range(self._count) if models[k] == models[0]]
+        self.rows = self._rows()
+        self._keys = self._link_keys()
 
-    def __len__(self) -> int:
-        return self._count
+    def _column(self, *names: str) -> list[str]:
+        """The first of some columns that says anything; '' throughout where none does."""
+        there = [self._site[name] for name in names if name in self._site]
+        return next((found for found in there if any(found)), [""] * self._count)
 
-    def column(self, *names: str) -> list[str]:
-        """The first of some columns that is there; '' throughout where none is."""
-        found = next((self._site[name] for name in names if name in self._site), None)
-        return [""] * self._count if found is None else found
-
-    def positions_nm(self, rows: Sequence[int]) -> NDArray[np.float64]:
-        """Coordinates [rows, 3] of some atoms."""
-        columns = [self.column(f"Cartn_{axis}") for axis in "xyz"]
-        found = [[float(column[row]) for column in columns] for row in rows]
-        return np.array(found, float).reshape(-1, 3) * 0.1
-
-    def topology(self, rows: Sequence[int], residue_names: Sequence[str]) -> tuple[Any, list[str]]:
-        """The Topology of some atoms, with the bonds that the file and residue names tell.
-
-        Parameters
-        ----------
-        rows : sequence of int
-            Increasing; of each atom one location.
-        residue_names : sequence of str
-            For each of the rows.
-
-        Returns
-        -------
-        topology : openmm.app.Topology
-            Chains are named as in the column that tells more of them apart, auth_asym_id's or
-            label_asym_id's.
-        labels : list of str
-            The label_asym_id of each chain.
-        """
-        from openmm import app
-
-        topology: Any = app.Topology()
-        residues, names = OpenMMNames(), self.column("auth_atom_id", "label_atom_id")
-        labels = self.column("label_asym_id", "auth_asym_id")
-        chain_ids = self.column("auth_asym_id", "label_asym_id")
-        if len({labels[r] for r in rows}) > len({chain_ids[r] for r in rows}):
-            chain_ids = labels
-        numbers = self.column("auth_seq_id", "label_seq_id")
-        codes, serials = self.column("pdbx_PDB_ins_code"), self.column("id")
-        symbols, linked = self.column("type_symbol"), self._link_keys()
-        chain_labels: list[str] = []
-        atoms: dict[tuple[str, ...], Any] = {}
-        chain: Any = None
-        residue: Any = None
-        last_chain = last_residue = None
-        there: set[str] = set()
-        for row, residue_name in zip(rows, residue_names, strict=True):
-            if last_chain != (chain_ids[row], labels[row]):
-                chain, last_residue = topology.addChain(chain_ids[row]), None
-                last_chain = chain_ids[row], labels[row]
-                chain_labels.append(labels[row])
-            key = numbers[row], codes[row]
-            # Residues without numbers, as programs write them for ligands, end at a name's return.
-            if last_residue != key or (not numbers[row] and names[row] in there):
-                name = residues.residue(residue_name)
-                residue = topology.addResidue(name, chain, *key)
-                last_residue = key
-                there.clear()
-            there.add(names[row])
-            name = residues.atom(residue.name, names[row])
-            atom = topology.addAtom(name, _element(symbols[row]), residue, serials[row])
-            atoms[linked[row]] = atom
-        self._add_bonds(topology, atoms)
-        self._set_box(topology)
-        return topology, chain_labels
+    def _rows(self) -> list[AtomRow]:
+        labels = self._column("label_asym_id", "auth_asym_id")
+        chains = self._column("auth_asym_id", "label_asym_id")
+        if len({labels[k] for k in self._chosen}) > len({chains[k] for k in self._chosen}):
+            chains = labels
+        columns = (
+            self._column("auth_seq_id", "label_seq_id"),
+            self._column("pdbx_PDB_ins_code"),
+            self._column("auth_comp_id", "label_comp_id"),
+            self._column("auth_atom_id", "label_atom_id"),
+            self._column("label_alt_id"),
+        )
+        places = [self._column(f"Cartn_{axis}") for axis in "xyz"]
+        weights, symbols = self._column("occupancy"), self._column("type_symbol")
+        serials = self._column("id")
+        rows = []
+        for k in self._chosen:
+            try:
+                x, y, z = (0.1 * float(place[k]) for place in places)
+                occupancy = float(weights[k] or 1.0)
+            except ValueError as error:
+                raise ValueError(f"row {k + 1} of atom_site: {error}") from None
+            number, code, resname, name, altloc = (column[k] for column in columns)
+            rows.append(
+                AtomRow(
+                    f"row {k + 1} of atom_site",
+                    (chains[k], labels[k]),
+                    chains[k],
+                    labels[k],
+                    number,
+                    code,
+                    resname,
+                    name,
+                    altloc,
+                    occupancy,
+                    symbols[k] if is_element(symbols[k]) else "EP",
+                    (x, y, z),
+                    serials[k],
+                )
+            )
+        return rows
 
     def _link_keys(self) -> list[tuple[str, ...]]:
         """What struct_conn calls each atom."""
-        return list(
-            zip(
-                self.column("label_seq_id", "auth_seq_id"),
-                self.column("label_asym_id", "auth_asym_id"),
-                self.column("label_atom_id", "auth_atom_id"),
-                strict=True,
-            )
-        )
+        names = [
+            self._column(f"{self._prefix[item]}_{item}_id") for item in ("seq", "asym", "atom")
+        ]
+        return [tuple(column[k] for column in names) for k in self._chosen]
 
-    def _add_bonds(self, topology: Any, atoms: dict[tuple[str, ...], Any]) -> None:
-        """Links, bonds of described components, and bonds of standard residues."""
+    def bonds(self, topology: Any, kept: Sequence[AtomRow]) -> list[Bond]:
+        """Links, and bonds of described components.
+
+        Parameters
+        ----------
+        topology : openmm.app.Topology
+        kept : sequence of AtomRow
+            The rows of the Topology's atoms.
+        """
         from openmm.app import topology as kinds
 
-        added: set[frozenset[int]] = set()
+        keys_of = {row.where: key for row, key in zip(self.rows, self._keys, strict=True)}
+        atoms = {keys_of[row.where]: atom for row, atom in zip(kept, topology.atoms(), strict=True)}
+        found: list[Bond] = []
         for row in table(self._block, "struct_conn"):
             if row["conn_type_id"][:6] not in ("covale", "disulf", "modres"):
                 continue
             keys = [
-                tuple(row[f"ptnr{k}_label_{item}_id"] for item in ("seq", "asym", "atom"))
+                tuple(
+                    row.get(f"ptnr{k}_{self._prefix[item]}_{item}_id")
+                    or row.get(f"ptnr{k}_label_{item}_id", "")
+                    for item in ("seq", "asym", "atom")
+                )
                 for k in (1, 2)
             ]
             ends = [atoms[key] for key in keys if key in atoms]
-            pair = frozenset(a.index for a in ends)
-            if len(pair) == 2 and pair not in added:
-                added.add(pair)
-                topology.addBond(*ends)
+            if len(ends) == 2:
+                found.append((*ends, None, None))  # type: ignore[arg-type]
         bonds: dict[str, Table] = defaultdict(list)
         for row in table(self._block, "chem_comp_bond"):
             bonds[row["comp_id"]].append(row)
@@ -177,27 +184,21 @@ class AtomSite:
             for row in bonds.get(residue.name, []):
                 one, two = named.get(row["atom_id_1"]), named.get(row["atom_id_2"])
                 if one is not None and two is not None:
-                    topology.addBond(one, two, *sorts.get(row.get("value_order", ""), (None, None)))
-        topology.createStandardBonds()
+                    found.append((one, two, *sorts.get(row.get("value_order", ""), (None, None))))
+        return found
 
-    def _set_box(self, topology: Any) -> None:
+    def box(self) -> Any | None:
+        """Box vectors of the cell; None where there is none."""
         from openmm.app.internal.unitcell import computePeriodicBoxVectors
 
         for row in table(self._block, "cell")[:1]:
             lengths = [row.get(f"length_{axis}") for axis in "abc"]
             angles = [row.get(f"angle_{name}") for name in ("alpha", "beta", "gamma")]
             if all(lengths) and all(angles):
-                box = computePeriodicBoxVectors(
-                    *(float(x) * 0.1 for x in lengths if x),
-                    *(math.radians(float(x)) for x in angles if x),
-                )
-                topology.setPeriodicBoxVectors(box)
-
-
-def _element(symbol: str) -> Any:
-    from openmm.app import Element
-
-    try:
-        return Element.getBySymbol(symbol)
-    except KeyError:
+                edges = [float(x) for x in lengths if x]
+                # NMR entries have a cell of 1 angstrom, which stands for none.
+                if 0.0 not in edges and max(edges) > 1.0:
+                    return computePeriodicBoxVectors(
+                        *(0.1 * x for x in edges), *(math.radians(float(x)) for x in angles if x)
+                    )
         return None

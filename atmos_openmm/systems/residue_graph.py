@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import FeatureError, MissingBondsError
+from .labels import atom_label, residue_label
+from .residues import METALS
 
 
 @dataclass
@@ -46,9 +48,7 @@ class ResidueGraph:
 
     def label(self) -> str:
         """Return the residue as messages name it."""
-        r = self.residue
-        chain = f" of chain {r.chain.id}" if str(r.chain.id).strip() else ""
-        return f"residue {r.name} {r.id}{chain} (index {r.index})"
+        return f"residue {residue_label(self.residue, chain=True)} (index {self.residue.index})"
 
     def edges(self) -> set[frozenset[int]]:
         """Return the heavy-atom bonds without direction."""
@@ -116,7 +116,7 @@ def _graphs_without_bonds(topology: Any, chosen: set[int]) -> dict[int, ResidueG
         heavy.sort(key=lambda i: (names[i], i))
         if not heavy:
             raise FeatureError(
-                f"residue {residue.name} {residue.id} has hydrogens only; it cannot be modelled."
+                f"residue {residue_label(residue)} has hydrogens only; it cannot be modelled."
             )
         graphs[residue.index] = ResidueGraph(
             residue,
@@ -151,10 +151,11 @@ def _checked_bonds(topology: Any, chosen: set[int]) -> Iterator[Any]:
         inner, other = (one, two) if one.index in chosen else (two, one)
         if other.element.atomic_number == 1 and other.residue.index == inner.residue.index:
             continue
+        if other.element.symbol in METALS:
+            continue  # coordination, which holds no two molecules together
         raise FeatureError(
-            f"The solute's atom {inner.index} ({inner.name} of {inner.residue.name} "
-            f"{inner.residue.id}) is bonded to atom {other.index} ({other.name} of "
-            f"{other.residue.name} {other.residue.id}), which is not in the solute. Take whole "
+            f"The solute's atom {inner.index} ({atom_label(inner)}) is bonded to "
+            f"atom {other.index} ({atom_label(other)}), which is not in the solute. Take whole "
             "molecules."
         )
     if not seen and len(chosen) > 1:

@@ -127,6 +127,7 @@ class ResidueMolecule:
 
     def embed(self) -> Vector:
         """Return one ETKDG conformer, [all atoms, 3] angstrom, the same on every call."""
+        from rdkit import rdBase
         from rdkit.Chem import rdDistGeom
 
         parameters: Any = rdDistGeom.ETKDGv3()
@@ -134,7 +135,9 @@ class ResidueMolecule:
         parameters.enforceChirality = True
         for random_coordinates in (False, True):
             parameters.useRandomCoords = random_coordinates
-            if rdDistGeom.EmbedMolecule(self.mol, parameters) == 0:
+            with rdBase.BlockLogs():  # a thiolate's sulphur has no type in its force field
+                failed = rdDistGeom.EmbedMolecule(self.mol, parameters)
+            if not failed:
                 return np.array(self.mol.GetConformer().GetPositions())
         from rdkit import Chem
 

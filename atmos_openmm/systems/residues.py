@@ -28,6 +28,19 @@ SOLVENT = frozenset(
 )
 """Residue names of water."""
 
+METALS = frozenset(
+    "Li Be Na Mg Al K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga As Rb Sr Y Zr Mo Ru Rh Pd Ag Cd In Sn Cs "
+    "Ba La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Yb Lu Hf W Re Os Ir Pt Au Hg Tl Pb Bi U".split()
+)
+"""Elements whose bonds to other residues are coordination: a matter of the force field."""
+
+COFACTORS = frozenset(
+    "NAD NAI NAP NDP NDE FAD FDA FMN FNR ADP ATP AMP ANP ACP AGS GDP GTP GMP GNP GSP GCP CTP CDP "
+    "UTP UDP UMP TTP COA ACO SAM SAH PLP PMP TPP TDP BTN B12 COB CNC H4B THG HEM HEA HEB HEC HEO "
+    "HDD SRM CLA CHL BCL BPH PHO PQN UQ1 UQ2 U10 SF4 F3S FES FS4 CUA MGD MTE PCD BCR LHG".split()
+)
+"""Cofactors by the wwPDB's names: left to MD where nothing tells their chemistry."""
+
 
 @dataclass(frozen=True)
 class ResidueTemplate:
@@ -152,8 +165,11 @@ DOUBLE_NAMES = frozenset({"HIP", "HSP", "HISH"})
 """Names of protonated histidine, for Topologies without hydrogens."""
 
 ANIONIC_NAMES = {"CYM": "SG", "TYM": "OH"}
-"""Residue names whose named atom is a thiolate or phenolate. A CYS or TYR without that hydrogen
-is taken to lack it, since that is nearly always what has happened."""
+"""Residue names whose named atom is a thiolate or phenolate. A TYR without that hydrogen is taken
+to lack it, since that is nearly always what has happened."""
+
+DISULFIDE_NAMES = frozenset({"CYX", "CYS2"})
+"""Names of a disulfide's halves: one without HG and without bond lacks the bond."""
 
 
 def find_template(residue_name: str) -> ResidueTemplate | None:
@@ -163,6 +179,11 @@ def find_template(residue_name: str) -> ResidueTemplate | None:
     if len(name) == 4 and name[0] in "NC" and name not in ALIASES:
         name = name[1:]
     return TEMPLATES.get(ALIASES.get(name, name))
+
+
+def element_symbol(atom_name: str) -> str:
+    """The element of a standard residue's heavy atom, which its name says."""
+    return "Se" if atom_name == "SE" else atom_name[0]
 
 
 def default_charge(residue_name: str, atom_name: str, has_partner: bool) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from .errors import FeatureError
-from .residues import SOLVENT, find_template
+from .labels import residue_label
+from .residues import COFACTORS, METALS, SOLVENT, find_template
 
 
 def is_left_out(residue: Any) -> bool:
@@ -18,7 +19,30 @@ def is_left_out(residue: Any) -> bool:
     return len(real) <= 1 and find_template(residue.name) is None
 
 
-def select_solute(topology: Any, solute: Iterable[int] | None) -> set[int]:
+def is_environment(residue: Any, known: Container[str] = ()) -> bool:
+    """Whether a residue is left to MD where nobody says more: water, ions, cofactors, metals.
+
+    A cofactor, or a residue with a metal in it, is part of the solute where its chemistry is
+    known: by a molecule for its name, or by the orders of all of its bonds.
+
+    Parameters
+    ----------
+    residue : openmm.app.Residue
+    known : container of str
+        Names of residues whose chemistry is known.
+    """
+    if is_left_out(residue):
+        return True
+    metal = any(a.element is not None and a.element.symbol in METALS for a in residue.atoms())
+    if residue.name in known or not (metal or residue.name.strip().upper() in COFACTORS):
+        return False
+    bonds = list(residue.internal_bonds())
+    return not bonds or any(b.type is None and b.order is None for b in bonds)
+
+
+def select_solute(
+    topology: Any, solute: Iterable[int] | None, known: Container[str] = ()
+) -> set[int]:
     """Return the Topology indices of the solute's atoms, virtual sites left out.
 
     Parameters
@@ -26,7 +50,9 @@ def select_solute(topology: Any, solute: Iterable[int] | None) -> set[int]:
     topology : openmm.app.Topology
         the whole system
     solute : iterable of int, optional
-        indices of the atoms to model; everything but water and ions where it is not given
+        indices of the atoms to model; everything but `is_environment` where it is not given
+    known : container of str
+        names of residues whose chemistry is known
 
     Raises
     ------
@@ -38,7 +64,7 @@ def select_solute(topology: Any, solute: Iterable[int] | None) -> set[int]:
         chosen = {
             a.index
             for r in topology.residues()
-            if not is_left_out(r)
+            if not is_environment(r, known)
             for a in r.atoms()
             if a.element is not None
         }
@@ -67,15 +93,15 @@ def select_solute(topology: Any, solute: Iterable[int] | None) -> set[int]:
         if count and any(a.index not in chosen for a in heavy):
             lacking = next(a for a in heavy if a.index not in chosen)
             raise FeatureError(
-                f"solute cuts through residue {residue.name} {residue.id}: atom {lacking.index} "
+                f"solute cuts through residue {residue_label(residue)}: atom {lacking.index} "
                 f"({lacking.name}) is not in it. Take whole residues."
             )
     return {i for i in chosen if atoms[i].element is not None}
 
 
-def describe_left_out(topology: Any) -> str:
+def describe_left_out(topology: Any, known: Container[str] = ()) -> str:
     """Say what stays out of the solute unless it is named, e.g. '2 CL, 62 HOH'; '' for nothing."""
-    counts = Counter(r.name.strip() for r in topology.residues() if is_left_out(r))
+    counts = Counter(r.name.strip() for r in topology.residues() if is_environment(r, known))
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 

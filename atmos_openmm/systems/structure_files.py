@@ -1,32 +1,40 @@
 """PDB and mmCIF files, with what OpenMM's readers pass over in silence.
 
-OpenMM keeps one of several alternate locations, one of two atoms of the same name, and all models.
-Here the choice is made before a Topology is, and said.
+OpenMM keeps one of several alternate locations, one of two atoms of the same name, and all models,
+and makes bonds as residues follow each other. Here choices are made before a Topology is, and said.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
-import warnings
-from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.text import listed
-from ..core.units import positions_in_nm
+from .alternates import choose_locations
+from .atom_rows import (
+    SHOWN,
+    AtomRow,
+    as_hydrogen,
+    build_topology,
+    check_rows,
+    residue_runs,
+    row_label,
+)
 from .errors import FeatureError
+from .file_bonds import set_bonds
+from .labels import atom_label
 from .mmcif import AtomSite, read_block
-from .residues import ALIASES, ANIONIC_NAMES, SOLVENT, find_template
+from .pdb_file import PdbFile
+from .residues import ALIASES, ANIONIC_NAMES, DISULFIDE_NAMES, SOLVENT
 
 PDB_SUFFIXES = (".pdb", ".ent")
 CIF_SUFFIXES = (".cif", ".mmcif", ".pdbx")
-SHOWN = 10
-"""Atoms or residues that a message names."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +62,17 @@ class StructureFile:
     notes: tuple[str, ...] = ()
 
 
-class _Record(NamedTuple):
-    """An atom's line or row, its residue (chain, number, insertion code), names and location."""
-
-    line: int
-    residue: tuple[str, ...]
-    resname: str
-    name: str
-    altloc: str
-    occupancy: float
-    hydrogen: bool
-
-
 def read_structure_file(path: str | Path) -> StructureFile:
     """Read the first model of a PDB or mmCIF file.
 
-    Of alternate locations, each residue keeps the one of highest mean occupancy, the first of
-    equals.
+    Of alternate locations, each residue keeps one, see `alternates.choose_locations`.
 
     Raises
     ------
     FeatureError
-        for files that do not exist, have another suffix, cannot be parsed, hold no atoms, two
-        atoms of one name in a residue, or coordinates that are not finite
+        for files that do not exist, have another suffix, cannot be parsed (with line and
+        columns), hold no atoms, two atoms of one name in a residue, residues in two places,
+        elements that contradict names, or coordinates that are not finite
     """
     path = Path(path)
     if not path.exists():
@@ -119,235 +115,99 @@ def read_structure(text: str, path: str | Path) -> StructureFile:
     mmcif = _suffix(path) in CIF_SUFFIXES
     notes: list[str] = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            file, records = (_read_cif if mmcif else _read_pdb)(text, notes)
+        file = (_read_cif if mmcif else _read_pdb)(text, notes)
     except FeatureError as error:
         raise FeatureError(f"{path}: {error}") from error
-    except Exception as error:  # the readers raise bare errors of many kinds on bad lines
+    except Exception as error:  # bad lines make errors of many kinds
         kind = "cif" if mmcif else "pdb"
         raise FeatureError(f"{path} cannot be read as {kind}: {error}") from error
-    _check_names(path, records)
-    _note_protonation(records, notes)
-    _restore_names(file.topology, records)
-    notes += [str(w.message).removeprefix("WARNING: ") for w in caught]
     atoms = list(file.topology.atoms())
     bad = [atoms[k] for k in np.flatnonzero(~np.isfinite(file.positions_nm).all(axis=1))]
     if bad:
         raise FeatureError(
-            f"{path} has coordinates that are not finite: {listed(map(_describe, bad), SHOWN)}. "
+            f"{path} has coordinates that are not finite: {listed(map(_described, bad), SHOWN)}. "
             "Take another frame, or remove and rebuild these atoms."
         )
     bare = [a for a in atoms if a.element is None and a.residue.name.strip().upper() not in SOLVENT]
     if bare:
         notes.append(
             "Atoms without a known element are taken for virtual sites: "
-            f"{listed(map(_describe, bare), SHOWN)}."
+            f"{listed(map(_described, bare), SHOWN)}."
         )
     return replace(file, notes=tuple(notes))
 
 
-def _read_pdb(text: str, notes: list[str]) -> tuple[StructureFile, list[_Record]]:
-    from openmm import app
+def _described(atom: Any) -> str:
+    return f"{atom_label(atom)} (atom {atom.index})"
 
-    lines, records = _first_pdb_model(text.splitlines(), notes)
-    if not any(line.startswith(("ATOM", "HETATM")) for line in lines):
+
+def _read_pdb(text: str, notes: list[str]) -> StructureFile:
+    file = PdbFile(text)
+    if not file.rows:
         raise FeatureError("it holds no atoms.")
-    dropped = _other_locations(records, notes)
-    kept = "\n".join(line for k, line in enumerate(lines) if k not in dropped) + "\n"
-    file = app.PDBFile(io.StringIO(kept))
-    chains = tuple(chain.id for chain in file.topology.chains())
-    made = StructureFile(file.topology, positions_in_nm(file.getPositions(True)), chains)
-    return made, [r for r in records if r.line not in dropped]
+    rows = _settled(file.rows, file.num_models, notes)
+
+    def named(topology: Any) -> list[tuple[Any, Any]]:
+        atoms = list(topology.atoms())
+        return [(atoms[i], atoms[j]) for i, j in file.bonds(rows, notes)]
+
+    return _made(rows, named, file.box(), notes)
 
 
-def _read_cif(text: str, notes: list[str]) -> tuple[StructureFile, list[_Record]]:
-    from openmm import unit
-
+def _read_cif(text: str, notes: list[str]) -> StructureFile:
     block = read_block(text)
     site = AtomSite(block)
-    if not len(site):
+    if not site.rows:
         raise FeatureError("it holds no atoms: there is no atom_site category, or it is empty.")
-    records = _first_cif_model(site, notes)
-    dropped = _other_locations(records, notes)
-    records = [r for r in records if r.line not in dropped]
-    rows = [r.line for r in records]
-    topology, labels = site.topology(rows, [_standard_name(r.resname) for r in records])
-    positions = site.positions_nm(rows)
-    # struct_conn has the disulfides, but many programs do not write it.
-    topology.createDisulfideBonds(positions * unit.nanometer)
-    return StructureFile(topology, positions, tuple(labels), block), records
+    rows = _settled(site.rows, site.num_models, notes)
+    made = _made(rows, lambda topology: site.bonds(topology, rows), site.box(), notes)
+    return replace(made, block=block)
 
 
-def _describe(atom: Any) -> str:
-    return f"{atom.name} of {atom.residue.name} {atom.residue.id} (atom {atom.index})"
+def _settled(found: Sequence[AtomRow], num_models: int, notes: list[str]) -> list[AtomRow]:
+    """One location of each atom of the first model, checked."""
+    if num_models > 1:
+        notes.append(f"The file holds {num_models} models; the first is taken.")
+    rows = choose_locations(as_hydrogen(found, notes), notes)
+    check_rows(rows)
+    _note_protonation(rows, notes)
+    return rows
 
 
-def _first_pdb_model(lines: list[str], notes: list[str]) -> tuple[list[str], list[_Record]]:
-    """Keep the first model; alternate locations are blanked once they have been read."""
-    kept: list[str] = []
-    records: list[_Record] = []
-    models = sum(line.startswith("MODEL ") for line in lines)
-    over = False
-    for line in lines:
-        command = line[:6].rstrip()
-        if command in ("MODEL", "ENDMDL", "ANISOU", "SIGATM", "SIGUIJ"):
-            over = over or command == "ENDMDL"
-            continue
-        atom = command in ("ATOM", "HETATM")
-        if over and (atom or command == "TER"):
-            continue
-        if atom and len(line) > 53:
-            occupancy = line[54:60].strip()
-            element = line[76:78].strip().upper() or line[12:16].strip().lstrip("0123456789")[:1]
-            records.append(
-                _Record(
-                    len(kept),
-                    (line[21], line[22:26], line[26]),
-                    line[17:21].strip(),
-                    line[12:16].strip(),
-                    line[16].strip(),
-                    float(occupancy) if occupancy else 1.0,
-                    element in ("H", "D"),
-                )
-            )
-            line = line[:16] + " " + _standard_name(line[17:21]) + line[21:]
-        kept.append(line)
-    if models > 1:
-        notes.append(f"The file holds {models} models; the first is taken.")
-    return kept, records
+def _made(
+    rows: Sequence[AtomRow],
+    named: Callable[[Any], Iterable[Sequence[Any]]],
+    box: Any | None,
+    notes: list[str],
+) -> StructureFile:
+    """The Topology of rows with its bonds and box."""
+    # A Topology loses no bonds again: what names imply is looked at before it is taken over.
+    by_names, _, _ = build_topology(rows)
+    by_names.createStandardBonds()
+    standard = [(b[0].index, b[1].index) for b in by_names.bonds()]
+    topology, positions, labels = build_topology(rows)
+    for run, residue in zip(residue_runs(rows), topology.residues(), strict=True):
+        # Names that tell of hydrogens which are meant to be missing, or of bonds.
+        bare = run[0].resname in (*ANIONIC_NAMES, "ARN") and any(r.hydrogen for r in run)
+        if bare or run[0].resname in DISULFIDE_NAMES:
+            residue.name = run[0].resname
+    set_bonds(topology, positions, named(topology), standard, notes)
+    if box is not None:
+        topology.setPeriodicBoxVectors(box)
+    return StructureFile(topology, positions, labels, notes=())
 
 
-def _standard_name(name: str) -> str:
-    """Return the wwPDB's name of a standard residue, of the same width, for OpenMM to know it.
-
-    OpenMM knows some of the dialects' names (HID, CYX); not NALA, HSE, CYM or LYN.
-    """
-    template = find_template(name)
-    if template is None or name.strip() == template.name:
-        return name
-    return template.name.ljust(len(name))
-
-
-def _first_cif_model(site: AtomSite, notes: list[str]) -> list[_Record]:
-    """The atoms of the first model; their lines are rows of atom_site."""
-    models = site.column("pdbx_PDB_model_num")
-    count = len(set(models))
-    if count > 1:
-        notes.append(f"The file holds {count} models; the first is taken.")
-    columns = zip(
-        models,
-        site.column("label_asym_id", "auth_asym_id"),
-        site.column("auth_seq_id", "label_seq_id"),
-        site.column("pdbx_PDB_ins_code"),
-        site.column("auth_comp_id", "label_comp_id"),
-        site.column("auth_atom_id", "label_atom_id"),
-        site.column("label_alt_id"),
-        site.column("occupancy"),
-        site.column("type_symbol"),
-        strict=True,
-    )
-    return [
-        _Record(
-            row,
-            (chain, number, code),
-            resname,
-            name,
-            location,
-            float(occupancy or 1.0),
-            element.upper() in ("H", "D"),
-        )
-        for row, (model, chain, number, code, resname, name, location, occupancy, element) in (
-            enumerate(columns)
-        )
-        if model == models[0]
-    ]
-
-
-def _other_locations(records: list[_Record], notes: list[str]) -> set[int]:
-    """Choose among alternate locations; return the lines to leave out."""
-    residues: dict[tuple[str, ...], list[_Record]] = defaultdict(list)
-    for record in records:
-        residues[record.residue].append(record)
-    dropped: set[int] = set()
-    chosen: dict[str, list[str]] = defaultdict(list)
-    for residue, members in residues.items():
-        letters = sorted({r.altloc for r in members if r.altloc})
-        if not letters:
-            continue
-
-        def weight(letter: str, members: list[_Record] = members) -> float:
-            return float(np.mean([r.occupancy for r in members if r.altloc == letter]))
-
-        best = max(letters, key=lambda letter: (round(weight(letter), 3), -letters.index(letter)))
-        resname = next(r.resname for r in members if r.altloc == best)
-        have = {r.name for r in members if r.altloc in ("", best) and r.resname == resname}
-        for r in members:
-            if r.altloc in ("", best) and r.resname == resname:
-                continue
-            # A heavy atom that only another location has is better than none.
-            if r.resname == resname and not r.hydrogen and r.name not in have:
-                have.add(r.name)
-                continue
-            dropped.add(r.line)
-        label = f"{resname} {residue[1].strip()}{residue[2].strip()} of chain {residue[0]}"
-        chosen[best].append(label)
-    for letter, labels in sorted(chosen.items()):
-        notes.append(f"Alternate location {letter} is taken for {listed(labels, SHOWN)}.")
-    return dropped
-
-
-def _note_protonation(records: list[_Record], notes: list[str]) -> None:
+def _note_protonation(rows: Sequence[AtomRow], notes: list[str]) -> None:
     """Say where a name asked for a protonation state that no hydrogens show."""
-    bare: dict[tuple[str, ...], str] = {}
-    for record in records:
-        if record.hydrogen:
-            bare[record.residue] = ""
-        elif record.resname in ALIASES and record.resname not in ("CYX", "NMA", "NHE"):
-            bare.setdefault(record.residue, record.resname)
-    named = [f"{name} {residue[1].strip()}" for residue, name in bare.items() if name]
+    named = [
+        row_label(run[0], atom=False, chain=False)
+        for run in residue_runs(rows)
+        if run[0].resname in ALIASES
+        and run[0].resname not in ("CYX", "NMA", "NHE")
+        and not any(r.hydrogen for r in run)
+    ]
     if named:
         notes.append(
             f"{listed(named, SHOWN)} without hydrogens are read as standard residues; to keep the "
             "protonation that their names say, add hydrogens in that state first."
-        )
-
-
-def _restore_names(topology: Any, records: list[_Record]) -> None:
-    """Give residues their names back where these tell of hydrogens that are meant to be missing."""
-    runs = [
-        record.resname
-        for k, record in enumerate(records)
-        if k == 0
-        or (records[k - 1].residue, records[k - 1].resname) != (record.residue, record.resname)
-    ]
-    residues = list(topology.residues())
-    if len(runs) != len(residues):
-        return  # waters that share a number; no protein is written so
-    for name, residue in zip(runs, residues, strict=True):
-        light = any(a.element is not None and a.element.atomic_number == 1 for a in residue.atoms())
-        if light and name in (*ANIONIC_NAMES, "ARN"):
-            residue.name = name
-
-
-def _check_names(path: str | Path, records: list[_Record]) -> None:
-    """Refuse two atoms of one name in a residue."""
-    twice: list[str] = []
-    seen: set[str] = set()
-    last: tuple[Any, ...] | None = None
-    for record in records:
-        key = (record.residue, record.resname)
-        if key != last:
-            last, seen = key, set()
-        if record.name in seen and record.resname.upper() not in SOLVENT:
-            chain, number, code = record.residue
-            twice.append(
-                f"{record.name} of {record.resname} {number.strip()}{code.strip()} of chain {chain}"
-            )
-        seen.add(record.name)
-    if twice:
-        raise FeatureError(
-            f"{path} has two atoms of the same name in a residue: {listed(twice, SHOWN)}. "
-            "Give them names of their own; or take a ligand out of the file and give it as SDF, "
-            "with coordinates."
         )

@@ -20,6 +20,7 @@ from ..core.read_errors import READ_ERRORS, first_line
 from .errors import TrajectoryMismatchError
 from .frames import FrameChunk, FrameReader
 from .layout import TrajectoryFile, is_own_layout
+from .readable_names import readable_name
 from .topology import check_atoms, check_count
 
 __all__ = ["CHUNK_FRAMES", "open_file", "quiet_stdout"]
@@ -116,9 +117,9 @@ def _read_file(
     read = 0
     try:
         if extension in _LOADED_WHOLE:
-            pieces = iter([mdtraj.load(str(path), **arguments)])
+            pieces = iter([mdtraj.load(readable_name(path), **arguments)])
         else:
-            pieces = mdtraj.iterload(str(path), chunk=CHUNK_FRAMES, **arguments)
+            pieces = mdtraj.iterload(readable_name(path), chunk=CHUNK_FRAMES, **arguments)
         while (piece := _next(pieces)) is not None:
             if read == 0 and own:
                 remarks += check_atoms(piece.topology, topology, str(path))
@@ -163,7 +164,7 @@ def _first_frame(path: Path) -> tuple[int, bool]:
     import mdtraj
 
     try:
-        with quiet_stdout(), mdtraj.open(str(path)) as file:
+        with quiet_stdout(), mdtraj.open(readable_name(path)) as file:
             first = file.read(n_frames=1)
     except READ_ERRORS as error:
         raise ValueError(
@@ -182,7 +183,7 @@ def _num_frames(path: Path, extension: str) -> int | None:
     if extension in _LOADED_WHOLE | _WITHOUT_ATOM_COUNT:
         return None
     try:
-        with warnings.catch_warnings(), quiet_stdout(), mdtraj.open(str(path)) as file:
+        with warnings.catch_warnings(), quiet_stdout(), mdtraj.open(readable_name(path)) as file:
             warnings.simplefilter("ignore")
             return len(file)
     # Only the estimate of the time left depends on it.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..systems.inputs import read_input
+from ..systems.labels import residue_number
 from ..systems.parameter_files import topology_program
 from ..systems.selection import describe_left_out, select_solute
 from ..systems.structure_files import CIF_SUFFIXES, PDB_SUFFIXES, StructureFile, read_structure_file
@@ -194,7 +195,7 @@ def check_atoms(other: Any, topology: Any, source: str) -> list[str]:
         ours = list(residue.atoms())
         names = [atom.name for atom in ours]
         found = [theirs[atom.index] for atom in ours]
-        label = f"{residue.name}{residue.id}"
+        label = f"{residue.name}{residue_number(residue)}"
         for atom, match in zip(ours, found, strict=True):
             expected = atom.element.symbol if atom.element is not None else "VS"
             symbol = match.element.symbol if match.element is not None else "VS"

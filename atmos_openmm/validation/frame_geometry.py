@@ -9,8 +9,9 @@ import openmm
 
 from ..core import geometry as measure
 from ..systems import build_screen, features_from_topology
+from ..systems.broken_bonds import check_native
 from .clashes import Clashes, ClashFinder
-from .defects import Defect
+from .defects import HARD_REASONS, Defect
 from .findings import GeometryFindings
 from .forces import movable_particles
 from .names import atom_labels, join_atoms
@@ -62,7 +63,7 @@ class FrameGeometry:
     Raises
     ------
     ValueError
-        when the chemistry cannot be told from the Topology.
+        when the chemistry cannot be told from the Topology, or the native structure is broken.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class FrameGeometry:
         native_nm: np.ndarray | None = None,
         features: Any = None,
     ) -> None:
+        if native_nm is not None:
+            check_native(topology, native_nm)
         if features is None:
             features = features_from_topology(topology, positions=native_nm)
         spec = build_screen(features, topology, system)
@@ -118,6 +121,19 @@ class FrameGeometry:
             spec.environment_distance_nm,
         )
         self.bond_pairs: list[tuple[int, int]] = [(int(a), int(b)) for a, b in held]
+        if native_nm is not None:
+            self._refuse_torn(native_nm)
+
+    def _refuse_torn(self, native_nm: np.ndarray) -> None:
+        """Refuse a native structure that would be no valid frame whatever its energy is."""
+        torn = [d for d in self.measure(native_nm).defects if d.reason in HARD_REASONS]
+        torn = [d for d in torn if d.reason != "constraints"]  # those are made to hold
+        if torn:
+            raise ValueError(
+                f"the native structure is broken itself, and good frames would be called invalid "
+                f"by it: {'; '.join(d.detail for d in torn)}. Give a native structure that is "
+                "whole, such as a frame of molecular dynamics"
+            )
 
     def measure(
         self, positions_nm: np.ndarray, box_nm: np.ndarray | None = None

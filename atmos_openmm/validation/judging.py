@@ -80,6 +80,10 @@ class FrameJudge:
         self._periodic = system.usesPeriodicBoundaryConditions()
         self._default_box = reduced_box(positions_in_nm(system.getDefaultPeriodicBoxVectors()))
         self._labels = atom_labels(topology)
+        if native_nm is not None and self._periodic and np.isfinite(native_nm).all():
+            bonds = [(a.index, b.index) for a, b in topology.bonds()]
+            tree = spanning_tree(len(native_nm), bonds)
+            native_nm = make_whole(native_nm, tree, self._default_box)
         self.geometry = FrameGeometry(
             topology,
             system,

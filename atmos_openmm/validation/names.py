@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..systems.labels import residue_number
+
 __all__ = ["atom_labels", "chain_label", "join_atoms"]
 
 
@@ -30,7 +32,7 @@ def atom_labels(topology: Any) -> list[str]:
     labels = []
     for atom in topology.atoms():
         residue = atom.residue
-        number = f"{residue.id}{residue.insertionCode.strip()}"
+        number = residue_number(residue)
         labels.append(f"{chain_label(residue.chain)}/{residue.name}{number}/{atom.name}")
     return labels
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..systems.labels import residue_number
 from .names import chain_label
 
 __all__ = ["OmegaTorsions", "omega_torsions"]
@@ -71,6 +72,7 @@ def omega_torsions(topology: Any) -> OmegaTorsions:
             continue
         rows.append((before.index, c.index, n.index, after.index))
         labels.append(
-            f"{chain_label(c.residue.chain)}/{c.residue.name}{c.residue.id}-{n.residue.name}{n.residue.id}"
+            f"{chain_label(c.residue.chain)}/{c.residue.name}{residue_number(c.residue)}-"
+            f"{n.residue.name}{residue_number(n.residue)}"
         )
     return OmegaTorsions(np.array(rows, dtype=np.int64).reshape(-1, 4), tuple(labels))

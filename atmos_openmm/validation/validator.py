@@ -80,7 +80,7 @@ class EnergyValidator:
     ------
     ValueError
         when Topology and System do not fit, the chemistry cannot be told (with the residue and
-        what to do), or the reference is of no use.
+        what to do), the native structure is broken itself, or the reference is of no use.
 
     >>> validator = EnergyValidator(topology, system, reference="md.dcd")      # doctest: +SKIP
     >>> validator.validate(positions).verdict                                  # doctest: +SKIP

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from atmos_openmm.simulate.plan import RunPlan
 from atmos_openmm.simulate.replicas import Replicas, ReplicaState
 from atmos_openmm.simulate.simulation import SimulationUnstableError, simulate
 from atmos_openmm.simulate.simulation_settings import SimulationSettings
+from atmos_openmm.systems.inputs import read_structure
 from atmos_openmm.systems.peptides import (
     BASINS,
     alpha_handedness,
@@ -494,6 +496,60 @@ def test_a_pdb_without_hydrogens_is_explained(tmp_path: Path):
     message = _invoke("--out", str(tmp_path / "x.h5"), "--pdb", str(path), "--forcefield", PROTEIN)
     assert "ACE" in message and "missing 3 H atoms" in message
     assert not (tmp_path / "x.h5.partial").exists()
+
+
+RUN = ("--forcefield", PROTEIN, "--platform", "Reference", "--copies", "2", "--length-ps", "0.01")
+RUN += ("--interval-ps", "0.01", "--burn-in-ps", "0", "--starts", "as-given")
+
+
+def _simulated(tmp_path: Path, path: Path):
+    """What a short run of a structure file says, and where its atoms begin."""
+    out = tmp_path / "x.h5"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result = CliRunner().invoke(command, ["--pdb", str(path), "--out", str(out), *RUN])
+    return result, [str(w.message) for w in told]
+
+
+def test_a_structure_is_read_as_all_commands_read_it(tmp_path: Path):
+    # Two locations of a methyl, A at 0.40 and B at 0.60: B is taken, and said.
+    topology, positions = _alanine()
+    path = tmp_path / "ala.pdb"
+    with open(path, "w") as file:
+        app.PDBFile.writeFile(topology, positions * unit.nanometer, file)
+    lines = []
+    for line in path.read_text().splitlines():
+        if line[12:16].strip() == "CB" and line[17:20] == "ALA":
+            for letter, occupancy in (("A", 0.4), ("B", 0.6)):
+                lines.append(f"{line[:16]}{letter}{line[17:54]}{occupancy:6.2f}{line[60:]}")
+        else:
+            lines.append(line)
+    path.write_text("\n".join(lines) + "\n")
+    result, told = _simulated(tmp_path, path)
+    assert result.exit_code == 0, result.output
+    assert "Alternate location B is taken for ALA 2" in result.output and not told
+    mirrored = tmp_path / "mirrored.cif"
+    with open(mirrored, "w") as file:
+        app.PDBxFile.writeFile(topology, positions * [1, 1, -1] * unit.nanometer, file)
+    (tmp_path / "x.h5").unlink()
+    result, told = _simulated(tmp_path, mirrored)
+    assert result.exit_code == 0, result.output
+    assert any("ALA 2" in text and "opposite hand" in text for text in told)
+
+
+def test_a_ring_whose_names_are_swapped_is_refused(tmp_path: Path):
+    topology, positions = build_peptide("ACE-PHE-NME")
+    names = {a.name: a.index for a in topology.atoms() if a.residue.name == "PHE"}
+    pair = [names["CD1"], names["CE2"]]
+    positions[pair] = positions[pair[::-1]]
+    path = tmp_path / "phe.pdb"
+    with open(path, "w") as file:
+        app.PDBFile.writeFile(topology, positions * unit.nanometer, file)
+    result, _ = _simulated(tmp_path, path)
+    assert result.exit_code != 0
+    assert "PHE 2" in str(result.exception) and "are bonded, but 0.2" in str(result.exception)
+    with pytest.raises(ValueError, match="CD1 of PHE 2.*are bonded, but 0.2"):
+        read_structure(path)
 
 
 def test_a_pdb_file_starts_as_given(tmp_path: Path):

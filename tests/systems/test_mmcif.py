@@ -10,8 +10,9 @@ import pytest
 from data_cases import SHARED
 from openmm import app, unit
 
-from atmos_openmm.systems.mmcif import AtomSite, read_block, table
+from atmos_openmm.systems.mmcif import read_block, table
 from atmos_openmm.systems.peptides import build_peptide
+from atmos_openmm.systems.structure_files import read_structure
 
 REAL = SHARED / "structures" / "3ptb.cif"
 
@@ -99,16 +100,15 @@ def test_the_topology_is_that_of_openmm(case: str):
     if case == "real" and not REAL.exists():
         pytest.skip("no real structures")
     text = {"peptide": peptide_text, "connected": lambda: CONNECTED, "real": REAL.read_text}[case]()
-    site = AtomSite(read_block(text))
-    rows = range(len(site))
-    made, labels = site.topology(rows, site.column("auth_comp_id", "label_comp_id"))
+    file = read_structure(text, "made.cif")
+    made, labels = file.topology, list(file.chain_names)
     wanted = app.PDBxFile(io.StringIO(text))
     assert described(made) == described(wanted.topology)
     assert len(labels) == made.getNumChains()
     if case == "connected":
         assert labels == ["A", "B", "C"] and made.getNumBonds() == 6
     positions = np.array(wanted.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-    np.testing.assert_allclose(site.positions_nm(rows), positions, atol=1e-12)
+    np.testing.assert_allclose(file.positions_nm, positions, atol=1e-12)
 
 
 def test_tables_are_read_without_their_quotes():
