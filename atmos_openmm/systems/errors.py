@@ -1,4 +1,4 @@
-"""Errors of the way from a Topology to features; all are ValueErrors."""
+"""Errors of the way from a Topology to features or a System; all are ValueErrors."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class MissingBondsError(FeatureError):
 
 class UnknownResidueError(FeatureError):
     """A residue is not a standard one and nothing says what its chemistry is."""
+
+
+class ForceFieldError(ValueError):
+    """A force field cannot be loaded, or does not fit the molecule."""
 
 
 def raise_all(faults: list[FeatureError]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.constants import HYDROGEN_MASS_DALTON
+from .errors import ForceFieldError
 
 if TYPE_CHECKING:
     from openmm import System
@@ -24,10 +25,6 @@ DEFAULT_FORCEFIELD = ("amber14-all.xml", "implicit/gbn2.xml")
 
 _CUTOFF_NM = 1.0
 _SHARE_OF_BOX = 0.49  # OpenMM wants a cutoff of less than half of the smallest box width
-
-
-class ForceFieldError(ValueError):
-    """A force field cannot be loaded, or does not fit the molecule."""
 
 
 def load_forcefield(files: Sequence[str]) -> ForceField:
