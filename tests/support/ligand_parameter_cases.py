@@ -78,7 +78,7 @@ def energies(system, positions_nm):
     )
     context.setPositions(positions_nm)
     return {
-        force.getName(): context.getState(energy=True, groups={k}).getPotentialEnergy()._value
+        type(force).__name__: context.getState(energy=True, groups={k}).getPotentialEnergy()._value
         for k, force in enumerate(system.getForces())
         if not isinstance(force, openmm.CMMotionRemover)
     }
