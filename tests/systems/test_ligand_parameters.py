@@ -244,7 +244,7 @@ def _mbondi3_nm(atom):
 
 
 def _benchmark(target):
-    file = SHARED / "complexes" / "plb" / target / "ligands.sdf"
+    file = SHARED / "complexes" / "plb" / target / "02_ligands" / "ligands.sdf"
     return read_ligands(file) if file.is_file() else []
 
 
