@@ -22,6 +22,14 @@ class StorageError(OSError):
         return str(self.args[-1])
 
 
+def cache_folder() -> Path:
+    """``ATMOS_CACHE``, or ``atmos_openmm`` in ``XDG_CACHE_HOME`` or in ``~/.cache``."""
+    if own := os.environ.get("ATMOS_CACHE"):
+        return Path(own)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "atmos_openmm"
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.files import cache_folder
 from .model_frames import MeasuredTorsions, Propagator
 
 __all__ = ["cache_folder", "model_key"]
 
 _FIT_VERSION = 1
 """To be raised when the same frames give another density."""
-
-
-def cache_folder() -> Path:
-    """``ATMOS_CACHE``, or ``atmos_openmm`` in ``XDG_CACHE_HOME`` or in ``~/.cache``."""
-    if own := os.environ.get("ATMOS_CACHE"):
-        return Path(own)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "atmos_openmm"
 
 
 def model_key(

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from ligand_parameter_cases import needs_extra
+from systems_support import SHARED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -67,3 +69,13 @@ def test_energy_validation(tmp_path):
     rows = (tmp_path / "verdicts.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 1 + 9
     assert "chirality" in output and "nonfinite" in output
+
+
+@needs_extra
+def test_ligand_in_protein(tmp_path):
+    folder = SHARED / "complexes" / "plb" / "tyk2"
+    if not folder.is_dir():
+        pytest.skip("the protein-ligand benchmark is not there")
+    output = _run(tmp_path, "ligand_in_protein.py", str(folder), "lig_ejm_54", "10")
+    assert "LIG: C15H14Cl2N4O2, openff-2.2.1 with NAGL charges." in output
+    assert "after 10 steps" in output and "valid" in output

@@ -6,6 +6,7 @@ Some are cut shorter by the substitutions below. The two lines of the installati
 with what CI runs.
 """
 
+import importlib.util
 import os
 import re
 import shutil
@@ -28,7 +29,10 @@ RUN = (
     "docs/molecules.md",
     "docs/training.md",
     "docs/data.md",
+    "docs/ligands.md",
 )
+# Pages whose snippets need an extra, by a package of it.
+EXTRAS = {"docs/ligands.md": ("ligands", "openmmforcefields")}
 INSTALLATION = ("pip install . && atmos-openmm demo", 'pip install ".[test]" && pytest')
 SHORTER = {
     "--frames 200": "--frames 4",
@@ -56,10 +60,15 @@ def _snippets(pages):
     found = []
     for page in pages:
         text = (ROOT / page).read_text(encoding="utf-8")
+        extra, package = EXTRAS.get(page, ("", ""))
+        marks = ()
+        if package and importlib.util.find_spec(package) is None:
+            marks = (pytest.mark.skip(reason=f"the extra [{extra}] is not installed"),)
         for number, match in enumerate(FENCE.finditer(text)):
             language, code = match.groups()
             if code.strip() not in INSTALLATION:
-                found.append(pytest.param(language, code, id=f"{page}-{number}-{language}"))
+                name = f"{page}-{number}-{language}"
+                found.append(pytest.param(language, code, id=name, marks=marks))
     return found
 
 
