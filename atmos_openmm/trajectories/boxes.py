@@ -188,7 +188,7 @@ def bring_together(
         if np.any(steps):
             settled = np.ones(count, dtype=bool)
             settled[[newest, *waiting]] = False
-            placed = np.concatenate([molecules[k] for k in np.flatnonzero(settled)])
+            placed = np.concatenate([molecules[k] for k in np.flatnonzero(settled).tolist()])
             if not _touch(result[placed], result[molecules[newest]]):
                 result[molecules[newest]] += steps @ box_nm
     return result
