@@ -90,7 +90,7 @@ def open_file(path: Path, topology: Any) -> FrameReader:
     remarks = [end.remark(path)] if end is not None and end.remark(path) else []
     limit = end.whole if end is not None and end.cut else None
     chunks = _read_file(path, extension, topology, timed, remarks, limit)
-    return FrameReader(str(path), count, timed, remarks, chunks)
+    return FrameReader(str(path), count, timed, remarks, chunks, bool(remarks))
 
 
 def _check_hdf5(path: Path) -> None:

@@ -66,6 +66,8 @@ class FrameReader:
     remarks : list of str
         Differences from the topology that are not errors; complete after the first frame.
     chunks : iterator of FrameChunk
+    cut_short : bool
+        Whether its file ends before its last frame does; a remark says so, too.
     """
 
     name: str
@@ -73,6 +75,7 @@ class FrameReader:
     timed: bool
     remarks: list[str]
     chunks: Iterator[FrameChunk]
+    cut_short: bool = False
 
     def count(self, start: int = 0, stop: int | None = None, stride: int = 1) -> int | None:
         """How many frames `frames` with the same arguments gives, or None when not known."""
