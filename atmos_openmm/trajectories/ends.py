@@ -70,7 +70,7 @@ def find_end(path: Path, extension: str, num_atoms: int) -> End | None:
         size = path.stat().st_size
         try:
             return find(file, size, num_atoms)
-        except (struct.error, IndexError, ZeroDivisionError):
+        except (struct.error, ValueError, LookupError, ZeroDivisionError):
             return None
 
 
@@ -142,6 +142,47 @@ def _dcd(file: BinaryIO, size: int, num_atoms: int) -> End | None:
     return End(frames // each, bool(frames % each), announced)
 
 
+def _netcdf(file: BinaryIO, size: int, num_atoms: int) -> End | None:
+    """Of the classic format, which AMBER writes; by its specification's names."""
+    magic = file.read(4)
+    if magic not in (b"CDF\x01", b"CDF\x02"):
+        return None
+    offset = ">i" if magic[3] == 1 else ">q"
+    widths = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8}  # bytes of each type
+
+    def number(kind: str = ">i") -> int:
+        return int(struct.unpack(kind, file.read(struct.calcsize(kind)))[0])
+
+    def skip(length: int) -> None:
+        file.seek(-(-length // 4) * 4, 1)
+
+    def elements() -> range:
+        number()  # what they are
+        return range(number())
+
+    def skip_attributes() -> None:
+        for _ in elements():
+            skip(number())
+            skip(widths[number()] * number())
+
+    announced, dimensions, starts, lengths = number(), [], [], []
+    for _ in elements():
+        skip(number())
+        dimensions.append(number())
+    skip_attributes()
+    for _ in elements():
+        skip(number())
+        shape = [number() for _ in range(number())]
+        skip_attributes()
+        number()
+        length, start = number(), number(offset)
+        if shape and dimensions[shape[0]] == 0:  # a part of every frame
+            lengths.append(length)
+            starts.append(start)
+    whole, rest = divmod(size - min(starts), sum(lengths))
+    return End(max(whole, 0), bool(rest), max(announced, 0))
+
+
 def _binpos(file: BinaryIO, size: int, num_atoms: int) -> End | None:
     whole, rest = divmod(size - 4, 4 + 12 * num_atoms)
     return End(whole, bool(rest))
@@ -187,6 +228,9 @@ _FORMATS: dict[str, Callable[[BinaryIO, int, int], End | None]] = {
     ".xtc": _xtc,
     ".trr": _trr,
     ".dcd": _dcd,
+    ".nc": _netcdf,
+    ".ncdf": _netcdf,
+    ".netcdf": _netcdf,
     ".binpos": _binpos,
     ".xyz": _xyz,
     ".mdcrd": _mdcrd,

@@ -88,7 +88,7 @@ def open_file(path: Path, topology: Any) -> FrameReader:
     if end is not None and end.whole == 0:
         raise ValueError(f"{path} ends within its first frame: it is cut short, or damaged")
     remarks = [end.remark(path)] if end is not None and end.remark(path) else []
-    limit = end.whole if end is not None and end.cut else None
+    limit = end.whole if end is not None and remarks else None
     chunks = _read_file(path, extension, topology, timed, remarks, limit)
     return FrameReader(str(path), count, timed, remarks, chunks, bool(remarks))
 

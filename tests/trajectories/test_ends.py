@@ -11,7 +11,7 @@ from openmm import app, unit
 
 from atmos_openmm.cli import main
 from atmos_openmm.systems.peptides import build_peptide
-from atmos_openmm.trajectories.ends import find_end
+from atmos_openmm.trajectories.ends import End, find_end
 from atmos_openmm.trajectories.reader import open_frames
 
 FRAMES = 60
@@ -133,6 +133,27 @@ def test_other_formats_refuse_what_is_cut(md, tmp_path, kind):
     path.write_bytes(data[: int(0.9 * len(data))])
     with pytest.raises(ValueError, match="cannot be read"):
         read(path, topology)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.52, 0.999])
+def test_a_cut_netcdf_file_is_measured(md, tmp_path, share):
+    """scipy refuses it, the netCDF4 library reads zeros for what is missing."""
+    topology, trajectory = md
+    path = tmp_path / "md.nc"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trajectory.save(str(path))
+    atoms, data = topology.getNumAtoms(), path.read_bytes()
+    assert find_end(path, ".nc", atoms) == End(FRAMES, False, FRAMES)
+    assert open_frames(path, topology).remarks == []
+    path.write_bytes(data[: int(share * len(data)) - 3])
+    end = find_end(path, ".nc", atoms)
+    frame = 4 + 12 * atoms + 48  # time, positions, cell
+    missing = -(-(len(data) - path.stat().st_size) // frame)
+    assert end == End(FRAMES - missing, end.cut, FRAMES)
+    assert f"announces 60 frames and holds {end.whole}; it seems to be cut" in end.remark(path)
+    path.write_bytes(b"CDF\x01" + bytes(40))
+    assert find_end(path, ".nc", atoms) is None
 
 
 def test_commands_say_it(md, tmp_path, capsys):
