@@ -35,8 +35,8 @@ DEFAULT_PANELS = ("mdcath", "peptide", "validity", "ligand", "energy", "dynamics
     "oracle_files",
     multiple=True,
     type=FILE,
-    help="An MD replica that is not part of the reference, as the row to compare with. "
-    "Default: the last replica of the reference, or the second half of the only "
+    help="An MD replica that is not part of the reference, as the row to compare with; repeated, "
+    "all are one row. Default: the last replica of the reference, or the second half of the only "
     "one.",
 )
 @shared_option(
@@ -166,6 +166,9 @@ def command(
         raise click.UsageError("Give molecular dynamics to compare with: --reference FILE.")
     if system_xml is not None and forcefield:
         raise click.UsageError("Give either --system or --forcefield.")
+    both = {p.resolve() for p in references} & {p.resolve() for p in oracle_files}
+    if both:
+        raise click.UsageError(f"{min(both)} is given as --reference and as --oracle.")
     from ..core.files import check_writable
     from ..evaluation.evaluate import evaluate
     from ..evaluation.panel import Settings
@@ -176,9 +179,8 @@ def command(
         find_panel(name)
     reference = _load(references, "MD", topology, spacing_ps, temperature)
     oracles = []
-    for number, path in enumerate(oracle_files, start=1):
-        name = f"MD replica {number}" if len(oracle_files) > 1 else "MD replica"
-        oracles.append(_load([path], name, topology, spacing_ps, temperature))
+    if oracle_files:
+        oracles.append(_load(oracle_files, "MD replica", topology, spacing_ps, temperature))
     rows = []
     if generated:
         own = generated_topology or topology

@@ -21,6 +21,7 @@ from ..trajectories.reader import SoluteFrames, gather, read_folder
 from ..trajectories.topology import SoluteTopology, read_structure, structure_of
 from .atoms import AtomTable
 from .ensemble import Ensemble
+from .overlap import copied_trajectories
 
 __all__ = ["Loaded", "read_ensemble"]
 
@@ -117,6 +118,11 @@ def read_ensemble(
     trajectories = [t for piece in found for t in piece.trajectories]
     notes = [note for t in trajectories for note in t.notes]
     notes += [note for piece in found for note in piece.notes]
+    notes += [
+        f"{name}: {shared} of the {len(trajectories[k].positions_nm)} frames of "
+        f"{trajectories[k].name} are frames of {trajectories[j].name}, too; they count twice."
+        for k, j, shared in copied_trajectories([t.positions_nm for t in trajectories])
+    ]
     spacings = {s.spacing_ps for t in trajectories for s in t.stretches if len(s) > 1}
     spacing = spacings.pop() if len(spacings) == 1 else spacing_ps
     if spacings:
