@@ -161,6 +161,7 @@ def import_command(
     forcefield: tuple[str, ...],
 ) -> None:
     """Convert TRAJECTORIES of one molecule (XTC, DCD, NetCDF, ...) into a trajectory file."""
+    from ..data.check import check_file
     from ..data.mdtraj_formats import import_trajectories
     from ._options import naming_options
 
@@ -177,6 +178,8 @@ def import_command(
     for note in notes:
         click.echo(note)
     click.echo(f"Wrote {out}.")
+    for fault in check_file(out).faults:
+        click.echo(f"{'Training leaves it out' if fault.fatal else 'Note'}: {_words(fault)}")
 
 
 @command.command("export")
