@@ -19,8 +19,8 @@ from systems_support import write_pdb
 from atmos_openmm.cli import main
 from atmos_openmm.evaluation.evaluate import evaluate
 from atmos_openmm.evaluation.loading import read_ensemble
-from atmos_openmm.evaluation.overlap import shared_frames
 from atmos_openmm.evaluation.panel import Settings
+from atmos_openmm.trajectories.repeats import FramePrints
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def test_frames_are_known_again_however_they_are_written(change, expected):
     ensemble = peptide_ensemble(1, frames=80)
     other = change(ensemble.positions_nm)
     row = replace(ensemble, positions_nm=other, segments=(), clock=np.zeros(0, np.int64))
-    assert shared_frames(row, ensemble) == expected
+    frames = FramePrints.of(row.positions_nm)
+    assert frames.shared(FramePrints.of(ensemble.positions_nm)) == expected
 
 
 def test_an_oracle_of_the_reference_is_refused_and_a_copy_among_generators_said():
