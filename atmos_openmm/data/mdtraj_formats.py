@@ -18,9 +18,9 @@ from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
 from ..trajectories.topology import SoluteTopology, structure_of
 from . import trajectories as own_files
-from .check import LONGEST_BOND_NM
 from .faults import DataFileError
 from .sample import Sample
+from .sample_checks import LONGEST_BOND_NM
 from .sources import detect
 
 if TYPE_CHECKING:

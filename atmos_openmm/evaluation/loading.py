@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.settings import read_settings
+from ..data.check import require_sound
 from ..data.mdtraj_formats import data_layout
 from ..data.sources import inspect_file
 from ..trajectories.clock import Stretch, read_clock
@@ -258,6 +259,7 @@ def _read_samples(
             f"{path} holds several molecules ({names}{', ...' if len(taken) > 4 else ''}); name "
             f"one: {path}:{taken[0].name}"
         )
+    left_out += require_sound(taken)
     molecule = taken[0].molecule()
     solute = SoluteTopology.of(molecule.topology)
     found = []

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .scale import scale_fault
+
 __all__ = ["FrameChunk", "Frame", "FrameReader"]
 
 
@@ -104,6 +106,8 @@ class FrameReader:
             )
         index = 0
         for chunk in self.chunks:
+            if index == 0 and (scale := scale_fault(chunk.positions_nm[0])):
+                self.remarks.append(f"{self.name}: {scale}")
             for i in range(len(chunk.positions_nm)):
                 if stop is not None and index >= stop:
                     return

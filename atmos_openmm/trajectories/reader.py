@@ -22,6 +22,7 @@ from .clock import Stretch, read_clock
 from .errors import MissingInformationError
 from .formats import open_file
 from .frames import Frame, FrameChunk, FrameReader
+from .scale import scale_fault
 from .topology import SoluteTopology, check_atoms, check_count
 
 __all__ = ["SoluteFrames", "gather", "open_frames", "read_folder"]
@@ -133,16 +134,19 @@ def gather(
         With `needs_time`: the format has no times that can be trusted, or those of the file do
         not increase evenly, and no spacing is given.
     ValueError
-        The file cannot be read.
+        The file cannot be read, or its coordinates are in another unit than its format's.
     """
     reader = open_frames(path, topology)
     lacking = has_time and spacing_ps is None and not reader.timed
     if needs_time and lacking:
         raise MissingInformationError("spacing", _without_times(path))
-    positions, times, repeated = [], [], []
+    positions: list[NDArray[np.float32]] = []
+    times, repeated = [], []
     last = np.zeros(0)
     for frame in reader.frames(stride=stride):
         x = _joined(frame, solute)
+        if not positions and (scale := scale_fault(x)):
+            raise ValueError(f"{path}: {scale}.")
         positions.append(x.astype(np.float32))
         times.append(frame.time_ps)
         repeated.append(np.array_equal(x, last))

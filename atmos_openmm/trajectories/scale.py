@@ -11,6 +11,8 @@ __all__ = ["scale_fault"]
 
 NEIGHBOURS_NM = (0.07, 0.17)
 """Between these is the median distance of atoms to their nearest one, hydrogens or not."""
+WIDEST = 2.0
+"""Most of these distances of a molecule are bonds, and alike; those of points at random are not."""
 FEWEST_ATOMS = 4
 
 
@@ -25,7 +27,10 @@ def scale_fault(positions_nm: NDArray[Any]) -> str:
 
     if len(positions_nm) < FEWEST_ATOMS or not np.isfinite(positions_nm).all():
         return ""
-    nearest = float(np.median(cKDTree(positions_nm).query(positions_nm, k=2)[0][:, 1]))
+    gaps = cKDTree(positions_nm).query(positions_nm, k=2)[0][:, 1]
+    first, nearest, last = (float(q) for q in np.quantile(gaps, (0.1, 0.5, 0.9)))
+    if last > WIDEST * first:  # no molecule of any size
+        return ""
     low, high = NEIGHBOURS_NM
     for factor, size, stored, expected in (
         (0.1, "a tenth of", "nm", "angstrom"),
