@@ -117,14 +117,14 @@ def _features(sample: Sample) -> tuple[list[Fault] | MoleculeFeatures, list[Faul
 
 
 @dataclass(frozen=True)
-class _Bonds:
+class _SampleBonds:
     """Bonds [M, 2] between atoms of a sample, and the atoms' names."""
 
     pairs: NDArray[np.int64]
     labels: list[str]
 
     @staticmethod
-    def of(sample: Sample, features: MoleculeFeatures | None) -> _Bonds:
+    def of(sample: Sample, features: MoleculeFeatures | None) -> _SampleBonds:
         """Of the features, else of the Topology; between atoms that were seen."""
         count = sample.num_atoms
         if features is None:
@@ -137,7 +137,7 @@ class _Bonds:
             for k, atom in enumerate(features.atom_indices.tolist()):
                 labels[atom] = features.atom_label(k)
         seen = sample.resolved()
-        return _Bonds(pairs[seen[pairs].all(axis=1)], labels)
+        return _SampleBonds(pairs[seen[pairs].all(axis=1)], labels)
 
 
 class _Frames:
@@ -152,7 +152,7 @@ class _Frames:
     def __init__(self, sample: Sample, features: MoleculeFeatures | None) -> None:
         self.prints: list[NDArray[np.float64]] = []
         self._sample, self._features = sample, features
-        self._bonds = _Bonds.of(sample, features)
+        self._bonds = _SampleBonds.of(sample, features)
         self._bad: list[int] = []
         self._broken: dict[int, tuple[int, float]] = {}
         self._same: list[int] = []

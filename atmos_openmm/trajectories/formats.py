@@ -176,6 +176,8 @@ def quiet_stdout() -> Iterator[None]:
         with warnings.catch_warnings():
             # NetCDF files are read by scipy as well, only slower.
             warnings.filterwarnings("ignore", message=".*'netCDF4' Python package")
+            # Boxes of zeros are none here, and told.
+            warnings.filterwarnings("ignore", module=r"mdtraj\.utils\.unitcell")
             yield
     finally:
         os.dup2(saved, 1)
