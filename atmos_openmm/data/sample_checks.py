@@ -19,6 +19,7 @@ from ..trajectories.repeats import FramePrints
 from . import mdcath_checks, misato_checks
 from .faults import DataFileError, Fault
 from .hands import other_hands, stereocentres
+from .images import MoleculeJumps
 from .sample import Sample
 
 if TYPE_CHECKING:
@@ -157,9 +158,12 @@ class _Frames:
         self._broken: dict[int, tuple[int, float]] = {}
         self._same: list[int] = []
         self._turned: dict[int, int] = {}
+        self._jumps: MoleculeJumps | None = None
+        if sample.kind == "dynamics" and sample.spacing_ps is not None:
+            self._jumps = MoleculeJumps(sample.molecule().topology, sample.spacing_ps)
 
     def faults(self) -> Iterator[Fault]:
-        """Frames that are not finite, broken, repeated or of another hand."""
+        """Frames that are not finite, broken, repeated, of another hand or in another image."""
         sample = self._sample
         step = max(1, BLOCK_BYTES // (12 * sample.num_atoms))
         last: NDArray[np.float32] | None = None
@@ -167,6 +171,8 @@ class _Frames:
             frames = sample.frames.read(slice(start, start + step))
             self.prints.append(FramePrints.measure(frames))
             self._read(frames, start, last)
+            if self._jumps is not None:
+                self._jumps.see(frames)
             last = frames[-1]
         fault = partial(Fault, sample.provenance.path, sample.provenance.entry)
         if self._bad:
@@ -188,6 +194,8 @@ class _Frames:
                 f"first frame in {_frames(self._turned)}: MD never changes it. The coordinates "
                 "are mirrored, or the labels of its atoms are others.",
             )
+        elif self._jumps is not None:
+            yield from self._jumps.faults(fault)
         if self._same:
             many = len(self._same) > sample.num_frames // 2
             message = f"the frame before is repeated in {_frames(self._same)}."
@@ -246,6 +254,7 @@ def _own_checks(sample: Sample, pdb_folder: str | os.PathLike[str] | None) -> It
     if name == "mdcath":
         yield from mdcath_checks.check_statistics(sample)
     elif name == "misato":
+        yield from misato_checks.check_cuts(sample)
         if sample.kind == "dynamics":
             yield from misato_checks.check_ligand(sample)
         if pdb_folder is not None:

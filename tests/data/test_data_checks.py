@@ -149,6 +149,86 @@ def test_a_misato_file_in_nm_or_mirrored_is_refused(tmp_path: Path):
         assert fault.fatal and fault.kind == kind and says in fault.message
 
 
+def misato_run(path: Path, moved) -> tuple:
+    """Faults of a MISATO file of 20 frames with other coordinates."""
+    close_files()
+    write_misato(path, frames=20)
+    with h5py.File(path, "r+") as file:
+        starts = file["1ABC/molecules_begin_atom_index"][...].tolist()
+        data = file["1ABC/trajectory_coordinates"]
+        data[...] = moved(data[...], starts)
+    return check_file(path).faults
+
+
+def turned(x):
+    """Every frame turned and moved as a whole, as no program superposed them."""
+    rng = np.random.default_rng(4)
+    turns = np.linalg.qr(rng.normal(size=(len(x), 3, 3)))[0]
+    turns *= np.sign(np.linalg.det(turns))[:, None, None]
+    return x @ turns + rng.normal(0, 30.0, (len(x), 1, 3))
+
+
+@pytest.mark.parametrize("superposed", [True, False])
+@pytest.mark.parametrize(
+    ("first", "last", "size", "frames"),
+    [
+        (0, 1, 85.0, range(8, 13)),  # a chain
+        (1, 2, 85.0, range(8, 13)),
+        (1, 3, 85.0, range(8, 13)),  # a chain and the ligand bound to it
+        (2, 3, 40.0, range(8, 13)),
+        (2, 3, 25.0, range(8, 13)),  # less far, and straight back
+        (0, 1, 85.0, range(14, 20)),  # not back before the end
+    ],
+)
+def test_a_jump_of_a_whole_molecule_is_an_image(
+    tmp_path: Path, first, last, size, frames, superposed
+):
+    def moved(x, starts):
+        ends = [*starts, x.shape[1]]
+        x[frames.start : frames.stop, ends[first] : ends[last]] += [size, 0.0, 0.0]
+        return x if superposed else turned(x)
+
+    (fault,) = misato_run(tmp_path / "MD.hdf5", moved)
+    assert (fault.kind, fault.fatal) == ("image", True)
+    assert f"as a whole by {size / 10:.1f} nm from frame {frames.start - 1} to" in fault.message
+    assert ("and comes back" in fault.message) == (frames.stop < 20)
+    assert "has left" not in fault.message and "no unbinding" in fault.message
+    # Where the largest molecule is the one that jumps, the others do, beside it.
+    assert f"in {len(frames)} frames (" in fault.message
+
+
+def test_molecules_that_diffuse_or_unbind_are_no_images(tmp_path: Path):
+    rng = np.random.default_rng(6)
+
+    def diffusing(x, starts):
+        """0.7 nm in 80 ps, as a small molecule in water, and never back."""
+        path = np.cumsum(rng.normal(0, 4.0, (len(x), 1, 3)) + [0, 3.0, 0], axis=0)
+        x[:, starts[2] :] += path - path[0]
+        return turned(x)
+
+    def leaving(x, starts):
+        x[12:, starts[2] :] += [0.0, 25.0, 0.0]
+        return x
+
+    for moved in (diffusing, leaving, lambda x, starts: turned(x)):
+        kinds = {fault.kind for fault in misato_run(tmp_path / "MD.hdf5", moved)}
+        assert kinds <= {"ligand-gone"}
+    assert misato_run(tmp_path / "MD.hdf5", lambda x, starts: turned(x)) == ()
+
+
+def test_charged_ends_in_mid_chain_are_named(tmp_path: Path):
+    path = write_misato(tmp_path / "MD.hdf5")
+    with h5py.File(path, "r+") as file:
+        start = int(file["1ABC/molecules_begin_atom_index"][1])
+        for name in ("trajectory_coordinates", "atoms_coordinates_ref"):
+            x = file[f"1ABC/{name}"][...]
+            x[..., :start, 0] -= 9.0
+            file[f"1ABC/{name}"][...] = x
+    (fault,) = check_file(path).faults
+    assert (fault.kind, fault.fatal) == ("incomplete", False)
+    assert "GLY 3 ends a chain and PRO 1 begins the next one 0.49 nm away" in fault.message
+
+
 @pytest.mark.skipif(not REAL.exists(), reason="no real mdCATH file")
 @pytest.mark.parametrize("factor", [0.1, -1.0])
 def test_a_real_file_in_nm_or_mirrored_is_refused(tmp_path: Path, factor: float):
