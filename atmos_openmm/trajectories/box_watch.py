@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BoxWatch", "is_box", "is_placeholder"]
+__all__ = ["BoxWatch", "is_box", "is_placeholder", "same_shape"]
 
 SAME_SHAPE = 0.05
 """The shortest lattice vectors of boxes of one shape differ by less, in units of the cube root of
@@ -42,7 +42,7 @@ class BoxWatch:
     expected_nm : array [3, 3] or None
         The box that frames should be in, but for its size; None where there is none to compare.
     owner : str
-        What that is the box of: "the System".
+        What that is the box of: "the structure".
     without : str
         What is done with frames without a box.
     """
@@ -61,7 +61,7 @@ class BoxWatch:
             return
         if box_nm is None:
             self._missing.append(index)
-        elif np.abs(_shape(box_nm) - _shape(self.expected_nm)).max() > SAME_SHAPE:
+        elif not same_shape(box_nm, self.expected_nm):
             self._other.append((index, box_nm))
 
     def remarks(self, name: str) -> list[str]:
@@ -80,6 +80,11 @@ class BoxWatch:
                 f"{_words(self.expected_nm)} there"
             )
         return found
+
+
+def same_shape(one_nm: NDArray[np.float64], other_nm: NDArray[np.float64]) -> bool:
+    """Whether boxes differ in their size alone, whatever vectors [3, 3] span the lattice."""
+    return bool(np.abs(_shape(one_nm) - _shape(other_nm)).max() < SAME_SHAPE)
 
 
 def _shape(box_nm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ import openmm
 
 from ..core.geometry import rmsd
 from ..core.units import positions_in_nm
-from ..trajectories.box_watch import BoxWatch
 from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
 from .defects import INVALID, Defect, decide, energy_defects
 from .energies import EnergyDecomposer
@@ -97,12 +96,6 @@ class FrameJudge:
         self._decomposer = EnergyDecomposer(system, platform)
         self.context = self._decomposer.context
         self.force_names = self._decomposer.labels
-
-    def box_watch(self) -> BoxWatch:
-        """What frames' boxes are compared with: the System's, where it is periodic."""
-        box = self._default_box if self._periodic else None
-        without = "they are judged in the System's own box, which may not be theirs"
-        return BoxWatch(box, "the System", without)
 
     def constrained_energy(self, positions_nm: np.ndarray, box_nm: np.ndarray | None) -> float:
         """Energy after constraints (kJ/mol); NaN where there is none."""

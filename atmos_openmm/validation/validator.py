@@ -271,7 +271,7 @@ class EnergyValidator:
         ValueError
             when the trajectory does not fit, cannot be read, or no frame was asked for.
         """
-        source = open_frames(trajectory, self.topology, boxes=self._judge.box_watch())
+        source = open_frames(trajectory, self.topology)
         total = source.count(start, stop, stride)
         report = ValidationReport(
             source=source.name,
