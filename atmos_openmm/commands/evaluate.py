@@ -171,6 +171,7 @@ def command(
         raise click.UsageError(f"{min(both)} is given as --reference and as --oracle.")
     from ..core.files import check_writable
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.native import read_native
     from ..evaluation.panel import Settings
     from ..evaluation.panels import find_panel
     from ..report.evaluation_page import write_evaluation
@@ -189,8 +190,9 @@ def command(
     without_time = _without_time((reference, *oracles), rows)
     if without_time and "dynamics" in panels:  # asked for, so not to be left out
         raise click.ClickException(without_time)
+    native_nm, about_native = read_native(reference, native)
     settings = Settings(
-        _native(native, reference),
+        native_nm,
         lag_ps=lag_ps,
         macrostates=states,
         ligand=ligand,
@@ -212,7 +214,7 @@ def command(
     )
     progress.finish()
     notes = [note for loaded in (reference, *oracles, *rows) for note in loaded.notes]
-    notes += [without_time] if without_time else []
+    notes += [note for note in (about_native, without_time) if note]
     _print_evaluation(evaluation, notes, without_system=settings.system is None)
     page = write_evaluation(evaluation, out, "atmos-openmm " + shlex.join(sys.argv[1:]))
     click.echo(f"\nReport: {page}")
@@ -263,32 +265,6 @@ def _other(
     if not (name and equals and file):
         raise click.UsageError(f"--other {text!r}: write NAME=FILE or NAME=FILE,TOPOLOGY.")
     return _load([Path(file)], name, Path(own) if own else topology, spacing_ps, temperature)
-
-
-def _native(path: Path | None, reference: Loaded) -> Any:
-    """The native structure's positions in the order of the reference's atoms, nm."""
-    if path is None:
-        return reference.native_nm
-    import numpy as np
-
-    from ..evaluation.atoms import AtomTable, common_atoms
-    from ..systems.structure_files import read_structure_file
-
-    if not path.exists():
-        raise FileNotFoundError(f"There is no structure {path}.")
-    structure = read_structure_file(path)
-    table = AtomTable.from_openmm(structure.topology)
-    ours, theirs = common_atoms([reference.ensemble.atoms, table])
-    missing = np.setdiff1d(reference.ensemble.atoms.heavy, ours)
-    if len(missing):
-        first = reference.ensemble.atoms.names[int(missing[0])]
-        raise ValueError(
-            f"{path} lacks {len(missing)} heavy atoms of the reference, {first} first; a native "
-            "structure has all of them"
-        )
-    native = np.array(reference.native_nm, np.float64)
-    native[ours] = np.asarray(structure.positions_nm)[theirs]
-    return native
 
 
 def _system(reference: Loaded, system_xml: Path | None, forcefield: tuple[str, ...]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,9 @@ LAST_NUMBER = 9999
 def topology_to_pdb_text(topology: Topology) -> str:
     """A Topology as PDB text with every bond that its readers would not add themselves.
 
-    The coordinates are zero: the text says what the atoms are, not where. Residues that would run
-    into each other by their numbers are numbered anew.
+    The text says what the atoms are, not where: coordinates are zero, or a grid where readers would
+    bond sulfurs for being near. Residues that would run into each other by their numbers are
+    numbered anew.
 
     Raises
     ------
@@ -30,8 +32,8 @@ def topology_to_pdb_text(topology: Topology) -> str:
         twice in a residue.
     """
     wanted = _described(topology)
-    for renumber in (False, True):
-        text = _text(_renumbered(topology) if renumber else topology)
+    for spread, renumber in product((False, True), repeat=2):
+        text = _text(_renumbered(topology) if renumber else topology, spread)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is compared below
             found = _described(topology_from_pdb_text(text))
@@ -47,13 +49,16 @@ def topology_from_pdb_text(text: str) -> Topology:
     return PDBFile(io.StringIO(text)).topology
 
 
-def _text(topology: Topology) -> str:
+def _text(topology: Topology, spread: bool) -> str:
     from openmm import unit
     from openmm.app import PDBFile
 
     buffer = io.StringIO()
-    zeros = np.zeros((topology.getNumAtoms(), 3)) * unit.nanometer
-    PDBFile.writeFile(topology, zeros, buffer, keepIds=True)
+    numbers = np.arange(topology.getNumAtoms())
+    side = int(np.ceil(np.cbrt(len(numbers) + 1)))
+    grid = np.stack([numbers // side**2, numbers // side % side, numbers % side], axis=1)
+    positions = (grid if spread else 0 * grid).astype(float) * unit.nanometer
+    PDBFile.writeFile(topology, positions, buffer, keepIds=True)
     return buffer.getvalue()
 
 

@@ -123,6 +123,21 @@ def test_residues_that_share_a_number_stay_apart():
         assert again.getNumBonds() == topology.getNumBonds()
 
 
+def test_sulfurs_are_bonded_only_where_they_were():
+    """Readers bond those of cysteines without HG that are near."""
+    topology, x = build_peptide("ACE-CYS-CYS-CYS-NME")
+    modeller = app.Modeller(topology, x * mm.unit.nanometer)
+    modeller.delete([a for a in topology.atoms() if a.element.symbol == "H"])
+    heavy = modeller.topology
+    sulfurs = [a for a in heavy.atoms() if a.name == "SG"]
+    for bonded in (False, True):
+        if bonded:
+            heavy.addBond(sulfurs[0], sulfurs[2])
+        again = topology_from_pdb_text(topology_to_pdb_text(heavy))
+        pairs = [{a.name, b.name} for a, b in again.bonds()]
+        assert pairs.count({"SG"}) == bonded and len(pairs) == heavy.getNumBonds()
+
+
 @pytest.mark.parametrize("name", ["HB123", "HB"])
 def test_names_that_would_be_lost_are_refused(tmp_path: Path, name: str):
     """Longer than a PDB file has room for, or the same for several atoms of a residue."""
