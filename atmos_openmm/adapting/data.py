@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.check import require_sound
 from ..data.frames import ArrayFrames
 from ..data.mdtraj_formats import data_layout, import_trajectories
 from ..data.sample import Provenance, Sample
@@ -265,6 +266,7 @@ def read_dynamics(
                 f"The files hold trajectories at {', '.join(f'{t:g}' for t in there)} K and none "
                 f"at {temperature:g} K; leave the temperature out, or give one of these."
             )
+    notes += require_sound(samples)
     molecule = _one_molecule(samples)
     runs = tuple(_run(s) for s in samples)
     name = runs[0].name.split("/")[0] if not foreign or len(known) > 1 else Path(foreign[0]).stem

@@ -161,6 +161,7 @@ def import_command(
     forcefield: tuple[str, ...],
 ) -> None:
     """Convert TRAJECTORIES of one molecule (XTC, DCD, NetCDF, ...) into a trajectory file."""
+    from ..data.check import check_file
     from ..data.mdtraj_formats import import_trajectories
     from ._options import naming_options
 
@@ -177,6 +178,8 @@ def import_command(
     for note in notes:
         click.echo(note)
     click.echo(f"Wrote {out}.")
+    for fault in check_file(out).faults:
+        click.echo(f"{'Training leaves it out' if fault.fatal else 'Note'}: {_words(fault)}")
 
 
 @command.command("export")
@@ -204,6 +207,7 @@ def import_command(
 )
 def export(file: Path, out: Path, suffix: str, names: tuple[str, ...], stride: int) -> None:
     """Write the samples of FILE as trajectories with a PDB file each, or as one h5 file."""
+    from ..data.check import require_sound
     from ..data.mdtraj_formats import export_sample, write_samples
     from ..data.sources import open_samples
 
@@ -215,6 +219,8 @@ def export(file: Path, out: Path, suffix: str, names: tuple[str, ...], stride: i
             listed = ", ".join(list(there)[:10])
             raise ValueError(f"{file} has no sample {unknown[0]!r}; there are {listed}.")
         samples = [there[n] for n in names]
+    for note in require_sound(samples):
+        click.echo(f"Note: {note}")
     out.mkdir(parents=True, exist_ok=True)
     if suffix.lstrip(".") == "h5":
         target = out / f"{samples[0].molecule().name}.h5"

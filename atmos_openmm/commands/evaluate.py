@@ -36,8 +36,8 @@ DEFAULT_PANELS = ("mdcath", "peptide", "validity", "ligand", "energy", "dynamics
     "oracle_files",
     multiple=True,
     type=FILE,
-    help="An MD replica that is not part of the reference, as the row to compare with. "
-    "Default: the last replica of the reference, or the second half of the only "
+    help="An MD replica that is not part of the reference, as the row to compare with; repeated, "
+    "all are one row. Default: the last replica of the reference, or the second half of the only "
     "one.",
 )
 @shared_option(
@@ -160,8 +160,12 @@ def command(
         return 0
     if not references:
         raise click.UsageError("Give molecular dynamics to compare with: --reference FILE.")
+    both = {p.resolve() for p in references} & {p.resolve() for p in oracle_files}
+    if both:
+        raise click.UsageError(f"{min(both)} is given as --reference and as --oracle.")
     from ..core.files import check_writable
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.native import read_native
     from ..evaluation.panel import Settings
     from ..evaluation.panels import find_panel
     from ..report.evaluation_page import write_evaluation
@@ -170,9 +174,8 @@ def command(
         find_panel(name)
     reference = _load(references, "MD", topology, spacing_ps, temperature)
     oracles = []
-    for number, path in enumerate(oracle_files, start=1):
-        name = f"MD replica {number}" if len(oracle_files) > 1 else "MD replica"
-        oracles.append(_load([path], name, topology, spacing_ps, temperature))
+    if oracle_files:
+        oracles.append(_load(oracle_files, "MD replica", topology, spacing_ps, temperature))
     rows = []
     if generated:
         own = generated_topology or topology
@@ -181,8 +184,9 @@ def command(
     without_time = _without_time((reference, *oracles), rows)
     if without_time and "dynamics" in panels:  # asked for, so not to be left out
         raise click.ClickException(without_time)
+    native_nm, about_native = read_native(reference, native)
     settings = Settings(
-        _native(native, reference),
+        native_nm,
         lag_ps=lag_ps,
         macrostates=states,
         ligand=ligand,
@@ -204,7 +208,7 @@ def command(
     )
     progress.finish()
     notes = [note for loaded in (reference, *oracles, *rows) for note in loaded.notes]
-    notes += [without_time] if without_time else []
+    notes += [note for note in (about_native, without_time) if note]
     _print_evaluation(evaluation, notes, without_system=settings.system is None)
     page = write_evaluation(evaluation, out, "atmos-openmm " + shlex.join(sys.argv[1:]))
     click.echo(f"\nReport: {page}")
@@ -255,36 +259,6 @@ def _other(
     if not (name and equals and file):
         raise click.UsageError(f"--other {text!r}: write NAME=FILE or NAME=FILE,TOPOLOGY.")
     return _load([Path(file)], name, Path(own) if own else topology, spacing_ps, temperature)
-
-
-def _native(path: Path | None, reference: Loaded) -> Any:
-    """The native structure's positions in the order of the reference's atoms, nm."""
-    from ..systems.broken_bonds import check_native
-
-    if path is None:
-        check_native(reference.ensemble.topology, reference.native_nm)
-        return reference.native_nm
-    import numpy as np
-
-    from ..evaluation.atoms import AtomTable, common_atoms
-    from ..systems.structure_files import read_structure_file
-
-    if not path.exists():
-        raise FileNotFoundError(f"There is no structure {path}.")
-    structure = read_structure_file(path)
-    table = AtomTable.from_openmm(structure.topology)
-    ours, theirs = common_atoms([reference.ensemble.atoms, table])
-    missing = np.setdiff1d(reference.ensemble.atoms.heavy, ours)
-    if len(missing):
-        first = reference.ensemble.atoms.names[int(missing[0])]
-        raise ValueError(
-            f"{path} lacks {len(missing)} heavy atoms of the reference, {first} first; a native "
-            "structure has all of them"
-        )
-    native = np.array(reference.native_nm, np.float64)
-    native[ours] = np.asarray(structure.positions_nm)[theirs]
-    check_native(reference.ensemble.topology, native)
-    return native
 
 
 def _system(reference: Loaded, topology: Path | None, options: dict[str, Any]) -> Any:

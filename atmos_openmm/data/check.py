@@ -5,34 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..core.geometry import bond_lengths
-from ..core.read_errors import READ_ERRORS, first_line
-from . import mdcath_checks, misato_checks
 from .faults import DataFileError, Fault
 from .sample import Sample
+from .sample_checks import SampleChecks
 from .sources import inspect_file
 
-if TYPE_CHECKING:
-    from ..systems.features import MoleculeFeatures
-
-__all__ = ["FileReport", "check_file", "check_files", "check_sample"]
-
-BLOCK_BYTES = 2**25
-LONGEST_BOND_NM = 0.3
-SHORTEST_BOND_NM = 0.06
-"""Beyond these no covalent bond is, in MD at 450 K either: the frame is broken."""
-MOST_LISTED = 5
+__all__ = ["FileReport", "check_file", "check_files", "require_sound"]
 
 
 @dataclass(frozen=True)
@@ -173,144 +157,36 @@ def check_file(
     """
     samples: list[Sample] = []
     faults: list[Fault] = []
-    molecules: dict[Any, list[Fault] | MoleculeFeatures] = {}
+    check = SampleChecks(pdb_folder)
     for entry in inspect_file(path):
         faults += entry.faults
         if entry.sample is None or any(f.fatal for f in entry.faults):
             continue
-        found = [] if quick else list(check_sample(entry.sample, molecules, pdb_folder))
+        found = [] if quick else check(entry.sample)
         faults += found
         if not any(f.fatal for f in found):
             samples.append(entry.sample)
     return FileReport(str(path), tuple(samples), tuple(faults))
 
 
-def check_sample(
-    sample: Sample,
-    molecules: dict[Any, list[Fault] | MoleculeFeatures] | None = None,
-    pdb_folder: str | os.PathLike[str] | None = None,
-) -> Iterator[Fault]:
-    """Check one sample: its molecule, every frame, and what the file says of them.
+def require_sound(samples: Sequence[Sample]) -> list[str]:
+    """Check samples whole before they are used for anything else than training.
 
-    Parameters
-    ----------
-    sample : Sample
-    molecules : dict, optional
-        Kept between the samples of one molecule, which is then looked at once.
-    pdb_folder : path, optional
-        See `check_file`.
+    Chemistry that features cannot be made of is told like what is no fatal fault.
 
-    Yields
+    Returns
+    -------
+    list of str
+        What is worth knowing.
+
+    Raises
     ------
-    Fault
+    DataFileError
+        The first fatal fault.
     """
-    known = {} if molecules is None else molecules
-    fault = partial(Fault, sample.provenance.path, sample.provenance.entry)
-    told = sample.source in known
-    features = known[sample.source] if told else known.setdefault(sample.source, _features(sample))
-    if isinstance(features, list):
-        if told:
-            yield fault(features[0].kind, "its molecule cannot be used, see above.")
-        else:
-            yield from features
-        return
-    try:
-        found = list(_frame_faults(sample, features))
-        yield from found
-        if not any(f.fatal for f in found):
-            yield from _own_checks(sample, pdb_folder)
-    except DataFileError as error:
-        yield error.fault
-    except READ_ERRORS as error:
-        message = f"it cannot be read whole ({first_line(error)}): the file is damaged."
-        yield fault("unreadable", message)
-
-
-def _features(sample: Sample) -> list[Fault] | MoleculeFeatures:
-    """The molecule's features, of heavy atoms where hydrogens are missing; faults where none."""
-    at = sample.provenance
-    try:
-        elements = {a.element.atomic_number for a in sample.molecule().topology.atoms()}
-        return sample.features("all" if 1 in elements else "heavy")
-    except DataFileError as error:
-        return [error.fault]
-    except ValueError as error:  # FeatureError: its message says what to do
-        return [Fault(at.path, at.entry, "chemistry", " ".join(str(error).split()))]
-
-
-def _frame_faults(sample: Sample, features: MoleculeFeatures) -> Iterator[Fault]:
-    """Frames that are not finite, broken or repeated."""
-    fault = partial(Fault, sample.provenance.path, sample.provenance.entry)
-    step = max(1, BLOCK_BYTES // (12 * sample.num_atoms))
-    bad: list[int] = []
-    broken: dict[int, tuple[int, float]] = {}
-    same: list[int] = []
-    last: NDArray[np.float32] | None = None
-    seen = sample.resolved(features)
-    bonds = features.bonds[seen[features.bonds].all(axis=1)]
-    for start in range(0, sample.num_frames, step):
-        frames = sample.frames.read(slice(start, start + step))
-        finite = np.isfinite(frames).all(axis=(1, 2))
-        bad += (start + np.flatnonzero(~finite)).tolist()
-        joined = frames if last is None else np.concatenate([last[None], frames])
-        repeated = (joined[1:] == joined[:-1]).all(axis=(1, 2))
-        same += (start + (last is None) + np.flatnonzero(repeated)).tolist()
-        last = frames[-1]
-        if not len(bonds):
-            continue
-        gaps = bond_lengths(frames[:, features.atom_indices], bonds)
-        odd = (gaps > LONGEST_BOND_NM) | (gaps < SHORTEST_BOND_NM)
-        for k in np.flatnonzero(odd.any(axis=1) & finite).tolist():
-            bond = int(np.argmax(odd[k]))
-            broken[start + k] = bond, float(gaps[k, bond])
-    if bad:
-        yield fault("nonfinite", f"coordinates are not finite in {_frames(bad)}.")
-    if broken:
-        number, (bond, gap) = next(iter(broken.items()))
-        ends = " and ".join(features.atom_label(int(a)) for a in bonds[bond])
-        yield fault(
-            "broken",
-            f"bonds are broken in {_frames(broken)}: in frame {number} {ends} are {gap:.3f} nm "
-            "apart. The box splits the molecule (make it whole first), the run blew up, or the "
-            "coordinates are not in the unit of the layout.",
-        )
-    if same:
-        many = len(same) > sample.num_frames // 2
-        yield fault("inconsistent", f"the frame before is repeated in {_frames(same)}.", many)
-
-
-def _frames(numbers: Iterable[int]) -> str:
-    listed = list(numbers)
-    if len(listed) == 1:
-        return f"frame {listed[0]}"
-    shown = ", ".join(map(str, listed[:MOST_LISTED]))
-    more = ", ..." if len(listed) > MOST_LISTED else ""
-    return f"{len(listed)} frames ({shown}{more})"
-
-
-def _own_checks(sample: Sample, pdb_folder: str | os.PathLike[str] | None) -> Iterator[Fault]:
-    """What only one of the layouts has."""
-    name = sample.provenance.dataset
-    if name == "mdcath":
-        yield from mdcath_checks.check_statistics(sample)
-    elif name == "misato":
-        if sample.kind == "dynamics":
-            yield from misato_checks.check_ligand(sample)
-        if pdb_folder is not None:
-            yield from _compared(sample, Path(pdb_folder))
-
-
-def _compared(sample: Sample, folder: Path) -> Iterator[Fault]:
-    at = sample.provenance
-    stems = {sample.name.lower(), sample.name.upper()}
-    ends = [e + z for e in (".pdb", ".cif", ".ent") for z in ("", ".gz")]
-    names = [stem + end for stem in sorted(stems, reverse=True) for end in ends]
-    found = next((folder / n for n in names if (folder / n).exists()), None)
-    if found is None:
-        message = f"there is no {names[0]} or the like in {folder} to compare it with."
-        yield Fault(at.path, at.entry, "missing", message, fatal=False)
-        return
-    try:
-        yield from misato_checks.compare_with_pdb(sample, found)
-    except (ValueError, OSError) as error:
-        yield Fault(str(found), "", "unreadable", f"{first_line(error)}", fatal=False)
+    check = SampleChecks(needs_chemistry=False)
+    faults = [fault for sample in samples for fault in check(sample)]
+    for fault in faults:
+        if fault.fatal:
+            raise DataFileError(fault)
+    return [str(fault) for fault in faults]

@@ -35,7 +35,8 @@ class Fault:
         Where in the file: a group, a trajectory, a residue; '' for the whole file.
     kind : str
         A word that programs can test: ``unreadable, layout, missing, shape, inconsistent,
-        nonfinite, broken, chemistry, ligand-gone, no-mol, order, incomplete, changed``.
+        nonfinite, broken, chemistry, mirrored, copy, image, ligand-gone, no-mol, order,
+        incomplete, changed``.
     message : str
         A sentence: what was found, what was expected, what to do.
     fatal : bool

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from ..core.constants import NM_PER_ANGSTROM
 from ..core.read_errors import first_line
+from ..trajectories.scale import scale_fault
 from .entries import Entry, guarded, hdf5_entries, opened
 from .faults import DataFileError, Fault
 from .frames import HDF5Frames
+from .hands import mirrored_fault
 from .mdcath_topology import EmbeddedAtom, embedded_atoms, psf_bonds, unfold
 from .sample import Provenance, Sample
 
@@ -172,6 +174,13 @@ def _trajectory(path: str, group: Any, key: tuple[str, str, str], told: tuple[Fa
 
 def _run_faults(fault: partial[Fault], run: Any, number: int) -> Iterator[Fault]:
     """What is wrong with the arrays of one run of a domain of `number` atoms."""
+    if "coords" not in run and "ca_coords" in run:
+        message = (
+            "it has alpha carbons alone (ca_coords) and no coords of all atoms, which this package "
+            "needs. Get the file of all atoms."
+        )
+        yield fault("missing", message)
+        return
     if "coords" not in run:
         message = "it has no coords: the run failed when the set was made. Leave it out."
         yield fault("missing", message)
@@ -217,13 +226,17 @@ class MdcathMolecule:
         Raises
         ------
         DataFileError
-            No such domain, or names and bonds that make no molecule.
+            No such domain, names and bonds that make no molecule, or coordinates that are mirrored
+            or in another unit.
         """
         from ..systems.inputs import Molecule
 
         with opened(self.path, self.domain) as group:
             atoms = embedded_atoms(_text(group["pdbProteinAtoms"]))
             positions = _first_frame(group, atoms)
+            scale = scale_fault(positions)
+            if scale:
+                raise DataFileError(Fault(self.path, self.domain, "layout", f"{scale}."))
             bonds = psf_bonds(_text(group["psf"]), atoms) if "psf" in group else None
             topology, doubts = unfold(atoms, positions, bonds)
         if doubts:
@@ -232,6 +245,9 @@ class MdcathMolecule:
                 told = [*told, f"and {len(doubts) - len(told)} more"]
             message = f"{'; '.join(told)}. The embedded PDB and the frames do not belong together."
             raise DataFileError(Fault(self.path, self.domain, "chemistry", message))
+        mirrored = mirrored_fault(self.path, self.domain, topology, positions)
+        if mirrored is not None:
+            raise DataFileError(mirrored)
         return Molecule(topology, positions, {}, self.domain)
 
 

@@ -18,9 +18,10 @@ from ..systems.labels import residue_number
 from ..trajectories.layout import TrajectoryData, write_trajectory_file
 from ..trajectories.reader import gather
 from ..trajectories.topology import SoluteTopology, structure_of
-from .check import LONGEST_BOND_NM
+from . import trajectories as own_files
 from .faults import DataFileError
 from .sample import Sample
+from .sample_checks import LONGEST_BOND_NM
 from .sources import detect
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def write_samples(
         "stride": stride,
     }
     write_trajectory_file(path, molecule.name, molecule.topology, "", settings, data)
+    _check_written(Path(path))
 
 
 def import_trajectories(
@@ -224,7 +226,7 @@ def import_trajectories(
         A topology or the time between frames is needed.
     ValueError
         Frames and structure that differ in their atoms, a molecule that stays broken,
-        temperatures that are none.
+        temperatures that are none, a single frame, a Topology that the file cannot hold.
     FileNotFoundError
     """
     from openmm import XmlSerializer
@@ -246,6 +248,7 @@ def import_trajectories(
     solute = SoluteTopology.of(file.topology)
     if solute.left_out:
         notes.append(f"Left out: {solute.left_out}.")
+    _check_residues(solute.topology, structure)
     data = []
     for path in paths:
         if not path.exists():
@@ -255,6 +258,12 @@ def import_trajectories(
         )
         _check_bonds(found.positions_nm, solute, path)
         notes += found.notes
+        if all(len(s) == 1 for s in found.stretches):
+            raise ValueError(
+                f"{path} holds no two frames that follow each other in time"
+                + (f", every {stride}th taken" if stride > 1 else "")
+                + "; a trajectory needs them."
+            )
         alone = sum(len(s) == 1 for s in found.stretches)
         if alone and len(found.stretches) > 1:
             notes.append(
@@ -288,7 +297,31 @@ def import_trajectories(
         "stride": stride,
     }
     write_trajectory_file(out, name or structure.stem, solute.topology, system_xml, settings, data)
+    _check_written(Path(out))
     return notes
+
+
+def _check_residues(topology: Any, structure: Path) -> None:
+    """Refuse residues whose atoms stand in several places, as where hydrogens were put last."""
+    seen: dict[tuple[str, ...], set[str]] = {}
+    for residue in topology.residues():
+        key = (residue.chain.id, residue.id, residue.insertionCode, residue.name)
+        names = {atom.name for atom in residue.atoms()}
+        # The copy of a residue has its names; the rest of one has others.
+        if not seen.setdefault(key, names) & names:
+            raise ValueError(
+                f"{structure}: the atoms of {residue.name}{residue.id} do not stand together "
+                f"({', '.join(sorted(names)[:4])} come later than the others). Bring the atoms of "
+                "each residue together, in the structure and in the trajectories alike."
+            )
+
+
+def _check_written(path: Path) -> None:
+    """See that a file that was written can be read; remove it where not."""
+    faults = [fault for entry in own_files.inspect(path) for fault in entry.faults]
+    if faults:
+        path.unlink()
+        raise DataFileError(faults[0])
 
 
 def _check_bonds(positions: NDArray[np.float32], solute: SoluteTopology, path: Path) -> None:

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from ..core.constants import NM_PER_ANGSTROM
 from ..core.read_errors import READ_ERRORS
 from ..systems.ligand_perception import PerceptionError, molecule_from_smiles
+from ..trajectories.scale import scale_fault
 from .entries import Entry, guarded, hdf5_entries, opened
 from .faults import DataFileError, Fault
 from .frames import HDF5Frames
+from .hands import mirrored_fault
 from .misato_topology import LIGAND, MoleculeFault, build_complex
 from .sample import Provenance, Sample
 
@@ -239,7 +241,8 @@ class MisatoMolecule:
         ------
         DataFileError
             ``order``: atoms that are not in the order of their residues, or coordinates in another
-            order than the elements. ``chemistry``: a ligand that makes no sense.
+            order than the elements. ``chemistry``: a ligand that makes no sense. ``layout``,
+            ``mirrored``: coordinates in another unit, or mirrored.
         """
         from ..systems.inputs import Molecule
 
@@ -249,6 +252,9 @@ class MisatoMolecule:
             begins = group["molecules_begin_atom_index"][...].astype(int).tolist()
             first = group[TRAJECTORY][0] if TRAJECTORY in group else group[STATIC_KEYS[0]][...]
             positions = np.asarray(first, np.float64) * NM_PER_ANGSTROM
+        scale = scale_fault(positions)
+        if scale:
+            raise DataFileError(Fault(self.path, self.entry, "layout", f"{scale}."))
         try:
             template = None
             if self.smiles is not None:
@@ -257,6 +263,9 @@ class MisatoMolecule:
         except (MoleculeFault, PerceptionError) as error:
             kind = getattr(error, "kind", "chemistry")
             raise DataFileError(Fault(self.path, self.entry, kind, f"{error}.")) from error
+        mirrored = mirrored_fault(self.path, self.entry, made.topology, positions)
+        if mirrored is not None:
+            raise DataFileError(mirrored)
         return Molecule(made.topology, positions, made.molecules, self.entry.upper(), made.notes)
 
 

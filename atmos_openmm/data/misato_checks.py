@@ -16,13 +16,15 @@ from .faults import Fault
 from .misato import ligand_atoms
 from .sample import Sample
 
-__all__ = ["CONTACT_NM", "check_ligand", "compare_with_pdb", "contact_distances"]
+__all__ = ["CONTACT_NM", "check_cuts", "check_ligand", "compare_with_pdb", "contact_distances"]
 
 CONTACT_NM = 0.8
 """No bound ligand is further from every heavy atom of the protein than this: two layers of water
 fit between."""
 DISPLACED_NM = 0.1
 """A resolved structure and what was prepared from it differ by less."""
+FACING_NM = 1.0
+"""From the C of one chain to the N of the next: a few missing residues span that much."""
 BLOCK = 10
 
 
@@ -69,6 +71,26 @@ def check_ligand(sample: Sample) -> list[Fault]:
         f"{len(gaps)} frames, up to {np.max(gaps):.2f} nm from the nearest heavy atom."
     )
     return [Fault(at.path, at.entry, "ligand-gone", message, fatal=False)]
+
+
+def check_cuts(sample: Sample) -> list[Fault]:
+    """Name charged ends that face each other, as preparing a protein with gaps leaves them."""
+    at, molecule = sample.provenance, sample.molecule()
+    positions, faults = np.asarray(molecule.positions_nm), []
+    chains = [list(chain.residues()) for chain in molecule.topology.chains()]
+    for before, after in zip(chains, chains[1:], strict=False):
+        last, first = ({a.name: a.index for a in r.atoms()} for r in (before[-1], after[0]))
+        if not {"C", "OXT"} <= last.keys() or not {"N", "H3"} <= first.keys():
+            continue
+        gap = float(np.linalg.norm(positions[last["C"]] - positions[first["N"]]))
+        if gap < FACING_NM:
+            message = (
+                f"{before[-1].name} {before[-1].id} ends a chain and {after[0].name} "
+                f"{after[0].id} begins the next one {gap:.2f} nm away, both charged: the protein "
+                "seems to be cut there, where residues are missing or a bond is."
+            )
+            faults.append(Fault(at.path, at.entry, "incomplete", message, fatal=False))
+    return faults
 
 
 def compare_with_pdb(sample: Sample, structure: str | os.PathLike[str]) -> list[Fault]:

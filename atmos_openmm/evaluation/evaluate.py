@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .atoms import common_atoms
 from .bootstrap import BLOCKS, RESAMPLES, block_bootstrap
 from .ensemble import Ensemble
+from .overlap import check_rows
 from .panel import Metric, NotApplicable, Panel, Settings
 from .panels import find_panel
 
@@ -190,8 +191,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the ensembles are of different molecules or have too few frames, or if no panel of the
-        names is there.
+        If the ensembles are of different molecules or have too few frames, an oracle has frames
+        of the reference, or if no panel of the names is there.
     """
     chosen = [find_panel(name) for name in panels]
     notes: list[str] = []
@@ -208,6 +209,7 @@ def evaluate(
     indices = common_atoms([e.atoms for e in whole])
     table = reference.atoms.subset(indices[0])
     cut = [e.restricted(i, table) for e, i in zip(whole, indices, strict=True)]
+    notes += check_rows(cut[0], cut[1 : 1 + len(oracles)], cut[1 + len(oracles) :])
     cut_settings = replace(settings, native_nm=np.asarray(settings.native_nm)[indices[0]])
     if len(indices[0]) < len(reference.atoms):
         notes.append(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.settings import read_settings
+from ..data.check import require_sound
 from ..data.mdtraj_formats import data_layout
 from ..data.sources import inspect_file
 from ..systems.openmm_bridge import box_vectors_in_nm
@@ -23,6 +24,7 @@ from ..trajectories.reader import SoluteFrames, gather, read_folder
 from ..trajectories.topology import SoluteTopology, read_structure, structure_of
 from .atoms import AtomTable
 from .ensemble import Ensemble
+from .overlap import copied_trajectories
 
 __all__ = ["Loaded", "read_ensemble"]
 
@@ -119,6 +121,11 @@ def read_ensemble(
     trajectories = [t for piece in found for t in piece.trajectories]
     notes = [note for t in trajectories for note in t.notes]
     notes += [note for piece in found for note in piece.notes]
+    notes += [
+        f"{name}: {shared} of the {len(trajectories[k].positions_nm)} frames of "
+        f"{trajectories[k].name} are frames of {trajectories[j].name}, too; they count twice."
+        for k, j, shared in copied_trajectories([t.positions_nm for t in trajectories])
+    ]
     spacings = {s.spacing_ps for t in trajectories for s in t.stretches if len(s) > 1}
     spacing = spacings.pop() if len(spacings) == 1 else spacing_ps
     if spacings:
@@ -258,6 +265,7 @@ def _read_samples(
             f"{path} holds several molecules ({names}{', ...' if len(taken) > 4 else ''}); name "
             f"one: {path}:{taken[0].name}"
         )
+    left_out += require_sound(taken)
     molecule = taken[0].molecule()
     solute = SoluteTopology.of(molecule.topology)
     found = []

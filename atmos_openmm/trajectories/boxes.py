@@ -20,6 +20,9 @@ __all__ = [
 #: Parent and child of every bond of a spanning forest, parents before their children.
 MoleculeTree = np.ndarray
 
+#: Molecules whose nearest atoms are no further apart than this touch, and are left where they are.
+CONTACT_NM = 0.35
+
 #: Box vectors that may lead from a point of a reduced box to the nearest image of another one.
 _IMAGES = np.array(list(product(range(-3, 4), range(-2, 3), range(-2, 3))), dtype=np.float64)
 
@@ -138,8 +141,9 @@ def bring_together(
     """Move molecules by box vectors so that those that touch across the boundary touch directly.
 
     The first molecule stays. Of the others, always the one that has an atom nearest to an atom
-    of those in place, in any image, comes next, and takes the image in which it is that near.
-    Distances are those of atoms: centres of long molecules tell nothing about contacts.
+    of those in place, in any image, comes next, and takes the image in which it is that near; it
+    stays where it is if it touches one of them there. Distances are those of atoms: centres of
+    long molecules tell nothing about contacts.
 
     Parameters
     ----------
@@ -180,8 +184,21 @@ def bring_together(
                 target[molecule] = result[contact] + cell[atoms[k]] + step[k] - cell[contact]
         newest = waiting.pop(int(np.argmin(distance[waiting])))
         shift = target[newest] - result[touching[newest]]
-        result[molecules[newest]] += np.round(shift @ np.linalg.inv(box_nm)) @ box_nm
+        steps = np.round(shift @ np.linalg.inv(box_nm))
+        if np.any(steps):
+            settled = np.ones(count, dtype=bool)
+            settled[[newest, *waiting]] = False
+            placed = np.concatenate([molecules[k] for k in np.flatnonzero(settled).tolist()])
+            if not _touch(result[placed], result[molecules[newest]]):
+                result[molecules[newest]] += steps @ box_nm
     return result
+
+
+def _touch(some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether two sets of points have a pair within `CONTACT_NM`, as they are."""
+    from scipy.spatial import cKDTree
+
+    return bool(cKDTree(some).query(others, distance_upper_bound=CONTACT_NM)[0].min() < np.inf)
 
 
 def _wrapped(points: np.ndarray, box: np.ndarray) -> np.ndarray:

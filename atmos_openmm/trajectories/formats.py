@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.read_errors import READ_ERRORS, first_line
+from .ends import find_end
 from .errors import TrajectoryMismatchError
 from .frames import FrameChunk, FrameReader
 from .layout import TrajectoryFile, is_own_layout
@@ -83,10 +84,14 @@ def open_file(path: Path, topology: Any) -> FrameReader:
         timed = timed and (time or extension not in _PERHAPS_TIMED)
         if extension not in _WITH_TOPOLOGY:
             check_count(atoms, topology, str(path))
-    count = _num_frames(path, extension)
-    remarks: list[str] = _dcd_remarks(path, count) if extension == ".dcd" else []
-    chunks = _read_file(path, extension, topology, timed, remarks)
-    return FrameReader(str(path), count, timed, remarks, chunks)
+    end = find_end(path, extension, topology.getNumAtoms())
+    count = _num_frames(path, extension) if end is None else end.whole
+    if end is not None and end.whole == 0:
+        raise ValueError(f"{path} ends within its first frame: it is cut short, or damaged")
+    remarks = [end.remark(path)] if end is not None and end.remark(path) else []
+    limit = end.whole if end is not None and remarks else None
+    chunks = _read_file(path, extension, topology, timed, remarks, limit)
+    return FrameReader(str(path), count, timed, remarks, chunks, bool(remarks))
 
 
 def _check_hdf5(path: Path) -> None:
@@ -108,8 +113,14 @@ def _extension(path: Path) -> str:
 
 
 def _read_file(
-    path: Path, extension: str, topology: Any, timed: bool, remarks: list[str]
+    path: Path,
+    extension: str,
+    topology: Any,
+    timed: bool,
+    remarks: list[str],
+    limit: int | None,
 ) -> Iterator[FrameChunk]:
+    """Frames of a file, only the first ones where there is a limit: what follows is not whole."""
     import mdtraj
 
     own = extension in _WITH_TOPOLOGY
@@ -117,7 +128,9 @@ def _read_file(
     read = 0
     try:
         if extension in _LOADED_WHOLE:
-            pieces = iter([mdtraj.load(readable_name(path), **arguments)])
+            pieces = iter([mdtraj.load(readable_name(path), **arguments)[:limit]])
+        elif limit is not None:
+            pieces = _first_frames(path, extension, arguments["top"], limit)
         else:
             pieces = mdtraj.iterload(readable_name(path), chunk=CHUNK_FRAMES, **arguments)
         while (piece := _next(pieces)) is not None:
@@ -140,6 +153,15 @@ def _read_file(
         raise ValueError(f"{path} holds no frames")
 
 
+def _first_frames(path: Path, extension: str, topology: Any, limit: int) -> Iterator[Any]:
+    import mdtraj
+
+    needed = {"n_atoms": topology.n_atoms} if extension in _WITHOUT_ATOM_COUNT else {}
+    with mdtraj.open(readable_name(path), **needed) as file:
+        for first in range(0, limit, CHUNK_FRAMES):
+            yield file.read_as_traj(topology, n_frames=min(CHUNK_FRAMES, limit - first))
+
+
 def _next(pieces: Iterator[Any]) -> Any:
     with quiet_stdout():
         return next(pieces, None)
@@ -147,12 +169,17 @@ def _next(pieces: Iterator[Any]) -> Any:
 
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """Keep the DCD reader's C code from writing its remarks to the user's output."""
+    """Keep remarks of mdtraj and of its DCD reader's C code from the user's output."""
     sys.stdout.flush()
     saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)
-        yield
+        with warnings.catch_warnings():
+            # NetCDF files are read by scipy as well, only slower.
+            warnings.filterwarnings("ignore", message=".*'netCDF4' Python package")
+            # Boxes of zeros are none here, and told.
+            warnings.filterwarnings("ignore", module=r"mdtraj\.utils\.unitcell")
+            yield
     finally:
         os.dup2(saved, 1)
         os.close(saved)
@@ -189,18 +216,6 @@ def _num_frames(path: Path, extension: str) -> int | None:
     # Only the estimate of the time left depends on it.
     except (*READ_ERRORS, NotImplementedError):
         return None
-
-
-def _dcd_remarks(path: Path, found: int | None) -> list[str]:
-    """Compare the frames of a DCD file with its header, since a cut file is read without a word."""
-    with path.open("rb") as file:
-        header = file.read(12)
-    order = "little" if header[:4] == (84).to_bytes(4, "little") else "big"
-    announced = int.from_bytes(header[8:12], order)  # type: ignore[arg-type]
-    # Some programs write no number, and write over 0 at the end of a run.
-    if announced == 0 or found is None or announced <= found:
-        return []
-    return [f"{path} announces {announced} frames and holds {found}; it seems to be cut short"]
 
 
 def _open_own(path: Path, topology: Any) -> FrameReader:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from .box_watch import BoxWatch, is_box
+from .scale import scale_fault
 
 __all__ = ["FrameChunk", "Frame", "FrameReader"]
 
@@ -26,7 +30,10 @@ class FrameChunk:
     def of(trajectory: Any, timed: bool) -> FrameChunk:
         """Of an mdtraj Trajectory."""
         time = trajectory.time if timed else np.full(len(trajectory), np.nan)
-        return FrameChunk(trajectory.xyz, time, trajectory.unitcell_vectors)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # boxes of zeros, which are none here
+            boxes = trajectory.unitcell_vectors
+        return FrameChunk(trajectory.xyz, time, boxes)
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Frame:
     positions_nm : float64 array [P, 3]
         As stored: atoms may be NaN, and molecules may be broken across the box.
     box_nm : array [3, 3] or None
-        Periodic box vectors as stored.
+        Periodic box vectors as stored; None where they are missing or span no volume.
     """
 
     index: int
@@ -64,8 +71,12 @@ class FrameReader:
     timed : bool
         Whether it has times that are the simulation's.
     remarks : list of str
-        Differences from the topology that are not errors; complete after the first frame.
+        What is not an error, as differences from the topology; complete after the last frame.
     chunks : iterator of FrameChunk
+    cut_short : bool
+        Whether its file ends before its last frame does; a remark says so, too.
+    boxes : BoxWatch or None
+        Sees the boxes of all frames that are read; what it says becomes a remark.
     """
 
     name: str
@@ -73,6 +84,8 @@ class FrameReader:
     timed: bool
     remarks: list[str]
     chunks: Iterator[FrameChunk]
+    cut_short: bool = False
+    boxes: BoxWatch | None = None
 
     def count(self, start: int = 0, stop: int | None = None, stride: int = 1) -> int | None:
         """How many frames `frames` with the same arguments gives, or None when not known."""
@@ -99,16 +112,30 @@ class FrameReader:
                 f"frames {start}:{stop}:{stride} were asked for; start and stop are counted from "
                 "0 and the stride is at least 1"
             )
+        try:
+            yield from self._chosen(start, stop, stride)
+        finally:
+            if self.boxes is not None:
+                self.remarks.extend(self.boxes.remarks(self.name))
+
+    def _chosen(self, start: int, stop: int | None, stride: int) -> Iterator[Frame]:
         index = 0
         for chunk in self.chunks:
+            if index == 0 and (scale := scale_fault(chunk.positions_nm[0])):
+                self.remarks.append(f"{self.name}: {scale}")
             for i in range(len(chunk.positions_nm)):
                 if stop is not None and index >= stop:
                     return
                 if index >= start and (index - start) % stride == 0:
+                    box = None if chunk.boxes_nm is None else np.asarray(chunk.boxes_nm[i], float)
+                    if not is_box(box):
+                        box = None
+                    if self.boxes is not None:
+                        self.boxes.see(index, box)
                     yield Frame(
                         index,
                         float(chunk.time_ps[i]),
                         np.asarray(chunk.positions_nm[i], dtype=np.float64),
-                        None if chunk.boxes_nm is None else np.asarray(chunk.boxes_nm[i], float),
+                        box,
                     )
                 index += 1

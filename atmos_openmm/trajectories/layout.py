@@ -6,7 +6,6 @@ their final name, and renamed when complete: a file under its final name is neve
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.files import replacement
 from ..core.read_errors import READ_ERRORS, first_line
+from .topology_text import topology_from_pdb_text, topology_to_pdb_text
 
 if TYPE_CHECKING:
     import h5py
@@ -316,7 +316,8 @@ def write_trajectory_file(
     Raises
     ------
     ValueError
-        A trajectory of wrong shape or kind, with times that do not increase, or not finite.
+        A trajectory of wrong shape or kind, with times that do not increase, or not finite; a
+        Topology that cannot be written (`topology_to_pdb_text`).
     OSError
         The folder cannot be written or the disk is full; the file that was there stays.
     """
@@ -372,27 +373,6 @@ def _checked(
     # In double before the cut to float32, so that the cut is relative to the molecule's size.
     centred = positions - positions.mean(axis=1, keepdims=True, dtype=np.float64)
     return centred.astype(np.float32), time
-
-
-def topology_to_pdb_text(topology: Topology) -> str:
-    """A Topology as PDB text with every bond that its readers would not add themselves.
-
-    The coordinates are zero: the text says what the atoms are, not where.
-    """
-    from openmm import unit
-    from openmm.app import PDBFile
-
-    buffer = io.StringIO()
-    zeros = np.zeros((topology.getNumAtoms(), 3)) * unit.nanometer
-    PDBFile.writeFile(topology, zeros, buffer, keepIds=True)
-    return buffer.getvalue()
-
-
-def topology_from_pdb_text(text: str) -> Topology:
-    """The Topology that `topology_to_pdb_text` wrote."""
-    from openmm.app import PDBFile
-
-    return PDBFile(io.StringIO(text)).topology
 
 
 def _text(dataset: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 
 from ..core.settings import read_settings
 from ..core.units import positions_in_nm
+from .box_watch import BoxWatch, is_placeholder
 from .boxes import bring_together, make_whole, reduced_box
 from .clock import Stretch, read_clock
 from .errors import MissingInformationError
 from .formats import open_file
 from .frames import Frame, FrameChunk, FrameReader
+from .scale import scale_fault
 from .topology import SoluteTopology, check_atoms, check_count
 
 __all__ = ["SoluteFrames", "gather", "open_frames", "read_folder"]
 
 
-def open_frames(trajectory: Any, topology: Any) -> FrameReader:
+def open_frames(trajectory: Any, topology: Any, *, boxes: BoxWatch | None = None) -> FrameReader:
     """Open a trajectory for reading.
 
     Parameters
@@ -36,6 +38,8 @@ def open_frames(trajectory: Any, topology: Any) -> FrameReader:
         A file in any format that mdtraj reads or the package's own layout (HDF5), or frames in
         memory (nm). Where the format carries a topology, its atoms are compared.
     topology : openmm.app.Topology
+    boxes : BoxWatch, optional
+        What the frames' boxes are compared with; what it says is among the reader's remarks.
 
     Returns
     -------
@@ -50,6 +54,10 @@ def open_frames(trajectory: Any, topology: Any) -> FrameReader:
     ValueError
         The format is not known or the file is damaged.
     """
+    return replace(_opened(trajectory, topology), boxes=boxes)
+
+
+def _opened(trajectory: Any, topology: Any) -> FrameReader:
     if isinstance(trajectory, (str, os.PathLike)):
         return open_file(Path(trajectory), topology)
     mdtraj = sys.modules.get("mdtraj")
@@ -133,16 +141,22 @@ def gather(
         With `needs_time`: the format has no times that can be trusted, or those of the file do
         not increase evenly, and no spacing is given.
     ValueError
-        The file cannot be read.
+        The file cannot be read, or its coordinates are in another unit than its format's.
     """
-    reader = open_frames(path, topology)
+    watch = BoxWatch(
+        _own_box(topology), "the structure", "their molecules are taken as they are, whole or not"
+    )
+    reader = open_frames(path, topology, boxes=watch)
     lacking = has_time and spacing_ps is None and not reader.timed
     if needs_time and lacking:
         raise MissingInformationError("spacing", _without_times(path))
-    positions, times, repeated = [], [], []
+    positions: list[NDArray[np.float32]] = []
+    times, repeated = [], []
     last = np.zeros(0)
     for frame in reader.frames(stride=stride):
         x = _joined(frame, solute)
+        if not positions and (scale := scale_fault(x)):
+            raise ValueError(f"{path}: {scale}.")
         positions.append(x.astype(np.float32))
         times.append(frame.time_ps)
         repeated.append(np.array_equal(x, last))
@@ -173,6 +187,13 @@ def _without_times(path: Path) -> str:
         f"{path} has no times that can be trusted (files that end in {path.suffix} need not say "
         "any); give the time between its frames in ps."
     )
+
+
+def _own_box(topology: Any) -> NDArray[np.float64] | None:
+    """The box of a Topology, where it is one of a simulation."""
+    vectors = topology.getPeriodicBoxVectors()
+    box = None if vectors is None else positions_in_nm(vectors)
+    return None if box is None or is_placeholder(box) else box
 
 
 def _joined(frame: Frame, solute: SoluteTopology) -> NDArray[np.float64]:

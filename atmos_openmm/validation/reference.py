@@ -235,9 +235,10 @@ def _reference_frames(
         # Count by reading once: cheap beside the energies.
         count = sum(1 for _ in open_frames(source, topology).frames())
     stride = max(1, -(-count // MAX_REFERENCE_FRAMES))
+    told = f" ({'; '.join(opened.remarks)})" if opened.cut_short else ""
     return (
         ((frame.positions_nm, frame.box_nm) for frame in opened.frames(stride=stride)),
-        opened.name,
+        opened.name + told,
     )
 
 

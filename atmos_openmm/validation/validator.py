@@ -223,11 +223,14 @@ class EnergyValidator:
         TrajectoryMismatchError
             when the trajectory's atoms are not the Topology's.
         ValueError
-            when the trajectory cannot be read.
+            when the trajectory cannot be read, and after its last frame where it is cut short.
         """
         source = open_frames(trajectory, self.topology)
         for frame in source.frames(start, stop, stride):
             yield self._verdict(frame)
+        if source.cut_short and (stop is None or stop > (source.num_frames or 0)):
+            where = f"{source.name} cannot be read beyond frame {source.num_frames}"
+            raise ValueError(f"{where}: {source.remarks[0]}")
 
     def _verdict(self, frame: Frame) -> FrameVerdict:
         return self._judge(frame.positions_nm, frame.box_nm, frame.index, frame.time_ps)

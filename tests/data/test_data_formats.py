@@ -10,6 +10,7 @@ from data_cases import SHARED, write_mdcath
 from openmm import app, unit
 
 from atmos_openmm.cli import main
+from atmos_openmm.data.check import check_file
 from atmos_openmm.data.mdtraj_formats import (
     export_sample,
     import_trajectories,
@@ -153,6 +154,66 @@ def test_solvent_is_left_out_and_molecules_are_made_whole(tmp_path: Path):
         import_trajectories(
             out, [tmp_path / "nobox.dcd"], pdb, temperature_kelvin=300.0, spacing_ps=1.0
         )
+
+
+@pytest.mark.parametrize("spacing, first", [(20.0, 3e6), (0.3, 3e6), (5.0, 3e7)])
+@pytest.mark.parametrize("suffix", ["xtc", "trr"])
+def test_late_times_are_even_within_float32(tmp_path: Path, suffix, spacing, first):
+    """At 3 microseconds a step of 20 ps is stored as 20 or 20.25 ps."""
+    pdb, trajectory = peptide_run(tmp_path, first + spacing * np.arange(60))
+    steps = np.unique(np.diff(trajectory.time.astype(np.float32)))
+    trajectory.save(str(tmp_path / f"run.{suffix}"))
+    own = tmp_path / "own.h5"
+    import_trajectories(own, [tmp_path / f"run.{suffix}"], pdb, temperature_kelvin=300.0)
+    (sample,) = open_samples([own])
+    assert sample.num_frames == 60 and abs(sample.spacing_ps - spacing) < max(np.ptp(steps), 1e-9)
+    assert check_file(own).faults == ()
+
+
+def peptide_run(tmp_path: Path, times: np.ndarray, order=None) -> tuple[Path, mdtraj.Trajectory]:
+    """A structure and a run of ACE-ALA-ALA-NME, atoms in another order where one is given."""
+    topology, x = build_peptide("ACE-ALA-ALA-NME")
+    pdb, names = tmp_path / "peptide.pdb", list(topology.atoms())
+    with open(pdb, "w") as file:
+        app.PDBFile.writeFile(topology, np.asarray(x) * unit.nanometer, file)
+    if order is not None:
+        lines = [k for k in pdb.read_text().splitlines() if k.startswith(("ATOM", "HETATM"))]
+        order = sorted(range(len(lines)), key=lambda k: order(names[k]))
+        pdb.write_text(
+            "".join(f"{lines[k][:6]}{n:5d}{lines[k][11:]}\n" for n, k in enumerate(order))
+        )
+        x = np.asarray(x)[order]
+        topology = app.PDBFile(str(pdb)).topology
+    frames = x + np.random.default_rng(2).normal(0.0, 1e-3, (len(times), len(x), 3))
+    return pdb, mdtraj.Trajectory(frames, mdtraj.Topology.from_openmm(topology), time=times)
+
+
+def test_what_its_own_reader_refuses_is_not_written(tmp_path: Path):
+    out = tmp_path / "own.h5"
+    pdb, trajectory = peptide_run(tmp_path, np.arange(6.0))
+    trajectory.save(str(tmp_path / "run.xtc"))
+    trajectory[0].save(str(tmp_path / "one.xtc"))
+    for name, options in (("one", {}), ("one", {"spacing_ps": 1.0}), ("run", {"stride": 10})):
+        with pytest.raises(ValueError, match="holds no two frames"):
+            import_trajectories(
+                out, [tmp_path / f"{name}.xtc"], pdb, temperature_kelvin=300.0, **options
+            )
+    # Hydrogens after all heavy atoms: each residue is there twice.
+    pdb, trajectory = peptide_run(tmp_path, np.arange(6.0), lambda a: a.element.symbol == "H")
+    trajectory.save(str(tmp_path / "run.xtc"))
+    with pytest.raises(ValueError, match=r"the atoms of ACE1 do not stand together \(H1, H2, H3"):
+        import_trajectories(out, [tmp_path / "run.xtc"], pdb, temperature_kelvin=300.0)
+    assert not out.exists()
+
+
+def test_the_command_checks_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pdb, trajectory = peptide_run(tmp_path, np.arange(6.0))
+    trajectory.xyz[3] = trajectory.xyz[2]
+    trajectory.save(str(tmp_path / "run.trr"))
+    assert main(["data", "import", str(tmp_path / "run.trr"), "--structure", str(pdb), "--out",
+                 str(tmp_path / "own.h5"), "--temperature", "300"]) == 0  # fmt: skip
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Note: [/trajectories/0000] the frame before is repeated in frame 3" in printed
 
 
 def test_what_does_not_fit_is_refused(samples, tmp_path: Path):

@@ -150,7 +150,8 @@ def write_misato(path: Path, leaves_at: int | None = None, frames: int = 8) -> P
     rng = np.random.default_rng(3)
     moved = []
     for k, (_, _, p) in enumerate(parts):
-        moved.append(p - p.mean(axis=0) + np.array([0.0, 0.9 * k, 0.0]))
+        # The end of the first chain is not near the start of the second.
+        moved.append(p - p.mean(axis=0) + np.array([0.9 * (k == 0), 0.9 * k, 0.0]))
     positions = np.concatenate(moved)
     starts = np.cumsum([0, *(len(p[0]) for p in parts)])[:-1]
     run = positions + rng.normal(0.0, 1e-3, (frames, *positions.shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 
 import mdtraj
 import numpy as np
@@ -68,6 +69,24 @@ def test_a_format_without_times_is_refused_where_time_matters(folder, tmp_path, 
     assert read.runs[0].spacing_ps == pytest.approx(0.04)
     loaded = read_ensemble([path], name="x", topology=pdb, spacing_ps=0.04)
     assert loaded.ensemble.spacing_ps == 0.04 and not loaded.lacks_spacing
+
+
+def test_a_netcdf_file_may_have_times_or_none(folder, tmp_path, md):
+    """Programs that strip or join trajectories leave the times out."""
+    pdb, x = folder / "ala.pdb", 10.0 * md[1]
+    for name, times in (("with", 8.0 * np.arange(60)), ("without", None)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with mdtraj.formats.NetCDFTrajectoryFile(str(tmp_path / f"{name}.nc"), "w") as file:
+                file.write(x, time=times)
+    loaded = read_ensemble([tmp_path / "with.nc"], name="x", topology=pdb)
+    assert loaded.ensemble.spacing_ps == 8.0
+    loaded = read_ensemble([tmp_path / "without.nc"], name="x", topology=pdb)
+    assert loaded.ensemble.spacing_ps is None and loaded.lacks_spacing
+    with pytest.raises(ValueError, match="no times that can be trusted"):
+        import_trajectories(
+            tmp_path / "own.h5", [tmp_path / "without.nc"], pdb, temperature_kelvin=300.0
+        )
 
 
 def test_every_command_names_its_option(folder, tmp_path, capsys):

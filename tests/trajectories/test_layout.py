@@ -100,6 +100,55 @@ def test_topology_text_keeps_every_bond(sequence: str):
     assert [a.name for a in again.atoms()] == [a.name for a in topology.atoms()]
 
 
+def _copy(topology: app.Topology, number=lambda r: r.id, name=lambda a: a.name) -> app.Topology:
+    """A topology with other numbers of residues or names of atoms."""
+    copy, made = app.Topology(), {}
+    for chain in topology.chains():
+        new = copy.addChain(chain.id)
+        for residue in chain.residues():
+            there = copy.addResidue(residue.name, new, number(residue))
+            made.update((a, copy.addAtom(name(a), a.element, there)) for a in residue.atoms())
+    for a, b in topology.bonds():
+        copy.addBond(made[a], made[b])
+    return copy
+
+
+def test_residues_that_share_a_number_stay_apart():
+    """PDB readers take neighbours of one number for one residue, and drop atoms named twice."""
+    topology, _ = build_peptide("ACE-ALA-ALA-NME")
+    for number in ("5", "", "123456"):
+        again = topology_from_pdb_text(topology_to_pdb_text(_copy(topology, lambda r, n=number: n)))
+        assert [a.name for a in again.atoms()] == [a.name for a in topology.atoms()]
+        assert [r.name for r in again.residues()] == ["ACE", "ALA", "ALA", "NME"]
+        assert again.getNumBonds() == topology.getNumBonds()
+
+
+def test_sulfurs_are_bonded_only_where_they_were():
+    """Readers bond those of cysteines without HG that are near."""
+    topology, x = build_peptide("ACE-CYS-CYS-CYS-NME")
+    modeller = app.Modeller(topology, x * mm.unit.nanometer)
+    modeller.delete([a for a in topology.atoms() if a.element.symbol == "H"])
+    heavy = modeller.topology
+    sulfurs = [a for a in heavy.atoms() if a.name == "SG"]
+    for bonded in (False, True):
+        if bonded:
+            heavy.addBond(sulfurs[0], sulfurs[2])
+        again = topology_from_pdb_text(topology_to_pdb_text(heavy))
+        pairs = [{a.name, b.name} for a, b in again.bonds()]
+        assert pairs.count({"SG"}) == bonded and len(pairs) == heavy.getNumBonds()
+
+
+@pytest.mark.parametrize("name", ["HB123", "HB"])
+def test_names_that_would_be_lost_are_refused(tmp_path: Path, name: str):
+    """Longer than a PDB file has room for, or the same for several atoms of a residue."""
+    topology, _ = build_peptide("ACE-ALA-NME")
+    renamed = ("HB1", "HB2") if name == "HB" else ("HB1",)
+    odd = _copy(topology, name=lambda a: name if a.name in renamed else a.name)
+    with pytest.raises(ValueError, match=r"cannot hold this molecule: atom 1\d, HB"):
+        write_trajectory_file(tmp_path / "a.h5", "x", odd, "", {}, [_data(22)])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_truncated_file_is_refused(written: Path):
     content = written.read_bytes()
     for keep in (len(content) // 2, len(content) - 64, 40, 0):

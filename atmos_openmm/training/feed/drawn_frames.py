@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.geometry import bond_lengths, chiral_volumes
-from ...data.check import LONGEST_BOND_NM, SHORTEST_BOND_NM
+from ...core.geometry import bond_lengths
 from ...data.faults import DataFileError, Fault
+from ...data.hands import other_hands, stereocentres
+from ...data.sample_checks import LONGEST_BOND_NM, SHORTEST_BOND_NM
 from .picking import Picks
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ __all__ = ["FEWEST_SEEN", "check_frames"]
 
 FEWEST_SEEN = 4
 """Atoms that were seen, at least: fewer have no shape to superpose."""
-CARBON = 6
-MIRRORED = -0.05
-"""Normalised triple product, times its sign, below which a centre has the other hand; 0 is flat."""
 
 
 def check_frames(
@@ -79,11 +77,8 @@ def _check_hands(
     features: MoleculeFeatures,
     resolved: NDArray[np.bool_],
 ) -> None:
-    centres = np.concatenate([features.chiral_centers, features.label_centers])
-    signs = np.concatenate([features.chiral_signs, features.label_signs])
-    told = (features.ref_element[centres[:, 0]] == CARBON) & resolved[centres].all(axis=1)
-    centres, signs = centres[told], signs[told]
-    mirrored = chiral_volumes(x, centres) * signs < MIRRORED
+    centres, signs = stereocentres(features, resolved)
+    mirrored = other_hands(x, centres, signs)
     if mirrored.any():
         f, c = (int(k[0]) for k in np.nonzero(mirrored))
         raise _error(
