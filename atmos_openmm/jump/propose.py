@@ -45,7 +45,7 @@ def propose_frames(
     states: NDArray[np.float32],
     draws: Sequence[tuple[int, int]],
     lag_ps: float,
-    temperature_k: float,
+    temperature_k: float | Sequence[float],
     threads: int = 1,
     device: str = "cpu",
 ) -> ProposedFrames:
@@ -61,8 +61,10 @@ def propose_frames(
         The module's states; zeros for no history.
     draws : sequence of (seed, attempt), B
         Which noise each frame takes.
-    lag_ps, temperature_k : float
+    lag_ps : float
         The same for all.
+    temperature_k : float or sequence of float, B
+        The same for all, or that of each.
     threads : int
         Threads of torch during the call.
     device : str
