@@ -69,10 +69,10 @@ class AtmosPropagator(BoundModel):
     what is checked, how many proposals pass, and what that means for averages.
 
     The model is named in one of three ways: by the name of a bundled one, by the path of an
-    `.atmos` file, or as a model that was loaded before.  A model declares what it was made for
-    (residues, elements, sizes, lags, temperatures), and what the Topology holds is checked against
-    it; a molecule that does not fit is refused with the reason.  Print the propagator to see what
-    it can do:
+    `.atmos` file, or as a model that was loaded before.  A model declares what it was trained on
+    (residues, elements, sizes, lags, temperatures), and what the Topology holds is compared with
+    it: a molecule unlike those is bound with an OutOfDomainWarning that says in what, and refused
+    only where the network cannot take it in.  Print the propagator to see what it can do:
 
     >>> print(propagator)
     >>> propagator.info()['lag_range_ps']
@@ -171,8 +171,8 @@ class AtmosPropagator(BoundModel):
         Raises
         ------
         ValueError
-            If the model does not fit the Topology, the lag or temperature is out of the model's
-            range, or the model cannot be found; the message says what to do
+            If the model cannot work on the Topology's molecule, or cannot be found; the message
+            says what to do
         TypeError
             If `model` or `topology` is something else altogether
         """
@@ -226,7 +226,7 @@ class AtmosPropagator(BoundModel):
         Raises
         ------
         ValueError
-            If a shape is wrong or lag or temperature is out of the model's range
+            If a shape is wrong, or lag or temperature is not positive
         RuntimeError
             If the module fails, or proposes numbers that are not finite
         """
@@ -354,8 +354,8 @@ class AtmosPropagator(BoundModel):
         Raises
         ------
         ValueError
-            If the System does not belong to the Topology, lag or temperature is out of the
-            model's range, or the density is of other torsions
+            If the System does not belong to the Topology, lag or temperature is not positive, or
+            the density is of other torsions
         """
         from .integrator import AtmosIntegrator
         from .surrogate import chosen_moves
@@ -408,6 +408,7 @@ class AtmosPropagator(BoundModel):
             "temperature_range_K": (
                 None if capabilities is None else tuple(capabilities.temperature_range_kelvin)
             ),
+            "outside_training": list(self._outside.values()),
             "seed": self._seed,
             "device": self._device,
             "capabilities": {} if capabilities is None else dataclasses.asdict(capabilities),
@@ -430,6 +431,8 @@ class AtmosPropagator(BoundModel):
         lines.append(
             f"  temperature  {_with_range(info['temperature_K'], info['temperature_range_K'], 'K')}"
         )
+        if info["outside_training"]:
+            lines.append(f"  untrained    {'; '.join(info['outside_training'])}")
         for name in ("denoising_steps", "trained_on", "licence"):
             if info["capabilities"].get(name):
                 lines.append(f"  {name.replace('_', ' '):<12} {info['capabilities'][name]}")

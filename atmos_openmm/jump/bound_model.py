@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.units import plain
 from ..model.bundled import find_model
-from .arguments import checked_frames, checked_in_range
+from .arguments import checked_frames, checked_positive, is_in_range
 from .bound_module import BoundModule, is_bound_module
+from .domain import outside_of_training, refuse_unworkable, warn_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..density import TorsionDensity
     from ..model.model_features import ModelFeatures
     from ..model.model_file import LoadedModel
+    from ..systems.molecule_features import MoleculeFeatures
     from ..systems.screen_building import ScreenBuilder
     from ..systems.screening import ScreenSpec, ScreenVerdict
     from ..systems.torsions import Torsions
@@ -58,6 +60,7 @@ class BoundModel:
         self._given_screen = screen
         self._screen_builder: ScreenBuilder | None = None
         self._loaded: LoadedModel | None = None
+        self._outside: dict[str, str] = {}
         if is_bound_module(model):
             self.modelName = "module"
         else:
@@ -192,7 +195,7 @@ class BoundModel:
         Raises
         ------
         ValueError
-            If the model has no torsion head, or lag or temperature is out of its range
+            If the model has no torsion head
         """
         from ..model.head_density import head_density
 
@@ -241,8 +244,8 @@ class BoundModel:
         Raises
         ------
         ValueError
-            If the model has no torsion head, lag or temperature is out of its range, there is
-            nothing to turn, or a residue has too many torsions
+            If the model has no torsion head, there is nothing to turn, or a residue has too many
+            torsions
         """
         from ..model.bound_torsions import bind_torsions
         from .module_call import without_jit_warnings
@@ -293,12 +296,13 @@ class BoundModel:
 
     def checkedLag(self, lag: Any = None) -> float:
         """
-        Get a lag in ps, that of the propagator for None.
+        Get a lag in ps, that of the propagator for None.  One outside of the model's range brings
+        an OutOfDomainWarning.
 
         Raises
         ------
         ValueError
-            If it is out of the model's range, or there is none
+            If it is not positive, or there is none
         """
         from openmm import unit
 
@@ -311,16 +315,17 @@ class BoundModel:
             return self._lag_ps
         value = plain(lag, unit.picosecond)
         limits = None if self._loaded is None else self._loaded.capabilities.lag_range_ps
-        return checked_in_range("lag", value, limits, "ps", self.modelName)
+        return self._checked("lag", value, limits, "ps")
 
     def checkedTemperature(self, temperature: Any = None) -> float:
         """
-        Get a temperature in K, that of the propagator for None.
+        Get a temperature in K, that of the propagator for None.  One outside of the model's range
+        brings an OutOfDomainWarning.
 
         Raises
         ------
         ValueError
-            If it is out of the model's range
+            If it is not positive
         """
         from openmm import unit
 
@@ -328,7 +333,17 @@ class BoundModel:
         limits = (
             None if self._loaded is None else self._loaded.capabilities.temperature_range_kelvin
         )
-        return checked_in_range("temperature", value, limits, "K", self.modelName)
+        return self._checked("temperature", value, limits, "K")
+
+    def _checked(self, what: str, value: float, limits: Any, unit: str) -> float:
+        """A positive lag or temperature; one outside of the model's range is warned of, once."""
+        checked_positive(what, value, unit)
+        if limits is not None and not is_in_range(value, limits):
+            clause = f"a {what} of {value:g} {unit} ({limits[0]:g} to {limits[1]:g} {unit})"
+            if self._outside.get(what) != clause:
+                self._outside[what] = clause
+                warn_of(f"The model {self.modelName} was not trained for {clause}.", [what])
+        return float(value)
 
     def _find_solute(
         self, solute: Iterable[int] | None, positions: Any, molecules: Mapping[str, Any] | None
@@ -358,9 +373,17 @@ class BoundModel:
                 f"{screen.num_atoms}."
             )
         if self._loaded is not None and found.network_features is not None:
-            self._loaded.capabilities.check(
-                found.network_features.ref_element.tolist(),
-                found.network_features.num_tokens,
-                found.network_features.num_atoms,
-            )
+            self._compare(self._loaded, found.network_features)
         return found
+
+    def _compare(self, loaded: LoadedModel, features: MoleculeFeatures) -> None:
+        """Refuse a molecule that the network cannot take in; warn of one that it never saw."""
+        refuse_unworkable(self.modelName, loaded, features)
+        self._outside = outside_of_training(loaded.capabilities, features)
+        if self._outside:
+            warn_of(
+                f"The model {self.modelName} was not trained on molecules like this one: "
+                + "; ".join(self._outside.values())
+                + ". Its frames may be poor; see how many pass the tests.",
+                self._outside,
+            )
