@@ -22,6 +22,7 @@ from .jump.module_call import module_sizes
 from .jump.noise import fresh_seed
 from .jump.propose import propose_frames
 from .model.bundled import DEFAULT_MODEL, bundled_models, load_named_model
+from .systems.selection import describe_left_out
 
 if TYPE_CHECKING:
     import openmm
@@ -117,7 +118,10 @@ class AtmosPropagator(BoundModel):
     Attributes
     ----------
     atomIndices : list[int]
-        index in the Topology of each atom that moves, in the order of the bound module
+        index in the Topology of each atom of the bound module, in its order
+    movedIndices : list[int]
+        index in the Topology of each atom that moves: the same, or fewer where `solute` names
+        parts of molecules
     modelName : str
         name of the bundled model, file name, or "module"
     """
@@ -128,7 +132,7 @@ class AtmosPropagator(BoundModel):
         topology: Topology | None = None,
         *,
         atoms: str | None = None,
-        solute: Iterable[int] | None = None,
+        solute: str | Iterable[int] | None = None,
         positions: Any = None,
         molecules: Mapping[str, Any] | None = None,
         lag: Any = None,
@@ -145,12 +149,16 @@ class AtmosPropagator(BoundModel):
         model : str, Path, LoadedModel or torch.jit.ScriptModule
             Name of a bundled model, path of an .atmos file, loaded model, or bound module
         topology : openmm.app.Topology
-            What the model is bound to.  Water and ions are left out unless `solute` names them
+            What the model is bound to.  Water, ions and membrane lipids are left out unless
+            `solute` names them
         atoms : str, optional
             'all' or 'heavy': which atoms the model carries.  A model knows this; for a module of
             your own it is 'all' by default.  With 'heavy' the hydrogens are placed on its frames
-        solute : iterable of int, optional
-            Indices of the atoms to be moved (whole molecules); all but solvent and ions by default
+        solute : str or iterable of int, optional
+            The atoms to be moved, as indices or as a selection of MDTraj ('protein and resSeq 10 to
+            20', 'sidechain and resid 3 7'); all but solvent and ions by default.  Of a molecule
+            that moves in part the network reads all atoms; the moved ones are put in place by the
+            unmoved atoms around them, and everything else stays where it is
         positions : Quantity or array, optional
             Coordinates [P, 3] (in nm) from which handedness is taken: of D residues, of ligands,
             and of the names of hydrogens alike by symmetry.  Recommended
@@ -250,6 +258,7 @@ class AtmosPropagator(BoundModel):
             lag_ps,
             temperature_k,
             device=self._device,
+            fragments=self._solute.fragments,
         )
         bad = np.flatnonzero(np.isnan(proposed.positions_nm).any(axis=(1, 2))).tolist()
         if bad:
@@ -399,6 +408,8 @@ class AtmosPropagator(BoundModel):
             "model": self.modelName,
             "atoms": self._atoms,
             "num_atoms": len(self.atomIndices),
+            "num_moved_atoms": len(self.movedIndices),
+            "left_out": describe_left_out(self._topology),
             "num_placed_hydrogens": 0 if plan is None else len(plan.hydrogens),
             "num_tokens": len(names) or None,
             "residues": names,
@@ -427,6 +438,10 @@ class AtmosPropagator(BoundModel):
             shown = "-".join(info["residues"][:12]) + ("-..." if len(info["residues"]) > 12 else "")
             molecule += f", {info['num_tokens']} tokens: {shown}"
         lines.append(f"  molecule     {molecule}")
+        if info["num_moved_atoms"] < info["num_atoms"]:
+            lines.append(f"  moved        {info['num_moved_atoms']} of these atoms")
+        if info["left_out"]:
+            lines.append(f"  left out     {info['left_out']}, unless named")
         lines.append(f"  lag          {_with_range(info['lag_ps'], info['lag_range_ps'], 'ps')}")
         lines.append(
             f"  temperature  {_with_range(info['temperature_K'], info['temperature_range_K'], 'K')}"

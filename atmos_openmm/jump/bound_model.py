@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.units import plain
@@ -42,7 +43,7 @@ class BoundModel:
         topology: Topology | None,
         *,
         atoms: str | None,
-        solute: Iterable[int] | None,
+        solute: str | Iterable[int] | None,
         positions: Any,
         molecules: Mapping[str, Any] | None,
         lag: Any,
@@ -74,6 +75,9 @@ class BoundModel:
         self._atoms = atoms or carried
         self._solute = self._find_solute(solute, positions, molecules)
         self.atomIndices = self._solute.atom_indices
+        self.movedIndices = self._solute.moved_indices
+        if self._solute.fragments and self._given_screen is not None:
+            self._given_screen = replace(self._given_screen, fragments=self._solute.fragments)
         bound_to = cast("torch.jit.ScriptModule", model) if self._loaded is None else self._loaded
         self._bound = BoundModule(self.modelName, bound_to, self._solute, device)
         self._lag_ps: float | None = None
@@ -132,8 +136,9 @@ class BoundModel:
         if self._screen_builder is None:
             from ..systems.screen_building import ScreenBuilder
 
-            assert self._solute.features is not None
-            self._screen_builder = ScreenBuilder(self._solute.features, self._topology)
+            features, fragments = self._solute.features, self._solute.fragments
+            assert features is not None
+            self._screen_builder = ScreenBuilder(features, self._topology, fragments)
         return self._screen_builder.screen(system)
 
     def describeVerdict(self, verdict: ScreenVerdict) -> str:
@@ -147,7 +152,8 @@ class BoundModel:
 
     def torsions(self, system: openmm.System | None = None, methyls: bool = False) -> Torsions:
         """
-        Get the torsions that exact moves may turn.
+        Get the torsions that exact moves may turn: those with a side that lies wholly in the
+        solute.
 
         Parameters
         ----------
@@ -168,7 +174,8 @@ class BoundModel:
                 f"Nothing is known of the bonds of {self.modelName}'s molecule, so its torsions "
                 "cannot be found. Give the Topology of a molecule that can be understood."
             )
-        return torsions_of(self._solute.features, system, methyls)
+        moved = self.movedIndices if self._solute.fragments else None
+        return torsions_of(self._solute.features, system, methyls, moved)
 
     def hasTorsionHead(self) -> bool:
         """Whether the model gives `torsionDensity()`, for which no frames are drawn."""
@@ -244,13 +251,19 @@ class BoundModel:
         Raises
         ------
         ValueError
-            If the model has no torsion head, there is nothing to turn, or a residue has too many
-            torsions
+            If the model has no torsion head, only a part of a molecule moves, there is nothing to
+            turn, or a residue has too many torsions
         """
         from ..model.bound_torsions import bind_torsions
         from .module_call import without_jit_warnings
 
         loaded, static, indices = self._torsion_network()
+        if self._solute.fragments:
+            raise ValueError(
+                "A module of torsions is superposed on the frame before as a whole, so that parts "
+                "of a molecule cannot be all that it moves. Take the moves of the integrator "
+                "(acceptance 'metropolis'), or move whole molecules."
+            )
         chosen = self.torsions() if torsions is None else torsions
         with without_jit_warnings():
             return bind_torsions(
@@ -346,9 +359,13 @@ class BoundModel:
         return float(value)
 
     def _find_solute(
-        self, solute: Iterable[int] | None, positions: Any, molecules: Mapping[str, Any] | None
+        self,
+        solute: str | Iterable[int] | None,
+        positions: Any,
+        molecules: Mapping[str, Any] | None,
     ) -> Solute:
         """Find the atoms that move, and check that the model is made for them."""
+        from ..systems.solute_choice import chosen_indices
         from .solute import Solute, find_solute
 
         if positions is not None:
@@ -356,8 +373,8 @@ class BoundModel:
         screen = self._given_screen
         if self._loaded is None and screen is not None and self._atoms != "heavy":
             # Everything is given: the molecule need not be one that features can be made of.
-            chosen = range(screen.num_atoms) if solute is None else solute
-            found = Solute([int(i) for i in chosen])
+            chosen = chosen_indices(self._topology, solute)
+            found = Solute(list(range(screen.num_atoms)) if chosen is None else chosen)
         else:
             found = find_solute(
                 self._topology,

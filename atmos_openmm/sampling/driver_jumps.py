@@ -200,6 +200,7 @@ class ModuleJumps:
                 self._lag_ps,
                 [walker.temperature_k for walker, _ in ready],
                 self._threads,
+                fragments=self._judge.fragments,
             )
         except RuntimeError as error:
             import openmm

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import FeatureError
-from .residues import SOLVENT, find_template
+from .residues import LIPIDS, SOLVENT, find_template
 
 
 def is_left_out(residue: Any) -> bool:
-    """Whether a residue is left out of the solute: water, or one atom without template (an ion)."""
-    if residue.name.strip().upper() in SOLVENT:
+    """Whether a residue is left out: water, a membrane's lipid, or one atom without template."""
+    if residue.name.strip().upper() in SOLVENT | LIPIDS:
         return True
     real = [a for a in residue.atoms() if a.element is not None]
     return len(real) <= 1 and find_template(residue.name) is None

@@ -210,7 +210,7 @@ Reason AtmosIntegrator::judgeFrame(const vector<Vec3>& middle, const vector<Vec3
 
     // Place the frame on the old one and look at its geometry.
 
-    const vector<Vec3> newSolute = superpose(generated, oldSolute);
+    const vector<Vec3> newSolute = binding->screen.place(generated, oldSolute);
     proposal.positionsRaw = flatten(newSolute);
     const Reason geometry = binding->screen.checkGeometry(oldSolute, newSolute);
     if (geometry != Reason::Accepted)

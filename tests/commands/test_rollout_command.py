@@ -130,7 +130,8 @@ def test_an_interrupted_command_commits_and_goes_on(model, structure, tmp_path):
         (["--sequence", "ACE-ALA-NME", "--model", "nonesuch"], "no bundled model 'nonesuch'"),
         (["--sequence", "ACE-ALA-NME", "--temperature", "-3"], "temperature is -3 K"),
         (["--sequence", "ACE-ALA-NME", "--lag", "0"], "lag is 0 ps"),
-        (["--sequence", "ACE-ALA-NME", "--solute", "0-3"], "solute cuts through residue"),
+        (["--sequence", "ACE-ALA-NME", "--solute", "resname XYZ"], "fits no atom"),
+        (["--sequence", "ACE-ALA-NME", "--solute", "0-17"], "heavy atoms stay in place"),
         (["--sequence", "ACE-ALA-NME", "--device", "abacus"], "cannot compute on the device"),
     ],
 )

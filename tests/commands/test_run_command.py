@@ -145,7 +145,8 @@ def test_an_interrupted_command_commits(model, structure, tmp_path):
         (["--sequence", "ACE-ALA-NME", "--lag", "0"], "lag is 0 ps"),
         (["--sequence", "ACE-ALA-NME", "--forcefield", "none.xml"], "none.xml cannot be loaded"),
         (["--sequence", "ACE-ALA-NME", "--forcefield", "tip3p.xml"], "does not fit the molecule"),
-        (["--sequence", "ACE-ALA-NME", "--solute", "0-3"], "solute cuts through residue"),
+        (["--sequence", "ACE-ALA-NME", "--solute", "resname XYZ"], "fits no atom"),
+        (["--sequence", "ACE-ALA-NME", "--solute", "0-17"], "heavy atoms stay in place"),
         (["--sequence", "ACE-ALA-NME", "--platform", "Abacus"], "no OpenMM platform 'Abacus'"),
     ],
 )
