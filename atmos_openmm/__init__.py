@@ -12,6 +12,8 @@ EnergyValidator
     energies, geometry and the verdict on a frame
 HybridDriver
     the schedule of `AtmosIntegrator` in Python, over any Integrator
+OutOfDomainWarning
+    a molecule, lag or temperature that a model was not trained on
 """
 
 from __future__ import annotations
@@ -25,19 +27,27 @@ from ._versions import check_versions, package_version
 
 if TYPE_CHECKING:
     from .integrator import AtmosIntegrator as AtmosIntegrator
+    from .jump.domain import OutOfDomainWarning as OutOfDomainWarning
     from .propagator import AtmosPropagator as AtmosPropagator
     from .sampling.driver import HybridDriver as HybridDriver
     from .validation import EnergyValidator as EnergyValidator
 
 __version__ = package_version()
 
-__all__ = ["AtmosIntegrator", "AtmosPropagator", "EnergyValidator", "HybridDriver"]
+__all__ = [
+    "AtmosIntegrator",
+    "AtmosPropagator",
+    "EnergyValidator",
+    "HybridDriver",
+    "OutOfDomainWarning",
+]
 
 _HOMES = {
     "AtmosIntegrator": "integrator",
     "AtmosPropagator": "propagator",
     "EnergyValidator": "validation",
     "HybridDriver": "sampling.driver",
+    "OutOfDomainWarning": "jump.domain",
 }
 
 check_versions()

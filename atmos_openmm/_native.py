@@ -33,6 +33,13 @@ def _concatenated(arrays: Iterable[Any]) -> list[float]:
     return [number for array in arrays for number in doubles(array)]
 
 
+def _parts(numbers: Sequence[int], sizes: Sequence[int]) -> list[npt.NDArray[np.int64]]:
+    """A flat list cut into parts of these sizes."""
+    ends = np.cumsum(sizes, dtype=np.int64)
+    array = np.array(numbers, dtype=np.int64)
+    return [array[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
 def _points(numbers: Sequence[float]) -> FloatArray | None:
     return np.array(numbers, dtype=np.float64).reshape(-1, 3) if numbers else None
 
@@ -71,30 +78,34 @@ def native_screen(screen: ScreenSpec) -> Any:
     native.maxDisplacement = float(screen.max_displacement_nm)
     native.environmentDistance = float(screen.environment_distance_nm)
     native.constraintTolerance = float(screen.constraint_tolerance_nm)
+    native.fragmentSizes = [len(fragment.atoms) for fragment in screen.fragments]
+    native.fragmentAtoms = [int(atom) for fragment in screen.fragments for atom in fragment.atoms]
+    native.anchorSizes = [len(fragment.anchors) for fragment in screen.fragments]
+    native.anchorAtoms = [int(atom) for fragment in screen.fragments for atom in fragment.anchors]
     return native
 
 
 def screen_from(native: Any) -> ScreenSpec:
     """The screen of a compiled form."""
+    from .systems.fragments import Fragment
     from .systems.screening import ScreenSpec
 
-    starts = np.cumsum([0, *native.ringSizes])
+    atoms = _parts(native.fragmentAtoms, native.fragmentSizes)
+    anchors = _parts(native.anchorAtoms, native.anchorSizes)
     return ScreenSpec(
         bonds=np.array(native.bonds, dtype=np.int64).reshape(-1, 2),
         bond_lengths_nm=np.array(native.bondLengths, dtype=np.float64),
         chiral_centers=np.array(native.chiralCenters, dtype=np.int64).reshape(-1, 4),
         chiral_signs=np.array(native.chiralSigns, dtype=np.float64),
         cis_trans=np.array(native.cisTrans, dtype=np.int64).reshape(-1, 4),
-        rings=tuple(
-            tuple(native.ringAtoms[start : start + size])
-            for start, size in zip(starts[:-1], native.ringSizes, strict=True)
-        ),
+        rings=tuple(tuple(ring.tolist()) for ring in _parts(native.ringAtoms, native.ringSizes)),
         radii_nm=np.array(native.radii, dtype=np.float64),
         bond_tolerance_nm=native.bondTolerance,
         clash_factor=native.clashFactor,
         max_displacement_nm=native.maxDisplacement,
         environment_distance_nm=native.environmentDistance,
         constraint_tolerance_nm=native.constraintTolerance,
+        fragments=tuple(Fragment(*pair) for pair in zip(atoms, anchors, strict=True)),
     )
 
 

@@ -6,12 +6,14 @@ A subcommand's module is imported only when that subcommand is used, so that ``-
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -119,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
-        result = group.main(args=arguments, prog_name="atmos-openmm", standalone_mode=False)
+        with _warnings_as_lines():
+            result = group.main(args=arguments, prog_name="atmos-openmm", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -139,6 +142,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             click.echo(_paragraph(error), err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print the package's warnings as lines on stderr, without the source that Python adds."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if category.__module__.startswith("atmos_openmm."):
+                click.echo(f"Warning: {message}", err=True)
+            else:
+                shown(message, category, *rest, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _is_explained(error: Exception) -> bool:

@@ -68,7 +68,10 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
     In place of torsions a module can propose the moves, if it keeps no state and its `log_ratio` is
     that of its proposals, as that of `AtmosPropagator.torsionModule()` is.
 
-    Checkpoints and State XML hold what changes in a run: counters, the module's state, the window
+    The window is that of the present temperature, Context parameters and force groups: it begins
+    anew where one of them changes, and is there again where it comes back.
+
+    Checkpoints and State XML hold what changes in a run: counters, the module's state, the windows
     and the seed in use. XmlSerializer, copies and pickles hold the settings with the module and the
     screen, and a copy starts a run of its own. XmlSerializer.deserialize() and
     CompoundIntegrator.getIntegrator() return OpenMM's own Python class although the jumps go on:
@@ -307,15 +310,18 @@ class AtmosIntegrator(_atmos.AtmosIntegrator):  # type: ignore[misc, name-define
         super().setHiddenState(doubles(state))
 
     def getWindowMean(self) -> unit.Quantity:
-        """Get the mean of the dynamics' energies that the filter knows."""
+        """Get the mean of the dynamics' energies that the filter knows at this temperature."""
         return super().getWindowMean() * unit.kilojoule_per_mole
 
     def getWindowStandardDeviation(self) -> unit.Quantity:
-        """Get the sample standard deviation of the energies that the filter knows."""
+        """Get the sample standard deviation of the energies known at this temperature."""
         return super().getWindowStandardDeviation() * unit.kilojoule_per_mole
 
     def setWindowStatistics(self, samples: int, mean: Any, standardDeviation: Any) -> None:
         """Set what the filter knows of the dynamics' energies, for instance from an earlier run.
+
+        It is that of the present temperature, Context parameters and force groups; before a Context
+        exists, that of the first ones.
 
         Parameters
         ----------

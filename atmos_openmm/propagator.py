@@ -18,10 +18,12 @@ from .jump.arguments import (
 )
 from .jump.bound_model import DEFAULT_TEMPERATURE_K, BoundModel
 from .jump.choose_density import choose_density
+from .jump.description import description
 from .jump.module_call import module_sizes
 from .jump.noise import fresh_seed
 from .jump.propose import propose_frames
 from .model.bundled import DEFAULT_MODEL, bundled_models, load_named_model
+from .systems.selection import describe_left_out
 
 if TYPE_CHECKING:
     import openmm
@@ -70,10 +72,10 @@ class AtmosPropagator(BoundModel):
     what is checked, how many proposals pass, and what that means for averages.
 
     The model is named in one of three ways: by the name of a bundled one, by the path of an
-    `.atmos` file, or as a model that was loaded before.  A model declares what it was made for
-    (residues, elements, sizes, lags, temperatures), and what the Topology holds is checked against
-    it; a molecule that does not fit is refused with the reason.  Print the propagator to see what
-    it can do:
+    `.atmos` file, or as a model that was loaded before.  A model declares what it was trained on
+    (residues, elements, sizes, lags, temperatures), and what the Topology holds is compared with
+    it: a molecule unlike those is bound with an OutOfDomainWarning that says in what, and refused
+    only where the network cannot take it in.  Print the propagator to see what it can do:
 
     >>> print(propagator)
     >>> propagator.info()['lag_range_ps']
@@ -118,7 +120,10 @@ class AtmosPropagator(BoundModel):
     Attributes
     ----------
     atomIndices : list[int]
-        index in the Topology of each atom that moves, in the order of the bound module
+        index in the Topology of each atom of the bound module, in its order
+    movedIndices : list[int]
+        index in the Topology of each atom that moves: the same, or fewer where `solute` names
+        parts of molecules
     modelName : str
         name of the bundled model, file name, or "module"
     """
@@ -129,7 +134,7 @@ class AtmosPropagator(BoundModel):
         topology: Topology | None = None,
         *,
         atoms: str | None = None,
-        solute: Iterable[int] | None = None,
+        solute: str | Iterable[int] | None = None,
         positions: Any = None,
         molecules: Mapping[str, Any] | None = None,
         lag: Any = None,
@@ -146,12 +151,16 @@ class AtmosPropagator(BoundModel):
         model : str, Path, LoadedModel or torch.jit.ScriptModule
             Name of a bundled model, path of an .atmos file, loaded model, or bound module
         topology : openmm.app.Topology
-            What the model is bound to.  Water and ions are left out unless `solute` names them
+            What the model is bound to.  Water, ions and membrane lipids are left out unless
+            `solute` names them
         atoms : str, optional
             'all' or 'heavy': which atoms the model carries.  A model knows this; for a module of
             your own it is 'all' by default.  With 'heavy' the hydrogens are placed on its frames
-        solute : iterable of int, optional
-            Indices of the atoms to be moved (whole molecules); all but solvent and ions by default
+        solute : str or iterable of int, optional
+            The atoms to be moved, as indices or as a selection of MDTraj ('protein and resSeq 10 to
+            20', 'sidechain and resid 3 7'); all but solvent and ions by default.  Of a molecule
+            that moves in part the network reads all atoms; the moved ones are put in place by the
+            unmoved atoms around them, and everything else stays where it is
         positions : Quantity or array, optional
             Coordinates [P, 3] (in nm) from which handedness is taken: of D residues, of ligands,
             and of the names of hydrogens alike by symmetry.  Recommended
@@ -172,8 +181,8 @@ class AtmosPropagator(BoundModel):
         Raises
         ------
         ValueError
-            If the model does not fit the Topology, the lag or temperature is out of the model's
-            range, or the model cannot be found; the message says what to do
+            If the model cannot work on the Topology's molecule, or cannot be found; the message
+            says what to do
         TypeError
             If `model` or `topology` is something else altogether
         """
@@ -312,7 +321,7 @@ class AtmosPropagator(BoundModel):
         Raises
         ------
         ValueError
-            If a shape is wrong or lag or temperature is out of the model's range
+            If a shape is wrong, or lag or temperature is not positive
         RuntimeError
             If the module fails, or proposes numbers that are not finite
         """
@@ -336,6 +345,7 @@ class AtmosPropagator(BoundModel):
             lag_ps,
             temperature_k,
             device=self._device,
+            fragments=self._solute.fragments,
         )
         bad = np.flatnonzero(np.isnan(proposed.positions_nm).any(axis=(1, 2))).tolist()
         if bad:
@@ -440,8 +450,8 @@ class AtmosPropagator(BoundModel):
         Raises
         ------
         ValueError
-            If the System does not belong to the Topology, lag or temperature is out of the
-            model's range, or the density is of other torsions
+            If the System does not belong to the Topology, lag or temperature is not positive, or
+            the density is of other torsions
         """
         from .integrator import AtmosIntegrator
         from .surrogate import chosen_moves
@@ -485,6 +495,8 @@ class AtmosPropagator(BoundModel):
             "model": self.modelName,
             "atoms": self._atoms,
             "num_atoms": len(self.atomIndices),
+            "num_moved_atoms": len(self.movedIndices),
+            "left_out": describe_left_out(self._topology),
             "num_placed_hydrogens": 0 if plan is None else len(plan.hydrogens),
             "num_tokens": len(names) or None,
             "residues": names,
@@ -494,36 +506,11 @@ class AtmosPropagator(BoundModel):
             "temperature_range_K": (
                 None if capabilities is None else tuple(capabilities.temperature_range_kelvin)
             ),
+            "outside_training": list(self._outside.values()),
             "seed": self._seed,
             "device": self._device,
             "capabilities": {} if capabilities is None else dataclasses.asdict(capabilities),
         }
 
     def __str__(self) -> str:
-        info = self.info()
-        lines = [f"AtmosPropagator: model {info['model']}"]
-        molecule = f"{info['num_atoms']} atoms ({info['atoms']})"
-        if info["num_placed_hydrogens"]:
-            molecule = (
-                f"{info['num_atoms']} atoms ({info['num_placed_hydrogens']} hydrogens placed on "
-                "the model's heavy atoms)"
-            )
-        if info["residues"]:
-            shown = "-".join(info["residues"][:12]) + ("-..." if len(info["residues"]) > 12 else "")
-            molecule += f", {info['num_tokens']} tokens: {shown}"
-        lines.append(f"  molecule     {molecule}")
-        lines.append(f"  lag          {_with_range(info['lag_ps'], info['lag_range_ps'], 'ps')}")
-        lines.append(
-            f"  temperature  {_with_range(info['temperature_K'], info['temperature_range_K'], 'K')}"
-        )
-        for name in ("denoising_steps", "trained_on", "licence"):
-            if info["capabilities"].get(name):
-                lines.append(f"  {name.replace('_', ' '):<12} {info['capabilities'][name]}")
-        return "\n".join(lines)
-
-
-def _with_range(value: float | None, limits: tuple[float, float] | None, unit_: str) -> str:
-    text = "to be given" if value is None else f"{value:g} {unit_}"
-    if limits is not None:
-        text += f" (model: {limits[0]:g} to {limits[1]:g} {unit_})"
-    return text
+        return description(self.info())

@@ -81,6 +81,8 @@ def widened(
         max_atoms=max(declared.max_atoms, features.num_atoms),
         lag_range_ps=span(declared.lag_range_ps, lags_ps),
         temperature_range_kelvin=span(declared.temperature_range_kelvin, temperatures_kelvin),
+        # Names of the molecules, which tell of their ends.
+        extra={key: value for key, value in declared.extra.items() if key != "data"},
     )
 
 

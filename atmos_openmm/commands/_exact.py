@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..jump.domain import OutOfDomainWarning
 from ..model.bundled import TORSION_MODEL
 from ._molecule import bind
 from ._options import option, options, shared_option
@@ -156,19 +158,40 @@ def _model(
             raise click.UsageError(f"--density: there is no file {path}; or use uniform or model.")
         return None, density if density == "uniform" else path
     source = click.get_current_context().get_parameter_source("model")
-    if source is not click.core.ParameterSource.COMMANDLINE:
-        given = {**given, "model": TORSION_MODEL}
-    try:
+    if source is click.core.ParameterSource.COMMANDLINE:
         propagator = bind(molecule, given)
-    except ValueError as error:
-        if source is click.core.ParameterSource.COMMANDLINE:
-            raise
-        click.echo(
-            f"The density is uniform: the model {given['model']} does not fit ({error})", err=True
-        )
-        return None, "uniform"
+    else:
+        given = {**given, "model": TORSION_MODEL}
+        try:
+            propagator = _bind_default(molecule, given)
+        except (ValueError, OutOfDomainWarning) as error:
+            click.echo(
+                f"The density is uniform: the model {given['model']} does not fit ({error})",
+                err=True,
+            )
+            return None, "uniform"
     click.echo(f"The density is that of the model {propagator.modelName}.", err=True)
     return propagator, "model"
+
+
+def _bind_default(molecule: Molecule, given: dict[str, Any]) -> AtmosPropagator:
+    """Bind the model that nobody chose.
+
+    Raises
+    ------
+    ValueError, OutOfDomainWarning
+        It cannot work on the molecule, or was trained on smaller ones or other elements, lags or
+        temperatures.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", OutOfDomainWarning)
+        propagator = bind(molecule, given)
+    for each in caught:
+        message = each.message
+        if isinstance(message, OutOfDomainWarning) and set(message.kinds) - {"residues", "ends"}:
+            raise message
+        warnings.warn_explicit(message, each.category, each.filename, each.lineno)
+    return propagator
 
 
 def write_averages(summary: ExactSummary, folder: Path, page: bool | None) -> None:

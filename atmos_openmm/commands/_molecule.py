@@ -8,7 +8,7 @@ import click
 
 from ._options import FILE, option, options, shared_option
 from ._system import ligand_option, need_coordinates, read_files
-from ._terminal import Integers
+from ._terminal import Atoms
 
 if TYPE_CHECKING:
     from ..propagator import AtmosPropagator
@@ -22,10 +22,11 @@ molecule_options = options(
     shared_option("model"),
     option(
         "--solute",
-        type=Integers(ranges=True),
-        metavar="I,I-I,...",
-        help="Atoms that the model moves, as indices from 0; everything but water and ions by "
-        "default.",
+        type=Atoms(),
+        metavar="ATOMS",
+        help="Atoms that the model moves: indices from 0 (0-21,30), or a selection of MDTraj "
+        "('protein and resSeq 10 to 20', 'sidechain and resid 3 7'). By default everything but "
+        "water and ions.",
     ),
 )
 

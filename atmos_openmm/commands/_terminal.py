@@ -43,6 +43,20 @@ class Integers(click.ParamType):
         return tuple(numbers)
 
 
+class Atoms(Integers):
+    """Indices of atoms, 10,20-30, or a selection in MDTraj's language."""
+
+    name = "atoms"
+
+    def __init__(self) -> None:
+        super().__init__(ranges=True)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if isinstance(value, str) and any(letter.isalpha() for letter in value):
+            return value
+        return super().convert(value, param, ctx)
+
+
 class Stoppable(Protocol):
     """A run that can be asked to stop."""
 

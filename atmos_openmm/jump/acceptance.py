@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import openmm
 
 ACCEPTANCE_MODES = ("none", "filter")
 """Modes that take frames of a model; they explore."""
 
 METROPOLIS = "metropolis"
 """The mode whose moves of torsions are tested exactly."""
+
+WINDOWS_KEPT = 100
+"""Conditions whose energies are remembered; the ones that were not used for longest go first."""
 
 
 @dataclass
@@ -81,3 +88,60 @@ class EnergyWindow:
     def contains(self, energy_kj_per_mol: float) -> bool:
         """Whether a frame of this energy is inside. An energy that is not finite never is."""
         return math.isfinite(energy_kj_per_mol) and energy_kj_per_mol <= self.limit_kj_per_mol
+
+
+@dataclass(frozen=True)
+class EnergyConditions:
+    """What energies of the dynamics depend on besides the positions.
+
+    Attributes
+    ----------
+    temperature_k : float
+        of the dynamics
+    force_groups : int
+        that the energy is taken of, as bits
+    parameters : tuple of (str, float)
+        the parameters of the Context
+    """
+
+    temperature_k: float
+    force_groups: int
+    parameters: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def of(cls, context: openmm.Context, temperature_k: float) -> EnergyConditions:
+        """Read those of a Context."""
+        parameters = tuple(sorted(context.getParameters().items()))
+        return cls(temperature_k, context.getIntegrator().getIntegrationForceGroups(), parameters)
+
+
+@dataclass
+class EnergyWindows:
+    """The energy windows of a run, one for all conditions under which its dynamics ran.
+
+    Energies at one temperature say nothing about those at another. A window begins anew under
+    conditions that are new, and is there again under conditions that come back.
+
+    Attributes
+    ----------
+    width : float
+        in standard deviations
+    minimum_samples : int
+        energies to be known before anything is judged
+    known : dict of EnergyConditions to RunningStatistics
+        of the MD energies in kJ/mol; the conditions used last come last
+    """
+
+    width: float
+    minimum_samples: int
+    known: dict[EnergyConditions, RunningStatistics] = field(default_factory=dict)
+
+    def use(self, conditions: EnergyConditions) -> EnergyWindow:
+        """Get the window under these conditions, which are kept from then on."""
+        statistics = self.known.pop(conditions, None)
+        if statistics is None:
+            statistics = RunningStatistics()
+            if len(self.known) >= WINDOWS_KEPT:
+                del self.known[next(iter(self.known))]
+        self.known[conditions] = statistics
+        return EnergyWindow(self.width, self.minimum_samples, statistics)

@@ -69,10 +69,8 @@ def checked_attempts(attempt: int | Sequence[int], batch: int) -> list[int]:
     return numbers
 
 
-def checked_in_range(
-    what: str, value: float, limits: Sequence[float] | None, unit: str, model: str
-) -> float:
-    """A lag or a temperature that is positive and in the model's range, if that is known.
+def checked_positive(what: str, value: float, unit: str) -> float:
+    """A lag or a temperature that is positive.
 
     Raises
     ------
@@ -81,9 +79,9 @@ def checked_in_range(
     """
     if not value > 0 or not np.isfinite(value):
         raise ValueError(f"The {what} is {value:g} {unit}; it has to be positive.")
-    if limits is not None and not limits[0] * (1 - 1e-6) <= value <= limits[1] * (1 + 1e-6):
-        raise ValueError(
-            f"The {what} is {value:g} {unit}, but the model {model} was made for "
-            f"{limits[0]:g} to {limits[1]:g} {unit}. Choose one in this range."
-        )
     return float(value)
+
+
+def is_in_range(value: float, limits: Sequence[float]) -> bool:
+    """Whether a lag or a temperature is in a model's range, but for rounding."""
+    return limits[0] * (1 - 1e-6) <= value <= limits[1] * (1 + 1e-6)

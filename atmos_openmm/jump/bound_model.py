@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.units import plain
 from ..model.bundled import find_model
-from .arguments import checked_frames, checked_in_range
+from .arguments import checked_frames, checked_positive, is_in_range
 from .bound_module import BoundModule, is_bound_module
+from .domain import outside_of_training, refuse_unworkable, warn_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ..density import TorsionDensity
     from ..model.model_features import ModelFeatures
     from ..model.model_file import LoadedModel
+    from ..systems.molecule_features import MoleculeFeatures
     from ..systems.screen_building import ScreenBuilder
     from ..systems.screening import ScreenSpec, ScreenVerdict
     from ..systems.torsions import Torsions
@@ -40,7 +43,7 @@ class BoundModel:
         topology: Topology | None,
         *,
         atoms: str | None,
-        solute: Iterable[int] | None,
+        solute: str | Iterable[int] | None,
         positions: Any,
         molecules: Mapping[str, Any] | None,
         lag: Any,
@@ -58,6 +61,7 @@ class BoundModel:
         self._given_screen = screen
         self._screen_builder: ScreenBuilder | None = None
         self._loaded: LoadedModel | None = None
+        self._outside: dict[str, str] = {}
         if is_bound_module(model):
             self.modelName = "module"
         else:
@@ -71,6 +75,9 @@ class BoundModel:
         self._atoms = atoms or carried
         self._solute = self._find_solute(solute, positions, molecules)
         self.atomIndices = self._solute.atom_indices
+        self.movedIndices = self._solute.moved_indices
+        if self._solute.fragments and self._given_screen is not None:
+            self._given_screen = replace(self._given_screen, fragments=self._solute.fragments)
         bound_to = cast("torch.jit.ScriptModule", model) if self._loaded is None else self._loaded
         self._bound = BoundModule(self.modelName, bound_to, self._solute, device)
         self._lag_ps: float | None = None
@@ -129,8 +136,9 @@ class BoundModel:
         if self._screen_builder is None:
             from ..systems.screen_building import ScreenBuilder
 
-            assert self._solute.features is not None
-            self._screen_builder = ScreenBuilder(self._solute.features, self._topology)
+            features, fragments = self._solute.features, self._solute.fragments
+            assert features is not None
+            self._screen_builder = ScreenBuilder(features, self._topology, fragments)
         return self._screen_builder.screen(system)
 
     def describeVerdict(self, verdict: ScreenVerdict) -> str:
@@ -144,7 +152,8 @@ class BoundModel:
 
     def torsions(self, system: openmm.System | None = None, methyls: bool = False) -> Torsions:
         """
-        Get the torsions that exact moves may turn.
+        Get the torsions that exact moves may turn: those with a side that lies wholly in the
+        solute.
 
         Parameters
         ----------
@@ -165,7 +174,8 @@ class BoundModel:
                 f"Nothing is known of the bonds of {self.modelName}'s molecule, so its torsions "
                 "cannot be found. Give the Topology of a molecule that can be understood."
             )
-        return torsions_of(self._solute.features, system, methyls)
+        moved = self.movedIndices if self._solute.fragments else None
+        return torsions_of(self._solute.features, system, methyls, moved)
 
     def hasTorsionHead(self) -> bool:
         """Whether the model gives `torsionDensity()`, for which no frames are drawn."""
@@ -192,7 +202,7 @@ class BoundModel:
         Raises
         ------
         ValueError
-            If the model has no torsion head, or lag or temperature is out of its range
+            If the model has no torsion head
         """
         from ..model.head_density import head_density
 
@@ -241,13 +251,19 @@ class BoundModel:
         Raises
         ------
         ValueError
-            If the model has no torsion head, lag or temperature is out of its range, there is
-            nothing to turn, or a residue has too many torsions
+            If the model has no torsion head, only a part of a molecule moves, there is nothing to
+            turn, or a residue has too many torsions
         """
         from ..model.bound_torsions import bind_torsions
         from .module_call import without_jit_warnings
 
         loaded, static, indices = self._torsion_network()
+        if self._solute.fragments:
+            raise ValueError(
+                "A module of torsions is superposed on the frame before as a whole, so that parts "
+                "of a molecule cannot be all that it moves. Take the moves of the integrator "
+                "(acceptance 'metropolis'), or move whole molecules."
+            )
         chosen = self.torsions() if torsions is None else torsions
         with without_jit_warnings():
             return bind_torsions(
@@ -293,12 +309,13 @@ class BoundModel:
 
     def checkedLag(self, lag: Any = None) -> float:
         """
-        Get a lag in ps, that of the propagator for None.
+        Get a lag in ps, that of the propagator for None.  One outside of the model's range brings
+        an OutOfDomainWarning.
 
         Raises
         ------
         ValueError
-            If it is out of the model's range, or there is none
+            If it is not positive, or there is none
         """
         from openmm import unit
 
@@ -311,16 +328,17 @@ class BoundModel:
             return self._lag_ps
         value = plain(lag, unit.picosecond)
         limits = None if self._loaded is None else self._loaded.capabilities.lag_range_ps
-        return checked_in_range("lag", value, limits, "ps", self.modelName)
+        return self._checked("lag", value, limits, "ps")
 
     def checkedTemperature(self, temperature: Any = None) -> float:
         """
-        Get a temperature in K, that of the propagator for None.
+        Get a temperature in K, that of the propagator for None.  One outside of the model's range
+        brings an OutOfDomainWarning.
 
         Raises
         ------
         ValueError
-            If it is out of the model's range
+            If it is not positive
         """
         from openmm import unit
 
@@ -328,12 +346,26 @@ class BoundModel:
         limits = (
             None if self._loaded is None else self._loaded.capabilities.temperature_range_kelvin
         )
-        return checked_in_range("temperature", value, limits, "K", self.modelName)
+        return self._checked("temperature", value, limits, "K")
+
+    def _checked(self, what: str, value: float, limits: Any, unit: str) -> float:
+        """A positive lag or temperature; one outside of the model's range is warned of, once."""
+        checked_positive(what, value, unit)
+        if limits is not None and not is_in_range(value, limits):
+            clause = f"a {what} of {value:g} {unit} ({limits[0]:g} to {limits[1]:g} {unit})"
+            if self._outside.get(what) != clause:
+                self._outside[what] = clause
+                warn_of(f"The model {self.modelName} was not trained for {clause}.", [what])
+        return float(value)
 
     def _find_solute(
-        self, solute: Iterable[int] | None, positions: Any, molecules: Mapping[str, Any] | None
+        self,
+        solute: str | Iterable[int] | None,
+        positions: Any,
+        molecules: Mapping[str, Any] | None,
     ) -> Solute:
         """Find the atoms that move, and check that the model is made for them."""
+        from ..systems.solute_choice import chosen_indices
         from .solute import Solute, find_solute
 
         if positions is not None:
@@ -341,8 +373,8 @@ class BoundModel:
         screen = self._given_screen
         if self._loaded is None and screen is not None and self._atoms != "heavy":
             # Everything is given: the molecule need not be one that features can be made of.
-            chosen = range(screen.num_atoms) if solute is None else solute
-            found = Solute([int(i) for i in chosen])
+            chosen = chosen_indices(self._topology, solute)
+            found = Solute(list(range(screen.num_atoms)) if chosen is None else chosen)
         else:
             found = find_solute(
                 self._topology,
@@ -358,9 +390,17 @@ class BoundModel:
                 f"{screen.num_atoms}."
             )
         if self._loaded is not None and found.network_features is not None:
-            self._loaded.capabilities.check(
-                found.network_features.ref_element.tolist(),
-                found.network_features.num_tokens,
-                found.network_features.num_atoms,
-            )
+            self._compare(self._loaded, found.network_features)
         return found
+
+    def _compare(self, loaded: LoadedModel, features: MoleculeFeatures) -> None:
+        """Refuse a molecule that the network cannot take in; warn of one that it never saw."""
+        refuse_unworkable(self.modelName, loaded, features)
+        self._outside = outside_of_training(loaded.capabilities, features)
+        if self._outside:
+            warn_of(
+                f"The model {self.modelName} was not trained on molecules like this one: "
+                + "; ".join(self._outside.values())
+                + ". Its frames may be poor; see how many pass the tests.",
+                self._outside,
+            )

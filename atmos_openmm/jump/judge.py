@@ -41,6 +41,11 @@ class Judge:
         In atom numbers of the module.
     relaxation : sequence of int
         Minimiser iterations of each stage.
+
+    Attributes
+    ----------
+    fragments : tuple of Fragment
+        What moves where that is not all of the module's atoms.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Judge:
         spec: ScreenSpec,
         relaxation: Sequence[int],
     ) -> None:
+        self.fragments = spec.fragments
         self._solute = solute
         self._spec = spec
         self._relaxation = tuple(int(n) for n in relaxation)

@@ -188,7 +188,7 @@ class ModuleMoves:
     system : openmm.System
     solute : int64 [A]
         Particle of each atom of the module.
-    lag_ps, temperature_k : float
+    lag_ps : float
     threads : int
         Of torch.
 
@@ -204,7 +204,6 @@ class ModuleMoves:
         system: openmm.System,
         solute: NDArray[np.int64],
         lag_ps: float,
-        temperature_k: float,
         threads: int = 1,
     ) -> None:
         size = module_sizes(module).state_size
@@ -214,13 +213,19 @@ class ModuleMoves:
                 "that of a way back. Give torsions and their density, or a module without state."
             )
         self._module, self._solute, self._threads = module, solute, threads
-        self._lag_ps, self._temperature_k = lag_ps, temperature_k
+        self._lag_ps = lag_ps
         pairs, lengths = constraint_arrays(system)
         touching = np.isin(pairs, solute).any(axis=1)
         self._constrained, self._lengths_nm = pairs[touching], lengths[touching]
 
     def make(
-        self, context: openmm.Context, before: Snapshot, count: int, seed: int, attempt: int
+        self,
+        context: openmm.Context,
+        before: Snapshot,
+        count: int,
+        temperature_k: float,
+        seed: int,
+        attempt: int,
     ) -> MovedFrame:
         """Make moves one after the other; see :func:`make_moves`.
 
@@ -233,7 +238,7 @@ class ModuleMoves:
             If the module fails.
         """
         groups = context.getIntegrator().getIntegrationForceGroups()
-        thermal = GAS_CONSTANT_KJ_PER_MOL_K * self._temperature_k
+        thermal = GAS_CONSTANT_KJ_PER_MOL_K * temperature_k
         positions, energy = before.positions_nm, before.energy_kj_per_mol
         outcomes = []
         for number in range(attempt, attempt + count):
@@ -243,7 +248,7 @@ class ModuleMoves:
                 np.zeros((1, 0), dtype=np.float32),
                 [(seed, number)],
                 self._lag_ps,
-                self._temperature_k,
+                temperature_k,
                 self._threads,
             )
             ratio = float(frames.log_ratios[0])

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def call_module(
     state: NDArray[np.float32],
     noise: NDArray[np.float32],
     lag_ps: float,
-    temperature_k: float,
+    temperature_k: float | Sequence[float],
     threads: int = 1,
     device: str = "cpu",
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -100,8 +100,10 @@ def call_module(
         hidden states; zeros for no history
     noise : numpy.ndarray, shape [B, K], float32
         standard normal noise
-    lag_ps, temperature_k : float
+    lag_ps : float
         the same for the whole batch
+    temperature_k : float or sequence of float, B
+        the same for the whole batch, or of each
     threads : int
         threads of torch during the call
     device : str
@@ -127,7 +129,7 @@ def call_module(
                     for array in (positions_nm, state, noise)
                 ),
                 torch.full((batch,), lag_ps, dtype=torch.float32, device=device),
-                torch.full((batch,), temperature_k, dtype=torch.float32, device=device),
+                torch.tensor(temperature_k, dtype=torch.float32, device=device).expand(batch),
             )
     except Exception as error:
         raise RuntimeError(f"The propagator module failed: {cause_of(error)}") from None

@@ -16,6 +16,8 @@ from .noise import proposal_noise
 if TYPE_CHECKING:
     import torch
 
+    from ..systems.fragments import Fragment
+
 
 @dataclass(frozen=True, eq=False)
 class ProposedFrames:
@@ -45,9 +47,10 @@ def propose_frames(
     states: NDArray[np.float32],
     draws: Sequence[tuple[int, int]],
     lag_ps: float,
-    temperature_k: float,
+    temperature_k: float | Sequence[float],
     threads: int = 1,
     device: str = "cpu",
+    fragments: Sequence[Fragment] = (),
 ) -> ProposedFrames:
     """Propose a next frame for each of B frames, in one call of the module.
 
@@ -61,12 +64,16 @@ def propose_frames(
         The module's states; zeros for no history.
     draws : sequence of (seed, attempt), B
         Which noise each frame takes.
-    lag_ps, temperature_k : float
+    lag_ps : float
         The same for all.
+    temperature_k : float or sequence of float, B
+        The same for all, or that of each.
     threads : int
         Threads of torch during the call.
     device : str
         The torch device.
+    fragments : sequence of Fragment
+        What moves where that is not all of the module's atoms.
 
     Raises
     ------
@@ -82,5 +89,20 @@ def propose_frames(
     )
     positions = np.full(before_nm.shape, np.nan)
     for row in np.flatnonzero(np.isfinite(proposed).all(axis=(1, 2))):
-        positions[row] = superpose(proposed[row], before_nm[row])
+        positions[row] = placed(proposed[row], before_nm[row], fragments)
     return ProposedFrames(proposed, positions, new_states, log_ratios)
+
+
+def placed(
+    frame_nm: NDArray[np.floating], before_nm: NDArray[np.float64], fragments: Sequence[Fragment]
+) -> NDArray[np.float64]:
+    """Put a frame [A, 3] in the place of the one before.
+
+    As a whole, or fragment by fragment, each by its anchors, and all else left as it was.
+    """
+    if not fragments:
+        return superpose(frame_nm, before_nm)
+    result = before_nm.copy()
+    for fragment in fragments:
+        result[fragment.atoms] = superpose(frame_nm, before_nm, fragment.anchors)[fragment.atoms]
+    return result

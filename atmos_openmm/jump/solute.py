@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..systems.features import MoleculeFeatures, features_from_topology
+from ..systems.fragments import Fragment, find_fragments
 from ..systems.hydrogen_plan import HydrogenPlan, bonded_hydrogens, plan_hydrogens
+from ..systems.solute_choice import split_solute
 
 if TYPE_CHECKING:
     import openmm
@@ -22,7 +24,8 @@ class Solute:
     Attributes
     ----------
     atom_indices : list of int
-        Index in the Topology of each atom that moves.
+        Index in the Topology of each atom of the module: of whole molecules, and of molecules that
+        move in part.
     features : MoleculeFeatures or None
         Of these atoms; None where nothing but their numbers is known.
     network_features : MoleculeFeatures or None
@@ -31,6 +34,8 @@ class Solute:
         How hydrogens are placed on the network's atoms, if they are.
     carried : "all" or "heavy"
         Which atoms the network carries.
+    fragments : tuple of Fragment
+        What moves where that is not all of these atoms.
     """
 
     atom_indices: list[int]
@@ -38,6 +43,14 @@ class Solute:
     network_features: MoleculeFeatures | None = None
     hydrogen_plan: HydrogenPlan | None = None
     carried: Literal["all", "heavy"] = "all"
+    fragments: tuple[Fragment, ...] = ()
+
+    @property
+    def moved_indices(self) -> list[int]:
+        """Index in the Topology of each atom that moves."""
+        if not self.fragments:
+            return self.atom_indices
+        return sorted(self.atom_indices[k] for part in self.fragments for k in part.atoms.tolist())
 
     def check_system(self, system: openmm.System, num_atoms: int) -> None:
         """Refuse a System that is not of a Topology of `num_atoms`, or cannot move the solute.
@@ -54,7 +67,7 @@ class Solute:
                 f"The System has {system.getNumParticles()} particles, but the Topology has "
                 f"{num_atoms} atoms. Make both from the same structure."
             )
-        for index in self.atom_indices:
+        for index in self.moved_indices:
             if system.isVirtualSite(index) or system.getParticleMass(index) == 0 * unit.dalton:
                 raise ValueError(
                     f"Particle {index} of the System has no mass or is a virtual site, but the "
@@ -65,7 +78,7 @@ class Solute:
 def find_solute(
     topology: Topology,
     atoms: Literal["all", "heavy"],
-    solute: Iterable[int] | None = None,
+    solute: str | Iterable[int] | None = None,
     *,
     positions: Any = None,
     molecules: Mapping[str, Any] | None = None,
@@ -79,8 +92,9 @@ def find_solute(
     atoms : "all" or "heavy"
         Which atoms the model carries. With "heavy", the hydrogens of the Topology move too, by a
         plan that places them on heavy atoms.
-    solute : iterable of int, optional
-        Atoms to be moved; all but solvent and ions by default.
+    solute : str or iterable of int, optional
+        Atoms to be moved, as indices or as a selection (`chosen_indices`); all but solvent and
+        ions by default. Of a molecule that moves in part the network reads all atoms.
     positions, molecules, caps
         As for `features_from_topology`.
 
@@ -90,22 +104,26 @@ def find_solute(
         For a molecule that cannot be understood.
     """
     heavy = atoms == "heavy"
-    if solute is not None:
-        solute = [int(i) for i in solute]
-        if heavy:
-            # Hydrogens come along, named or not: protonation follows from them.
-            solute += sorted(set(bonded_hydrogens(topology, solute)) - set(solute))
+    whole, moved = split_solute(topology, solute)
+    if whole is not None and heavy:
+        # Hydrogens come along, named or not: protonation follows from them.
+        whole += sorted(set(bonded_hydrogens(topology, whole)) - set(whole))
 
     def features(atoms: Literal["all", "heavy"]) -> MoleculeFeatures:
         return features_from_topology(
-            topology, atoms, solute, positions=positions, molecules=molecules, caps=caps
+            topology, atoms, whole, positions=positions, molecules=molecules, caps=caps
         )
+
+    def parts(features: MoleculeFeatures) -> tuple[Fragment, ...]:
+        return () if moved is None else find_fragments(features, moved)
 
     network = features(atoms)
     if not heavy or not bonded_hydrogens(topology, network.atom_indices.tolist()):
-        return Solute(network.atom_indices.tolist(), network, network, carried=atoms)
+        indices = network.atom_indices.tolist()
+        return Solute(indices, network, network, carried=atoms, fragments=parts(network))
     with warnings.catch_warnings():
         # What the heavy atoms' features warn of has been said.
         warnings.simplefilter("ignore")
-        moved = features("all")
-    return Solute(moved.atom_indices.tolist(), moved, network, plan_hydrogens(moved), atoms)
+        full = features("all")
+    plan = plan_hydrogens(full)
+    return Solute(full.atom_indices.tolist(), full, network, plan, atoms, parts(full))

@@ -1,8 +1,7 @@
 """The `.atmos` model file: a TorchScript archive that says what it can do.
 
 `atmos.json` inside the archive holds a :class:`Capabilities`. Loading checks the format version
-and the hash of the weights, so that a truncated or altered file is refused, and
-:meth:`Capabilities.check` says what of a molecule does not fit.
+and the hash of the weights, so that a truncated or altered file is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -49,8 +47,9 @@ class Capabilities:
         Residue names seen in training (information: other residues of known elements work as
         far as the model generalises).
     max_tokens, max_atoms : int
-        Largest molecule that is allowed.
+        Largest molecule that it is meant for.
     lag_range_ps, temperature_range_kelvin : (float, float)
+        What it is meant for. Other molecules, lags and temperatures bring a warning.
     denoising_steps : int
     trained_on : str
     licence : str
@@ -114,32 +113,6 @@ class Capabilities:
     def has_torsion_head(self) -> bool:
         """Whether the network gives an explicit density of torsions."""
         return bool(self.config.get("torsion_components", 0))
-
-    def check(self, elements: Iterable[int], num_tokens: int, num_atoms: int) -> None:
-        """Check a molecule against the declaration.
-
-        Raises
-        ------
-        ValueError
-            With every point that does not fit and what to do.
-        """
-        faults = []
-        unknown = sorted({int(z) for z in elements} - set(self.elements))
-        if unknown:
-            faults.append(
-                f"elements with atomic numbers {unknown} were not in its training data "
-                f"(it knows {self.elements})"
-            )
-        if num_tokens > self.max_tokens:
-            faults.append(f"{num_tokens} tokens (residues) exceed its limit of {self.max_tokens}")
-        if num_atoms > self.max_atoms:
-            faults.append(f"{num_atoms} atoms exceed its limit of {self.max_atoms}")
-        if faults:
-            raise ValueError(
-                f"The model {self.name!r} does not fit this molecule: " + "; ".join(faults) + ". "
-                "Take another model, name a smaller part with solute=[...], or train a model on "
-                "such molecules ('atmos-openmm simulate' and 'atmos-openmm train')."
-            )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.units import plain
-from ..jump.acceptance import ACCEPTANCE_MODES, METROPOLIS, EnergyWindow, RunningStatistics
+from ..jump.acceptance import ACCEPTANCE_MODES, METROPOLIS, EnergyWindows
 from ..jump.judge import Judge
 from ..jump.metropolis import ModuleMoves, MovedFrame, make_moves, make_series
 from ..jump.module_call import module_sizes
@@ -93,7 +93,8 @@ class HybridDriver:
     lag : time
         the time that one jump skips (ps); needed with a module
     temperature : temperature
-        asked of the module and given to the new velocities (K); the integrator's by default
+        asked of the module and given to the new velocities (K); by default each integrator's at
+        the time of the jump
     acceptance : str
         "filter", "none" or "metropolis"
     energyWindow : float
@@ -159,17 +160,16 @@ class HybridDriver:
             raise ValueError("No Context was given; HybridDriver needs at least one.")
         self._interval = int(jumpInterval)
         self._since_jump = 0
-        integrator = all_contexts[0].getIntegrator()
-        if temperature is None:
-            if not hasattr(integrator, "getTemperature"):
+        for context in all_contexts:
+            integrator = context.getIntegrator()
+            if temperature is None and not hasattr(integrator, "getTemperature"):
                 raise ValueError(
                     f"A {type(integrator).__name__} has no temperature; give "
                     "HybridDriver(temperature=...) one."
                 )
-            temperature = integrator.getTemperature()
         system = all_contexts[0].getSystem()
-        kelvin = plain(temperature, unit.kelvin)
-        velocities = JumpVelocities(system, kelvin)
+        kelvin = None if temperature is None else plain(temperature, unit.kelvin)
+        velocities = JumpVelocities(system)
         self._masses = velocities.masses_da
         self._state_size = 0
         self._jumps: JumpKind
@@ -179,13 +179,13 @@ class HybridDriver:
                     raise ValueError(f"{name} is {number}; there has to be at least one.")
             make: Callable[[DriverWalker, Snapshot], MovedFrame]
             if torsions is None and density is None and module is not None:
-                make = _module_moves(system, module, solute, lag, kelvin, int(moves), threads)
+                make = _module_moves(system, module, solute, lag, int(moves), threads)
             else:
                 width = plain(smallMoveWidth, unit.radian)
                 chosen = _torsion_moves(system, torsions, density, moveShares, width)
-                groups = integrator.getIntegrationForceGroups()
+                groups = all_contexts[0].getIntegrator().getIntegrationForceGroups()
                 surrogate = SurrogateEnergy(system, chosen.torsions, groups) if trials > 1 else None
-                make = _density_moves(chosen, surrogate, kelvin, int(moves), int(trials))
+                make = _density_moves(chosen, surrogate, int(moves), int(trials))
             self._jumps = MetropolisJumps(make, int(moves), velocities)
         else:
             if module is None or screen is None or lag is None:
@@ -205,8 +205,9 @@ class HybridDriver:
             DriverWalker(
                 context,
                 walker_seed,
-                EnergyWindow(float(energyWindow), int(windowSamples), RunningStatistics()),
+                EnergyWindows(float(energyWindow), int(windowSamples)),
                 np.zeros(self._state_size, dtype=np.float32),
+                kelvin,
             )
             for context, walker_seed in zip(all_contexts, seeds, strict=True)
         ]
@@ -260,7 +261,7 @@ class HybridDriver:
         return self._walkers[walker].jumps
 
     def getNumWindowSamples(self, walker: int = 0) -> int:
-        """Number of MD energies that the window of a walker knows."""
+        """Number of MD energies that a walker's window knows at its present temperature."""
         return self._walkers[walker].window.statistics.count
 
     def getLearnedTime(self, walker: int = 0) -> Any:
@@ -338,21 +339,20 @@ def _torsion_moves(
 def _density_moves(
     moves: TorsionMoves,
     surrogate: SurrogateEnergy | None,
-    kelvin: float,
     count: int,
     trials: int,
 ) -> Callable[[DriverWalker, Snapshot], MovedFrame]:
     """Moves of torsions drawn from a density: each tested with the energy, or series of trials."""
 
     def single(w: DriverWalker, at: Snapshot) -> MovedFrame:
-        return make_moves(w.context, at, moves, count, kelvin, w.seed, w.attempts)
+        return make_moves(w.context, at, moves, count, w.temperature_k, w.seed, w.attempts)
 
     if surrogate is None:
         return single
     energies: SurrogateEnergy = surrogate
 
     def series(w: DriverWalker, at: Snapshot) -> MovedFrame:
-        tried = w.tried.total()
+        tried, kelvin = w.tried.total(), w.temperature_k
         return make_series(
             w.context, at, moves, energies, count, trials, kelvin, w.seed, w.attempts, tried
         )
@@ -365,7 +365,6 @@ def _module_moves(
     module: torch.jit.ScriptModule,
     solute: Sequence[int] | NDArray[np.integer] | None,
     lag: Any,
-    kelvin: float,
     count: int,
     threads: int,
 ) -> Callable[[DriverWalker, Snapshot], MovedFrame]:
@@ -376,8 +375,8 @@ def _module_moves(
         raise ValueError("A module was given, but no lag for it; give HybridDriver(lag=...) one.")
     atoms = _solute_atoms(solute, module_sizes(module).num_atoms)
     lag_ps = plain(lag, unit.picosecond)
-    moves = ModuleMoves(module, system, atoms, lag_ps, kelvin, threads)
-    return lambda w, at: moves.make(w.context, at, count, w.seed, w.attempts)
+    moves = ModuleMoves(module, system, atoms, lag_ps, threads)
+    return lambda w, at: moves.make(w.context, at, count, w.temperature_k, w.seed, w.attempts)
 
 
 def _walker_seeds(seed: int | Sequence[int], count: int) -> list[int]:

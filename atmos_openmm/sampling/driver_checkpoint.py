@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jump.acceptance import RunningStatistics
+from ..jump.acceptance import EnergyConditions, RunningStatistics
 from .driver_jumps import DriverWalker
 
 
@@ -32,7 +32,10 @@ def pack_walkers(walkers: Sequence[DriverWalker], since_jump: int) -> bytes:
                 "reasons": dict(walker.reasons),
                 "tried": dict(walker.tried),
                 "accepted": dict(walker.accepted),
-                "window": asdict(walker.window.statistics),
+                "windows": [
+                    asdict(conditions) | asdict(statistics)
+                    for conditions, statistics in walker.windows.known.items()
+                ],
             }
             for walker in walkers
         ],
@@ -79,7 +82,16 @@ def unpack_walkers(checkpoint: bytes, walkers: Sequence[DriverWalker], state_siz
         walker.jumps = saved.get("jumps", 0)
         walker.tried = Counter(saved.get("tried", {}))
         walker.accepted = Counter(saved.get("accepted", {}))
-        walker.window.statistics = RunningStatistics(**saved["window"])
+        walker.windows.known = {}
+        # Checkpoints of one window, whatever the temperature, do not tell which it was.
+        if "window" in saved:
+            walker.window.statistics = RunningStatistics(**saved["window"])
+        for known in saved.get("windows", ()):
+            parameters = tuple((name, value) for name, value in known.pop("parameters"))
+            conditions = EnergyConditions(
+                known.pop("temperature_k"), known.pop("force_groups"), parameters
+            )
+            walker.windows.known[conditions] = RunningStatistics(**known)
         walker.last = None
     return int(meta["since_jump"])
 

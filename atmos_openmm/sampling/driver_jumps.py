@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jump.acceptance import EnergyWindow
+from ..jump.acceptance import EnergyConditions, EnergyWindow, EnergyWindows
 from ..jump.judge import Judge
 from ..jump.metropolis import MovedFrame
 from ..jump.proposal import Proposal
@@ -38,9 +39,11 @@ class DriverWalker:
     ----------
     context : openmm.Context
     seed : int
-    window : EnergyWindow
+    windows : EnergyWindows
     state : float32 [S]
         hidden state of the module
+    given_temperature_k : float or None
+        of the jumps; the integrator's where none was given
     attempts : int
         proposals or moves so far
     jumps : int
@@ -56,8 +59,9 @@ class DriverWalker:
 
     context: openmm.Context
     seed: int
-    window: EnergyWindow
+    windows: EnergyWindows
     state: NDArray[np.float32]
+    given_temperature_k: float | None = None
     attempts: int = 0
     jumps: int = 0
     learned_time_ps: float = 0.0
@@ -65,6 +69,18 @@ class DriverWalker:
     tried: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
     last: Proposal | None = None
+
+    @property
+    def temperature_k(self) -> float:
+        """Temperature of the jumps."""
+        if self.given_temperature_k is not None:
+            return self.given_temperature_k
+        return float(self.context.getIntegrator().getTemperature()._value)
+
+    @property
+    def window(self) -> EnergyWindow:
+        """The window at the present temperature and parameters."""
+        return self.windows.use(EnergyConditions.of(self.context, self.temperature_k))
 
 
 class JumpKind(Protocol):
@@ -81,12 +97,10 @@ class JumpVelocities:
     Parameters
     ----------
     system : openmm.System
-    temperature_k : float
     """
 
-    def __init__(self, system: openmm.System, temperature_k: float) -> None:
+    def __init__(self, system: openmm.System) -> None:
         self.masses_da = particle_masses(system)
-        self.temperature_k = temperature_k
         self._remove_drift = removes_drift(system)
 
     def redraw(self, walker: DriverWalker, attempt: int) -> None:
@@ -94,7 +108,7 @@ class JumpVelocities:
         draw_velocities(
             walker.context,
             self.masses_da,
-            self.temperature_k,
+            walker.temperature_k,
             walker.seed,
             attempt,
             self._remove_drift,
@@ -123,7 +137,7 @@ class JumpVelocities:
             positions_nm,
             before.velocities,
             self.masses_da,
-            self.temperature_k,
+            walker.temperature_k,
             walker.seed,
             attempt,
         )
@@ -165,7 +179,7 @@ class ModuleJumps:
 
     def jump(self, walkers: Sequence[DriverWalker]) -> None:
         """Propose one frame for every walker whose window is ready."""
-        learned = [replace(walker.window.statistics) for walker in walkers]
+        learned = [copy.deepcopy(walker.windows.known) for walker in walkers]
         snapshots = take_snapshots(walkers)
         for walker, snapshot in zip(walkers, snapshots, strict=True):
             walker.window.statistics.add(snapshot.energy_kj_per_mol)
@@ -184,15 +198,16 @@ class ModuleJumps:
                 np.stack([walker.state for walker, _ in ready]),
                 [(walker.seed, walker.attempts) for walker, _ in ready],
                 self._lag_ps,
-                self._velocities.temperature_k,
+                [walker.temperature_k for walker, _ in ready],
                 self._threads,
+                fragments=self._judge.fragments,
             )
         except RuntimeError as error:
             import openmm
 
-            for walker, snapshot, statistics in zip(walkers, snapshots, learned, strict=True):
+            for walker, snapshot, known in zip(walkers, snapshots, learned, strict=True):
                 snapshot.restore(walker.context)
-                walker.window.statistics = statistics
+                walker.windows.known = known
             raise openmm.OpenMMException(str(error)) from None
         for row, (walker, snapshot) in enumerate(ready):
             self._settle(walker, snapshot, frames, row)

@@ -32,7 +32,7 @@ def exact_run(
     density: TorsionDensity | str | Path | None,
     *,
     lag: Any = None,
-    solute: Iterable[int] | None = None,
+    solute: str | Iterable[int] | None = None,
     molecules: Mapping[str, Any] | None = None,
     told: Told | None = None,
 ) -> ExactRun:
@@ -44,7 +44,7 @@ def exact_run(
         There is nothing to turn, or the density does not fit.
     """
     if solute is None and propagator is not None:
-        solute = propagator.atomIndices
+        solute = propagator.movedIndices
     torsions = find_torsions(
         sampled.topology,
         solute=solute,

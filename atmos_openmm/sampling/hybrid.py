@@ -144,7 +144,7 @@ class HybridSampler(FromInputs, ResumableRun):
         starts: str | None = None,
         temperatures: Sequence[Any] | None = None,
         adapt: int = 0,
-        solute: Iterable[int] | None = None,
+        solute: str | Iterable[int] | None = None,
         molecules: Mapping[str, Any] | None = None,
         preparing: Callable[[ExactProgress], None] | None = None,
         commitSeconds: float = 30.0,
@@ -227,8 +227,8 @@ class HybridSampler(FromInputs, ResumableRun):
             configurations with it after each cycle.  Frames are those of the walkers
         adapt : int
             Cycles of each walker, before the run that counts, to whose frames the density is fitted
-        solute : iterable of int, optional
-            Particles of the molecules to turn; the propagator's, or all but solvent, by default
+        solute : str or iterable of int, optional
+            What may turn, as in AtmosPropagator; the propagator's, or all but solvent, by default
         molecules : mapping, optional
             RDKit molecules by residue name, for residues that are not standard
         preparing : function, optional

@@ -46,11 +46,14 @@ class JumpRun(RunMode):
     def make_folder(
         self, path: str | Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
     ) -> HybridFolder:
-        model = {
+        model: dict[str, Any] = {
             "model": self._propagator.modelName,
             "model_sha256": self._propagator.fingerprint(),
             "solute_atoms": len(self._propagator.atomIndices),
         }
+        moved = self._propagator.movedIndices
+        if len(moved) < len(self._propagator.atomIndices):
+            model["moved_atoms"] = moved
         self.folder = HybridFolder(path, {**settings, **model}, notes)
         return self.folder
 

@@ -68,7 +68,10 @@ class Proposer:
 
     def settings(self) -> dict[str, Any]:
         """What decides the frames, as run.json keeps it."""
+        moved = self._propagator.movedIndices
+        part = {"moved_atoms": moved} if len(moved) < len(self._propagator.atomIndices) else {}
         return {
+            **part,
             "model": self._propagator.modelName,
             "model_sha256": self._propagator.fingerprint(),
             "atoms": len(self._propagator.atomIndices),
@@ -107,6 +110,7 @@ class Proposer:
             self._temperature_k,
             self._threads,
             self._device,
+            self._screen.fragments,
         )
         return [
             (walker, screened(self._propagator, self._screen, before[row], frames, row))

@@ -260,7 +260,7 @@ def _register_ligands(
     from .ligand_forcefield import register_ligands
 
     chosen = {"name": name, "charges": charges}
-    given = {key: value for key, value in chosen.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
     return register_ligands(field, molecules, **given)
 
 

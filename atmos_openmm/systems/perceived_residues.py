@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .ligand_perception import PerceptionError, assign_orders
 from .modified import modified_molecule
 from .residues import NUCLEOTIDES, find_template
-from .selection import is_left_out
+from .selection import is_environment
 
 __all__ = ["partial_charges", "perceive_residues", "unknown_residues"]
 
@@ -81,12 +81,12 @@ def partial_charges(system: Any) -> list[float] | None:
 
 
 def unknown_residues(topology: Any, known: Mapping[str, Any]) -> list[Any]:
-    """Residues that neither a template nor `known` tells of; no water, ions and nucleotides."""
+    """Residues that neither a template nor `known` tells of; no environment, no nucleotides."""
     return [
         residue
         for residue in topology.residues()
         if residue.name not in known
-        and not is_left_out(residue)
+        and not is_environment(residue)
         and find_template(residue.name) is None
         and modified_molecule(residue.name) is None
         and residue.name.strip().upper() not in NUCLEOTIDES

@@ -147,6 +147,12 @@ ALIASES = {
 }  # fmt: skip
 """Names of protonation states and dialects, to canonical names."""
 
+LIPIDS = frozenset(
+    "POPC POPE POPS POPG POPA DPPC DPPE DOPC DOPE DOPS DMPC DMPE DLPC DLPE DSPC DSPE DPPG DOPG "
+    "CHL1 CLOL PA PC PE PS PGR OL MY".split()
+)
+"""Lipids of membranes, by the names of CHARMM and Amber: environment, as water is."""
+
 NUCLEOTIDES = frozenset(
     f"{kind}{base}{end}"
     for kind, bases in (("", "ACGUIN"), ("R", "ACGU"), ("D", "ACGTUIN"))

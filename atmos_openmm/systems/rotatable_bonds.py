@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from ..core.text import listed
 from .molecule_features import MoleculeFeatures
 from .residues import RESTYPE_UNKNOWN
@@ -95,8 +98,14 @@ class MoleculeGraph:
                     return int(self._residue[c])
         return -1
 
-    def rotatable_bonds(self, methyls: bool) -> tuple[list[Bond], list[str]]:
-        """Return the rotatable bonds, and notes on those that are left to dynamics."""
+    def rotatable_bonds(
+        self, methyls: bool, moved: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[list[Bond], list[str]]:
+        """Return the rotatable bonds, and notes on those that are left to dynamics.
+
+        Where only some atoms are `moved` [A], bonds without a side wholly among them are left
+        out; those that have moved atoms on both ends are named in the notes.
+        """
         chis = dict(self._chi_bonds())
         found: list[Bond] = []
         left: dict[str, list[str]] = {}
@@ -104,18 +113,34 @@ class MoleculeGraph:
         for i, j in self._features.bonds.tolist():
             if self._near[i][j] != 1 or min(len(self._near[i]), len(self._near[j])) < 2:
                 continue
+            sides = [(b, c) for b, c in ((j, i), (i, j)) if self._turns_alone(b, c, moved)]
+            if moved is not None and not sides and not (moved[i] and moved[j]):
+                continue
             if (i, j) in in_ring:
                 left.setdefault("In rings", []).append(self._bond_name(i, j))
             elif self._is_cis_trans(i, j) or self._is_cis_trans(j, i):
                 left.setdefault("With a cis and a trans form", []).append(self._bond_name(i, j))
             elif self._is_linear(i) or self._is_linear(j):
                 left.setdefault("Next to a linear atom", []).append(self._bond_name(i, j))
+            elif not sides:
+                named = left.setdefault("Would turn what is not in the solute", [])
+                named.append(self._bond_name(i, j))
             elif methyls or not (self._is_rotor(i, j) or self._is_rotor(j, i)):
-                found.append(self._bond(i, j, chis))
+                found.append(self._bond(i, j, chis, sides))
         return found, [f"{reason}: {listed(names, LISTED)}." for reason, names in left.items()]
 
-    def _bond(self, i: int, j: int, chis: dict[tuple[int, int], int]) -> Bond:
-        """Make the torsion of a rotatable bond, i < j."""
+    def _turns_alone(self, b: int, c: int, moved: npt.NDArray[np.bool_] | None) -> bool:
+        """Whether all that turns on the side of c of the bond b-c may move."""
+        if moved is None:
+            return True
+        if not all(moved[k] for k in self._near[c] if k != b):
+            return False
+        return bool(moved[sorted(self._side(b, c) - {c})].all())
+
+    def _bond(
+        self, i: int, j: int, chis: dict[tuple[int, int], int], allowed: list[tuple[int, int]]
+    ) -> Bond:
+        """Make the torsion of a rotatable bond, i < j; one of the `allowed` (b, c) turns."""
         residue = min(self._residue[i], self._residue[j])
         backbone = self._backbones.get(residue)
         root = self._first[residue] if backbone is None else backbone.ca
@@ -130,7 +155,7 @@ class MoleculeGraph:
         name = f"{self.residue_label(residue)} {name}" if name else self._bond_name(i, j)
         sides = self._side(j, i), self._side(i, j)
         # The smaller side turns; of equal ones that with the lowest atom number.
-        b, c = min(((j, i), (i, j)), key=lambda bond: _size(sides[bond == (i, j)]))
+        b, c = min(allowed, key=lambda bond: _size(sides[bond == (i, j)]))
         turning = sides[(b, c) == (i, j)] - {c}
         a = ends.get(b, self._leading(b, c))
         d = ends.get(c, self._leading(c, b))

@@ -12,6 +12,7 @@ from .openmm_bridge import bond_lengths_from_system
 from .screen_spec import ScreenSpec
 
 if TYPE_CHECKING:
+    from .fragments import Fragment
     from .molecule_features import MoleculeFeatures
 
 FloatArray = npt.NDArray[np.float64]
@@ -56,7 +57,7 @@ def build_screen(
     ValueError
         Where features, topology and system do not belong together.
     """
-    return ScreenBuilder(features, topology, **thresholds).screen(system)
+    return ScreenBuilder(features, topology, (), **thresholds).screen(system)
 
 
 class ScreenBuilder:
@@ -66,11 +67,16 @@ class ScreenBuilder:
     each call, so that a changed one is noticed; as long as its bond lengths are those of the call
     before, the screen is the same object, whose arrays nobody can change.
 
-    Parameters and errors are those of `build_screen`.
+    Parameters and errors are those of `build_screen`, besides `fragments`: what moves where that
+    is not all of the atoms.
     """
 
     def __init__(
-        self, features: MoleculeFeatures, topology: Any = None, **thresholds: float
+        self,
+        features: MoleculeFeatures,
+        topology: Any = None,
+        fragments: tuple[Fragment, ...] = (),
+        **thresholds: float,
     ) -> None:
         if topology is not None:
             _check_topology(features, topology)
@@ -83,6 +89,7 @@ class ScreenBuilder:
             cis_trans=_peptide_torsions(features),
             rings=_small_rings(features),
             radii_nm=np.array([_radius_nm(int(z)) for z in features.ref_element]),
+            fragments=fragments,
             **thresholds,
         )
         for array in vars(self._latest).values():

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .fragments import Fragment
+
 if TYPE_CHECKING:
     from .molecule_features import MoleculeFeatures
 
@@ -46,6 +48,8 @@ class ScreenSpec:
         least distance to particles with mass outside the solute
     constraint_tolerance_nm : float
         how far a constrained distance may be off before constraints are applied
+    fragments : tuple of Fragment
+        what moves where that is not all of the atoms; everything else stays where it is
     """
 
     bonds: IntArray
@@ -60,6 +64,7 @@ class ScreenSpec:
     max_displacement_nm: float = 1.0
     environment_distance_nm: float = 0.12
     constraint_tolerance_nm: float = 0.05
+    fragments: tuple[Fragment, ...] = ()
 
     def __post_init__(self) -> None:
         count = self.num_atoms

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import FeatureError
 from .labels import residue_label
-from .residues import COFACTORS, METALS, SOLVENT, find_template
+from .residues import COFACTORS, LIPIDS, METALS, SOLVENT, find_template
 
 
 def is_left_out(residue: Any) -> bool:
@@ -20,9 +20,9 @@ def is_left_out(residue: Any) -> bool:
 
 
 def is_environment(residue: Any, known: Container[str] = ()) -> bool:
-    """Whether a residue is left to MD where nobody says more: water, ions, cofactors, metals.
+    """Whether a residue is left to MD: water, ions, membranes' lipids, cofactors, metals.
 
-    A cofactor, or a residue with a metal in it, is part of the solute where its chemistry is
+    A lipid, a cofactor or a residue with a metal in it is part of the solute where its chemistry is
     known: by a molecule for its name, or by the orders of all of its bonds.
 
     Parameters
@@ -34,7 +34,7 @@ def is_environment(residue: Any, known: Container[str] = ()) -> bool:
     if is_left_out(residue):
         return True
     metal = any(a.element is not None and a.element.symbol in METALS for a in residue.atoms())
-    if residue.name in known or not (metal or residue.name.strip().upper() in COFACTORS):
+    if residue.name in known or not (metal or residue.name.strip().upper() in COFACTORS | LIPIDS):
         return False
     bonds = list(residue.internal_bonds())
     return not bonds or any(b.type is None and b.order is None for b in bonds)

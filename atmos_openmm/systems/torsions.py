@@ -7,7 +7,7 @@ Jacobian is 1, so that a move is tested by energies and densities of torsions al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from .features import features_from_topology
 from .molecule_features import MoleculeFeatures
 from .openmm_bridge import bond_lengths_from_system, constraint_arrays
 from .rotatable_bonds import LISTED, Bond, MoleculeGraph
+from .solute_choice import split_solute
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -110,7 +111,7 @@ class Torsions:
 def find_torsions(
     topology: Any,
     *,
-    solute: Iterable[int] | None = None,
+    solute: str | Iterable[int] | None = None,
     positions: Any | None = None,
     molecules: Mapping[str, Any] | None = None,
     system: Any | None = None,
@@ -122,7 +123,10 @@ def find_torsions(
     ----------
     topology : openmm.app.Topology
         With bonds, disulfides among them.
-    solute, positions, molecules
+    solute : str or iterable of int, optional
+        Atoms that may turn, as Topology indices or as a selection (`chosen_indices`): whole
+        molecules or parts of them, such as side chains.
+    positions, molecules
         See `features_from_topology`.
     system : openmm.System, optional
         Torsions that its constraints do not allow are left out.
@@ -134,13 +138,19 @@ def find_torsions(
     ValueError
         See `features_from_topology` and `torsions_of`.
     """
+    whole, moved = split_solute(topology, solute)
     features = features_from_topology(
-        topology, "all", solute, positions=positions, molecules=molecules
+        topology, "all", whole, positions=positions, molecules=molecules
     )
-    return torsions_of(features, system, methyls)
+    return torsions_of(features, system, methyls, moved)
 
 
-def torsions_of(features: MoleculeFeatures, system: Any = None, methyls: bool = False) -> Torsions:
+def torsions_of(
+    features: MoleculeFeatures,
+    system: Any = None,
+    methyls: bool = False,
+    moved: Collection[int] | None = None,
+) -> Torsions:
     """Find the torsions of a molecule that moves may turn.
 
     These are single bonds outside of rings with neighbours on both sides. Bonds that have a cis and
@@ -159,6 +169,10 @@ def torsions_of(features: MoleculeFeatures, system: Any = None, methyls: bool = 
         the axis); or that would move a particle without mass.
     methyls : bool
         Whether rotors of three like atoms (CH3, NH3+, CF3) are turned as well.
+    moved : collection of int, optional
+        Topology indices of the atoms that may turn; all of them by default. Torsions with a side
+        wholly among them are found, and that side turns. A loop between two fixed ends has none
+        along its backbone: either side of such a bond holds what stays.
 
     Raises
     ------
@@ -166,7 +180,8 @@ def torsions_of(features: MoleculeFeatures, system: Any = None, methyls: bool = 
         The System is of another molecule, or binds atoms that the features do not have.
     """
     graph = MoleculeGraph(features)
-    rotatable, notes = graph.rotatable_bonds(methyls)
+    chosen = None if moved is None else np.isin(features.atom_indices, list(moved))
+    rotatable, notes = graph.rotatable_bonds(methyls, chosen)
     if system is not None:
         _check_system(features, system)
         rotatable, more = _allowed(features, system, rotatable)

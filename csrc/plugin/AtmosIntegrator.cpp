@@ -223,25 +223,36 @@ void AtmosIntegrator::setHiddenState(const vector<double>& state) {
     run.hidden.assign(state.begin(), state.end());
 }
 
+EnergyConditions AtmosIntegrator::energyConditions() const {
+    EnergyConditions conditions{getTemperature(), getIntegrationForceGroups(), {}};
+    if (context != nullptr)
+        conditions.parameters = context->getParameters();
+    return conditions;
+}
+
 long long AtmosIntegrator::getNumWindowSamples() const {
-    return run.windowCount;
+    return run.energies.find(energyConditions()).count;
 }
 
 double AtmosIntegrator::getWindowMean() const {
-    return run.windowMean;
+    return run.energies.find(energyConditions()).mean;
 }
 
 double AtmosIntegrator::getWindowStandardDeviation() const {
-    return run.windowStandardDeviation();
+    return run.energies.find(energyConditions()).standardDeviation();
 }
 
 void AtmosIntegrator::setWindowStatistics(long long samples, double mean, double standardDeviation) {
     require(samples >= 0, "the number of window samples", samples, "0 or more");
     require(isfinite(mean), "the mean of the energies", mean, "finite");
     require(standardDeviation >= 0 && isfinite(standardDeviation), "the standard deviation of the energies", standardDeviation, "0 or more");
-    run.windowCount = samples;
-    run.windowMean = samples == 0 ? 0.0 : mean;
-    run.windowSumSquares = samples == 0 ? 0.0 : standardDeviation * standardDeviation * static_cast<double>(samples - 1);
+    EnergyStatistics statistics;
+    if (samples > 0)
+        statistics = {samples, mean, standardDeviation * standardDeviation * static_cast<double>(samples - 1)};
+    if (context == nullptr)
+        run.energies.setUnassigned(statistics);
+    else
+        run.energies.use(energyConditions()) = statistics;
 }
 
 const Proposal& AtmosIntegrator::getLastProposal() const {

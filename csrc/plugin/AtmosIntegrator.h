@@ -100,7 +100,8 @@ public:
     double getEnergyWindow() const;
     /**
      * Set the width of the energy window.  A frame is inside when its potential energy is at most the
-     * mean plus this many standard deviations of the energies that the dynamics had when jumps were due.
+     * mean plus this many standard deviations of the energies that the dynamics had when jumps were due, at
+     * the same temperature, Context parameters and force groups.
      *
      * @param width   the width (in standard deviations), more than 0
      */
@@ -273,14 +274,15 @@ public:
      *                an empty list for no history
      */
     void setHiddenState(const std::vector<double>& state);
-    /** Get how many energies of the dynamics are known. */
+    /** Get how many energies of the dynamics are known at the present temperature, Context parameters and force groups. */
     long long getNumWindowSamples() const;
     /** Get the mean of these energies (in kJ/mol). */
     double getWindowMean() const;
     /** Get the sample standard deviation of these energies (in kJ/mol). */
     double getWindowStandardDeviation() const;
     /**
-     * Set what is known of the energies of the dynamics, for instance from an earlier run of the same System.
+     * Set what is known of the energies of the dynamics at the present temperature and parameters, for instance from an
+     * earlier run.  Before a Context exists it is taken for that of the first ones.
      *
      * @param samples             the number of energies
      * @param mean                their mean (in kJ/mol)
@@ -364,6 +366,7 @@ private:
     double potentialEnergy();
     bool haveFiniteForces();
     double energyLimit() const;
+    EnergyConditions energyConditions() const;
     std::vector<OpenMM::Vec3> thermalVelocities(long long attempt) const;
     std::vector<OpenMM::Vec3> drawVelocities(long long attempt);
     void restore(const Snapshot& snapshot);

@@ -147,6 +147,9 @@ void AtmosIntegrator::checkReady(const Binding& newBinding) const {
     if (isExact && movesPerJump > 0 && moves == nullptr) {
         if (module == nullptr)
             refuse("the acceptance mode is 'metropolis', but there are no torsions to move: call setTorsionMoves(), or setMovesPerJump(0)");
+        if (newBinding.screen.hasFragments())
+            refuse("the acceptance mode is 'metropolis', but only parts of the module's molecule move, so that its log_ratio is not that of "
+                   "what is proposed; call setTorsionMoves()");
         if (module->getStateSize() > 0)
             refuse("the acceptance mode is 'metropolis', but the module remembers a state of " + text(module->getStateSize()) +
                    " numbers, so that its log_ratio cannot be that of a way back; call setTorsionMoves(), or set a module without state");

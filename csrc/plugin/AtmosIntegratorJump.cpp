@@ -87,7 +87,8 @@ bool AtmosIntegrator::haveFiniteForces() {
 double AtmosIntegrator::energyLimit() const {
     if (acceptanceMode == "none")
         return numeric_limits<double>::infinity();
-    return run.windowMean + energyWindow * run.windowStandardDeviation();
+    const EnergyStatistics known = run.energies.find(energyConditions());
+    return known.mean + energyWindow * known.standardDeviation();
 }
 
 void AtmosIntegrator::performJump() {
@@ -140,8 +141,9 @@ void AtmosIntegrator::jumpFromMiddle(const Snapshot& snapshot) {
     const vector<Vec3> middle = moveToMiddle(snapshot);
     const double energyBefore = checkedEnergy();
     run.stepsSinceJump = 0;
-    run.addWindowEnergy(energyBefore);
-    if (acceptanceMode == "filter" && run.windowCount < windowSamples)
+    EnergyStatistics& known = run.energies.use(energyConditions());
+    known.add(energyBefore);
+    if (acceptanceMode == "filter" && known.count < windowSamples)
         restore(snapshot);
     else
         proposeJump(snapshot, middle, energyBefore);
@@ -208,7 +210,7 @@ Reason AtmosIntegrator::judgeFrame(const vector<Vec3>& middle, const vector<Vec3
 
     // Place the frame on the old one and look at its geometry.
 
-    const vector<Vec3> newSolute = superpose(generated, oldSolute);
+    const vector<Vec3> newSolute = binding->screen.place(generated, oldSolute);
     proposal.positionsRaw = flatten(newSolute);
     const Reason geometry = binding->screen.checkGeometry(oldSolute, newSolute);
     if (geometry != Reason::Accepted)

@@ -54,9 +54,13 @@ static void writeScreen(SerializationNode& node, const ScreenParameters& screen)
     writeIntegers(node, "RingSizes", screen.ringSizes);
     writeIntegers(node, "RingAtoms", screen.ringAtoms);
     writeDoubles(node, "Radii", screen.radii);
+    writeIntegers(node, "FragmentSizes", screen.fragmentSizes);
+    writeIntegers(node, "FragmentAtoms", screen.fragmentAtoms);
+    writeIntegers(node, "AnchorSizes", screen.anchorSizes);
+    writeIntegers(node, "AnchorAtoms", screen.anchorAtoms);
 }
 
-static ScreenParameters readScreen(const SerializationNode& node) {
+static ScreenParameters readScreen(const SerializationNode& node, int version) {
     ScreenParameters screen;
     screen.bondTolerance = node.getDoubleProperty("bondTolerance");
     screen.clashFactor = node.getDoubleProperty("clashFactor");
@@ -71,6 +75,12 @@ static ScreenParameters readScreen(const SerializationNode& node) {
     screen.ringSizes = readIntegers(node, "RingSizes");
     screen.ringAtoms = readIntegers(node, "RingAtoms");
     screen.radii = readDoubles(node, "Radii");
+    if (version > 2) {
+        screen.fragmentSizes = readIntegers(node, "FragmentSizes");
+        screen.fragmentAtoms = readIntegers(node, "FragmentAtoms");
+        screen.anchorSizes = readIntegers(node, "AnchorSizes");
+        screen.anchorAtoms = readIntegers(node, "AnchorAtoms");
+    }
     return screen;
 }
 
@@ -116,7 +126,7 @@ static TorsionParameters readTorsions(const SerializationNode& node) {
 
 void AtmosIntegratorProxy::serialize(const void* object, SerializationNode& node) const {
     const AtmosIntegrator& integrator = *reinterpret_cast<const AtmosIntegrator*>(object);
-    node.setIntProperty("version", 2);
+    node.setIntProperty("version", 3);
 
     // What the base class has.
 
@@ -154,10 +164,10 @@ void AtmosIntegratorProxy::serialize(const void* object, SerializationNode& node
 }
 
 void* AtmosIntegratorProxy::deserialize(const SerializationNode& node) const {
-    // Version 1 knew no torsional moves.
+    // Version 1 knew no torsional moves, version 2 no fragments.
 
     const int version = node.getIntProperty("version");
-    if (version != 1 && version != 2)
+    if (version < 1 || version > 3)
         throw OpenMMException("Unsupported version number");
     auto integrator = make_unique<AtmosIntegrator>(node.getDoubleProperty("temperature"), node.getDoubleProperty("friction"),
                                                    node.getDoubleProperty("stepSize"));
@@ -178,7 +188,7 @@ void* AtmosIntegratorProxy::deserialize(const SerializationNode& node) const {
     const string bytes = decodeBase64(node.getChildNode("Module").getStringProperty("base64"));
     if (!bytes.empty())
         integrator->setModule(bytes, readIntegers(node, "AtomIndices"));
-    integrator->setScreen(readScreen(node.getChildNode("Screen")));
+    integrator->setScreen(readScreen(node.getChildNode("Screen"), version));
     if (version == 1)
         return integrator.release();
     integrator->setDynamics(node.getStringProperty("dynamics"));

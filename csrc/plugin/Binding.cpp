@@ -59,12 +59,15 @@ Binding::Binding(const System& system, const PropagatorModule& module, const vec
     // Check the particles that the module moves.
 
     vector<bool> isSolute(numParticles, false);
-    for (int index : atomIndices) {
+    for (size_t atom = 0; atom < atomIndices.size(); atom++) {
+        const int index = atomIndices[atom];
         stringstream message;
         if (index < 0 || index >= numParticles)
             message << "names particle " << index << ", but the System has " << numParticles << " particles, numbered from 0";
         else if (isSolute[index])
             message << "names particle " << index << " twice";
+        else if (!screen.moves(static_cast<int>(atom)))
+            ;
         else if (system.isVirtualSite(index))
             message << "names particle " << index << ", which is a virtual site: its position follows from others, so the module cannot set it";
         else if (system.getParticleMass(index) == 0)

@@ -46,6 +46,20 @@ static void requirePositive(const char* name, double value) {
     }
 }
 
+static void requireParts(const char* list, const vector<int>& sizes, const vector<int>& atoms, int smallest, int numAtoms) {
+    requireAtoms(list, atoms, 1, numAtoms);
+    size_t total = 0;
+    for (int size : sizes) {
+        if (size < smallest) {
+            stringstream message;
+            message << "AtmosIntegrator: the screen has " << size << " " << list << " in one part, but there must be at least " << smallest;
+            throw OpenMMException(message.str());
+        }
+        total += static_cast<size_t>(size);
+    }
+    requireCount(list, atoms.size(), total);
+}
+
 void ScreenParameters::validate(int numAtoms) const {
     requireAtoms("bonds", bonds, 2, numAtoms);
     requireCount("bond lengths", bondLengths.size(), bonds.size() / 2);
@@ -55,14 +69,16 @@ void ScreenParameters::validate(int numAtoms) const {
         if (sign != 1 && sign != -1)
             throw OpenMMException("AtmosIntegrator: the screen's chiral signs must be +1 or -1");
     requireAtoms("cis/trans torsions", cisTrans, 4, numAtoms);
-    requireAtoms("ring atoms", ringAtoms, 1, numAtoms);
-    size_t total = 0;
-    for (int size : ringSizes) {
+    for (int size : ringSizes)
         if (size < 3)
             throw OpenMMException("AtmosIntegrator: the screen has a ring of fewer than 3 atoms");
-        total += static_cast<size_t>(size);
-    }
-    requireCount("ring atoms", ringAtoms.size(), total);
+    requireParts("ring atoms", ringSizes, ringAtoms, 3, numAtoms);
+    requireParts("fragment atoms", fragmentSizes, fragmentAtoms, 1, numAtoms);
+    requireParts("anchors", anchorSizes, anchorAtoms, 3, numAtoms);
+    requireCount("lists of anchors", anchorSizes.size(), fragmentSizes.size());
+    for (int anchor : anchorAtoms)
+        if (find(fragmentAtoms.begin(), fragmentAtoms.end(), anchor) != fragmentAtoms.end())
+            throw OpenMMException("AtmosIntegrator: an anchor of the screen's fragments moves itself");
     if (!radii.empty())
         requireCount("radii", radii.size(), static_cast<size_t>(numAtoms));
     requirePositive("bond tolerance", bondTolerance);
@@ -107,6 +123,27 @@ JumpScreen::JumpScreen(const ScreenParameters& parameters, int numAtoms) : param
                 nearAtoms[atom].push_back(other);
         sort(nearAtoms[atom].begin(), nearAtoms[atom].end());
     }
+}
+
+vector<Vec3> JumpScreen::place(const vector<Vec3>& frame, const vector<Vec3>& before) const {
+    if (!hasFragments())
+        return superpose(frame, before);
+    vector<Vec3> placed = before;
+    auto atom = parameters.fragmentAtoms.begin();
+    auto anchor = parameters.anchorAtoms.begin();
+    for (size_t i = 0; i < parameters.fragmentSizes.size(); i++) {
+        const vector<int> anchors(anchor, anchor + parameters.anchorSizes[i]);
+        const vector<Vec3> moved = superpose(frame, before, anchors);
+        for (int k = 0; k < parameters.fragmentSizes[i]; k++, ++atom)
+            placed[*atom] = moved[*atom];
+        anchor += parameters.anchorSizes[i];
+    }
+    return placed;
+}
+
+bool JumpScreen::moves(int atom) const {
+    const vector<int>& moved = parameters.fragmentAtoms;
+    return !hasFragments() || find(moved.begin(), moved.end(), atom) != moved.end();
 }
 
 Reason JumpScreen::checkGeometry(const vector<Vec3>& before, const vector<Vec3>& after) const {

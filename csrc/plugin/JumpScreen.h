@@ -38,6 +38,14 @@ struct ScreenParameters {
     double environmentDistance = 0.12;
     /** How far a constrained distance may be off before constraints are applied (in nm). */
     double constraintTolerance = 0.05;
+    /** The number of atoms in each fragment; without fragments all of the model's atoms move. */
+    std::vector<int> fragmentSizes;
+    /** The atoms that move, one fragment after the other; all others stay where they are. */
+    std::vector<int> fragmentAtoms;
+    /** The number of anchors of each fragment: unmoved atoms by which a frame is superposed to place it. */
+    std::vector<int> anchorSizes;
+    /** The anchors, those of one fragment after the other. */
+    std::vector<int> anchorAtoms;
 
     /**
      * Check that the lists fit together and that every atom number is in range.
@@ -61,6 +69,17 @@ public:
      * @param numAtoms     the number of atoms of the model
      */
     JumpScreen(const ScreenParameters& parameters, int numAtoms);
+    /**
+     * Put a module's frame in the place of the old one: as a whole, or fragment by fragment with all else left as it was.
+     *
+     * @param frame    what the module answered (in nm)
+     * @param before   the positions before the jump (in nm)
+     */
+    std::vector<OpenMM::Vec3> place(const std::vector<OpenMM::Vec3>& frame, const std::vector<OpenMM::Vec3>& before) const;
+    /** Decide whether an atom of the model moves at all. */
+    bool moves(int atom) const;
+    /** Decide whether only parts of the model's atoms move. */
+    bool hasFragments() const { return !parameters.fragmentSizes.empty(); }
     /**
      * Check bonds, chirality, cis and trans, rings and clashes, in this order.
      *

@@ -2,7 +2,6 @@
 
 #include "Base64.h"
 #include "openmm/OpenMMException.h"
-#include <cmath>
 #include <cstring>
 #include <istream>
 #include <ostream>
@@ -14,9 +13,9 @@ namespace AtmosPlugin {
 
 // "ATMOS", followed by the version of the layout that comes next.
 static const char CHECKPOINT_MAGIC[7] = {'A', 'T', 'M', 'O', 'S', 'C', 'P'};
-static const int VERSION = 2;
+static const int VERSION = 3;
 
-// Version 1 knew no torsional moves, and neither the last reason.
+// Version 1 knew no torsional moves, and neither the last reason; version 2 one window, whatever the temperature.
 static const int NUM_REASONS_1 = 11;
 
 // No list has more than this many numbers; a larger count means a damaged file.
@@ -27,17 +26,6 @@ long long RunState::numProposed() const {
     for (long long count : outcomes)
         total += count;
     return total;
-}
-
-void RunState::addWindowEnergy(double energy) {
-    windowCount++;
-    const double delta = energy - windowMean;
-    windowMean += delta / static_cast<double>(windowCount);
-    windowSumSquares += delta * (energy - windowMean);
-}
-
-double RunState::windowStandardDeviation() const {
-    return windowCount < 2 ? 0.0 : sqrt(windowSumSquares / static_cast<double>(windowCount - 1));
 }
 
 void RunState::forgetTrajectory() {
@@ -58,6 +46,14 @@ static void readValue(istream& stream, T& value) {
         throw OpenMMException("AtmosIntegrator: the checkpoint ends early; it was written by another integrator or is damaged");
 }
 
+static uint64_t readCount(istream& stream) {
+    uint64_t count = 0;
+    readValue(stream, count);
+    if (count > MAX_COUNT)
+        throw OpenMMException("AtmosIntegrator: the checkpoint is damaged");
+    return count;
+}
+
 template <class T>
 static void writeList(ostream& stream, const vector<T>& values) {
     writeValue(stream, static_cast<uint64_t>(values.size()));
@@ -66,14 +62,54 @@ static void writeList(ostream& stream, const vector<T>& values) {
 
 template <class T>
 static void readList(istream& stream, vector<T>& values) {
-    uint64_t count = 0;
-    readValue(stream, count);
-    if (count > MAX_COUNT)
-        throw OpenMMException("AtmosIntegrator: the checkpoint is damaged");
+    const uint64_t count = readCount(stream);
     values.resize(count);
     stream.read(reinterpret_cast<char*>(values.data()), static_cast<streamsize>(count * sizeof(T)));
     if (!stream)
         throw OpenMMException("AtmosIntegrator: the checkpoint ends early; it is damaged");
+}
+
+static void writeWindows(ostream& stream, const vector<EnergyWindows::Window>& windows) {
+    writeValue(stream, static_cast<uint64_t>(windows.size()));
+    for (const auto& [conditions, statistics] : windows) {
+        writeValue(stream, statistics);
+        stream.put(conditions ? 1 : 0);
+        if (!conditions)
+            continue;
+        writeValue(stream, conditions->temperature);
+        writeValue(stream, conditions->forceGroups);
+        writeValue(stream, static_cast<uint64_t>(conditions->parameters.size()));
+        for (const auto& [name, value] : conditions->parameters) {
+            writeList(stream, vector<char>(name.begin(), name.end()));
+            writeValue(stream, value);
+        }
+    }
+}
+
+static vector<EnergyWindows::Window> readWindows(istream& stream) {
+    vector<EnergyWindows::Window> windows;
+    for (uint64_t left = readCount(stream); left > 0; left--) {
+        EnergyWindows::Window& window = windows.emplace_back();
+        readValue(stream, window.statistics);
+        char hasConditions = 0;
+        readValue(stream, hasConditions);
+        if (!hasConditions)
+            continue;
+        EnergyConditions& conditions = window.conditions.emplace();
+        readValue(stream, conditions.temperature);
+        readValue(stream, conditions.forceGroups);
+        for (uint64_t parameters = readCount(stream); parameters > 0; parameters--) {
+            vector<char> name;
+            readList(stream, name);
+            readValue(stream, conditions.parameters[string(name.begin(), name.end())]);
+        }
+    }
+    return windows;
+}
+
+/** The one window of version 2, whose temperature is not known. */
+static vector<EnergyWindows::Window> oldWindow(const EnergyStatistics& statistics) {
+    return statistics.count == 0 ? vector<EnergyWindows::Window>() : vector<EnergyWindows::Window>{{nullopt, statistics}};
 }
 
 void RunState::write(ostream& stream) const {
@@ -83,9 +119,7 @@ void RunState::write(ostream& stream) const {
     writeValue(stream, outcomes);
     writeValue(stream, learnedTime);
     writeValue(stream, seed);
-    writeValue(stream, windowCount);
-    writeValue(stream, windowMean);
-    writeValue(stream, windowSumSquares);
+    writeWindows(stream, energies.getWindows());
     writeValue(stream, movesProposed);
     writeValue(stream, movesAccepted);
     writeValue(stream, jumps);
@@ -113,9 +147,13 @@ void RunState::read(istream& stream) {
         readValue(stream, loaded.outcomes[i]);
     readValue(stream, loaded.learnedTime);
     readValue(stream, loaded.seed);
-    readValue(stream, loaded.windowCount);
-    readValue(stream, loaded.windowMean);
-    readValue(stream, loaded.windowSumSquares);
+    if (version > 2)
+        loaded.energies.setWindows(readWindows(stream));
+    else {
+        EnergyStatistics statistics;
+        readValue(stream, statistics);
+        loaded.energies.setWindows(oldWindow(statistics));
+    }
     if (version > 1) {
         readValue(stream, loaded.movesProposed);
         readValue(stream, loaded.movesAccepted);
@@ -145,6 +183,37 @@ static vector<T> decodeList(const string& text, const char* what) {
     return values;
 }
 
+static void writeWindows(SerializationNode& node, const vector<EnergyWindows::Window>& windows) {
+    for (const auto& [conditions, statistics] : windows) {
+        SerializationNode& child = node.createChildNode("Window");
+        child.setLongProperty("count", statistics.count);
+        child.setDoubleProperty("mean", statistics.mean);
+        child.setDoubleProperty("sumSquares", statistics.sumSquares);
+        if (!conditions)
+            continue;
+        child.setDoubleProperty("temperature", conditions->temperature);
+        child.setIntProperty("forceGroups", conditions->forceGroups);
+        for (const auto& [name, value] : conditions->parameters)
+            child.createChildNode("Parameter").setStringProperty("name", name).setDoubleProperty("value", value);
+    }
+}
+
+static vector<EnergyWindows::Window> readWindows(const SerializationNode& node) {
+    vector<EnergyWindows::Window> windows;
+    for (const SerializationNode& child : node.getChildren()) {
+        EnergyWindows::Window& window = windows.emplace_back();
+        window.statistics = {child.getLongProperty("count"), child.getDoubleProperty("mean"), child.getDoubleProperty("sumSquares")};
+        if (!child.hasProperty("temperature"))
+            continue;
+        EnergyConditions& conditions = window.conditions.emplace();
+        conditions.temperature = child.getDoubleProperty("temperature");
+        conditions.forceGroups = child.getIntProperty("forceGroups");
+        for (const SerializationNode& parameter : child.getChildren())
+            conditions.parameters[parameter.getStringProperty("name")] = parameter.getDoubleProperty("value");
+    }
+    return windows;
+}
+
 void RunState::write(SerializationNode& node) const {
     node.setIntProperty("atmosVersion", VERSION);
     node.setLongProperty("stepsSinceJump", stepsSinceJump);
@@ -153,9 +222,7 @@ void RunState::write(SerializationNode& node) const {
         counts.setLongProperty(reasonName(static_cast<Reason>(i)), outcomes[i]);
     node.setDoubleProperty("learnedTime", learnedTime);
     node.setLongProperty("seed", static_cast<long long>(seed));
-    node.setLongProperty("windowCount", windowCount);
-    node.setDoubleProperty("windowMean", windowMean);
-    node.setDoubleProperty("windowSumSquares", windowSumSquares);
+    writeWindows(node.createChildNode("Windows"), energies.getWindows());
     node.setStringProperty("hidden", encodeList(hidden));
     SerializationNode& moves = node.createChildNode("Moves");
     for (int i = 0; i < NUM_MOVE_KINDS; i++)
@@ -184,9 +251,9 @@ void RunState::read(const SerializationNode& node) {
         loaded.outcomes[i] = counts.getLongProperty(reasonName(static_cast<Reason>(i)));
     loaded.learnedTime = node.getDoubleProperty("learnedTime");
     loaded.seed = static_cast<uint64_t>(node.getLongProperty("seed"));
-    loaded.windowCount = node.getLongProperty("windowCount");
-    loaded.windowMean = node.getDoubleProperty("windowMean");
-    loaded.windowSumSquares = node.getDoubleProperty("windowSumSquares");
+    loaded.energies.setWindows(version > 2 ? readWindows(node.getChildNode("Windows"))
+                                           : oldWindow({node.getLongProperty("windowCount"), node.getDoubleProperty("windowMean"),
+                                                        node.getDoubleProperty("windowSumSquares")}));
     loaded.hidden = decodeList<float>(node.getStringProperty("hidden"), "hidden state");
     if (version > 1) {
         for (int i = 0; i < NUM_MOVE_KINDS; i++) {

@@ -1,6 +1,7 @@
 #ifndef ATMOS_RUNSTATE_H_
 #define ATMOS_RUNSTATE_H_
 
+#include "EnergyWindows.h"
 #include "Proposal.h"
 #include "TorsionMoves.h"
 #include "openmm/Vec3.h"
@@ -27,11 +28,8 @@ struct RunState {
     std::uint64_t seed = 0;
     /** The module's state; empty means no history. */
     std::vector<float> hidden;
-    /** How many MD energies are known, their mean (in kJ/mol) and sum of squared deviations. */
-    long long windowCount = 0;
-    double windowMean = 0;
-    double windowSumSquares = 0;
-
+    /** The energies that the dynamics had when jumps were due. */
+    EnergyWindows energies;
     /** Torsional moves by kind. */
     std::array<long long, NUM_MOVE_KINDS> movesProposed = {}, movesAccepted = {};
     /** How many times moves were due. */
@@ -49,10 +47,6 @@ struct RunState {
     void forgetTrajectory();
     /** How many jumps have been proposed. */
     long long numProposed() const;
-    /** Take one more MD energy into the running mean and variance (Welford's update). */
-    void addWindowEnergy(double energy);
-    /** The sample standard deviation of the MD energies (in kJ/mol); 0 for fewer than two. */
-    double windowStandardDeviation() const;
 
     /** Write the state to a checkpoint. */
     void write(std::ostream& stream) const;

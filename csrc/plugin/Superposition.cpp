@@ -64,7 +64,20 @@ static void largestEigenvector(double a[4][4], double vector[4]) {
         vector[k] = v[k][best];
 }
 
-vector<Vec3> superpose(const vector<Vec3>& points, const vector<Vec3>& reference) {
+namespace {
+
+/** A rotation about one point, which comes onto another. */
+struct Motion {
+    Vec3 from, to, rows[3];
+    Vec3 operator()(const Vec3& point) const {
+        const Vec3 p = point - from;
+        return Vec3(rows[0].dot(p), rows[1].dot(p), rows[2].dot(p)) + to;
+    }
+};
+
+} // namespace
+
+static Motion findMotion(const vector<Vec3>& points, const vector<Vec3>& reference) {
     const Vec3 pointCenter = centroid(points);
     const Vec3 referenceCenter = centroid(reference);
 
@@ -91,17 +104,32 @@ vector<Vec3> superpose(const vector<Vec3>& points, const vector<Vec3>& reference
     const double norm = sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
     const double w = q[0] / norm, x = q[1] / norm, y = q[2] / norm, z = q[3] / norm;
 
-    // Turn the points with the rotation matrix of the quaternion and shift them.
+    // The rotation matrix of the quaternion.
 
-    const Vec3 row0(w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y));
-    const Vec3 row1(2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x));
-    const Vec3 row2(2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z);
+    return {pointCenter, referenceCenter,
+            {Vec3(w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)),
+             Vec3(2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)),
+             Vec3(2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z)}};
+}
+
+static vector<Vec3> movedBy(const Motion& motion, const vector<Vec3>& points) {
     vector<Vec3> moved(points.size());
-    for (size_t n = 0; n < points.size(); n++) {
-        const Vec3 p = points[n] - pointCenter;
-        moved[n] = Vec3(row0.dot(p), row1.dot(p), row2.dot(p)) + referenceCenter;
-    }
+    for (size_t n = 0; n < points.size(); n++)
+        moved[n] = motion(points[n]);
     return moved;
+}
+
+vector<Vec3> superpose(const vector<Vec3>& points, const vector<Vec3>& reference) {
+    return movedBy(findMotion(points, reference), points);
+}
+
+vector<Vec3> superpose(const vector<Vec3>& points, const vector<Vec3>& reference, const vector<int>& fit) {
+    vector<Vec3> chosen, goal;
+    for (int index : fit) {
+        chosen.push_back(points[index]);
+        goal.push_back(reference[index]);
+    }
+    return movedBy(findMotion(chosen, goal), points);
 }
 
 } // namespace AtmosPlugin

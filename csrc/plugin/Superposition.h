@@ -25,6 +25,16 @@ OpenMM::Vec3 centroid(const std::vector<OpenMM::Vec3>& points);
  * @return the moved points, whose centroid is that of the reference
  */
 std::vector<OpenMM::Vec3> superpose(const std::vector<OpenMM::Vec3>& points, const std::vector<OpenMM::Vec3>& reference);
+/**
+ * Move a set of points rigidly so that some of them come onto theirs in a reference; the others move along.
+ *
+ * @param points      the points to move (in nm)
+ * @param reference   where to move them (in nm), as many as there are points
+ * @param fit         the numbers of the points that are fitted
+ * @return the moved points
+ */
+std::vector<OpenMM::Vec3> superpose(const std::vector<OpenMM::Vec3>& points, const std::vector<OpenMM::Vec3>& reference,
+                                    const std::vector<int>& fit);
 
 } // namespace AtmosPlugin
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import mdtraj
 import numpy as np
@@ -14,6 +15,7 @@ import sampling_cases as cases
 from model_support import declaration, network
 from openmm import app, unit
 
+from atmos_openmm import OutOfDomainWarning
 from atmos_openmm.cli import main
 from atmos_openmm.core.settings import read_settings
 from atmos_openmm.model.model_file import save_model
@@ -139,12 +141,12 @@ def test_an_interrupted_command_commits(model, structure, tmp_path):
         (["missing.pdb"], "There is no file missing.pdb"),
         (["--sequence", "ACE-XYZ-NME"], "Unknown residue 'XYZ'"),
         (["--sequence", "ACE-ALA-NME", "--model", "nonesuch"], "no bundled model 'nonesuch'"),
-        (["--sequence", "ACE-CYS-NME"], "does not fit this molecule"),
-        (["--sequence", "ACE-ALA-NME", "--temperature", "600"], "280 to 400 K"),
-        (["--sequence", "ACE-ALA-NME", "--lag", "1000"], "1 to 100 ps"),
+        (["--sequence", "ACE-ALA-NME", "--temperature", "-3"], "temperature is -3 K"),
+        (["--sequence", "ACE-ALA-NME", "--lag", "0"], "lag is 0 ps"),
         (["--sequence", "ACE-ALA-NME", "--forcefield", "none.xml"], "none.xml cannot be loaded"),
         (["--sequence", "ACE-ALA-NME", "--forcefield", "tip3p.xml"], "does not fit the molecule"),
-        (["--sequence", "ACE-ALA-NME", "--solute", "0-3"], "solute cuts through residue"),
+        (["--sequence", "ACE-ALA-NME", "--solute", "resname XYZ"], "fits no atom"),
+        (["--sequence", "ACE-ALA-NME", "--solute", "0-17"], "heavy atoms stay in place"),
         (["--sequence", "ACE-ALA-NME", "--platform", "Abacus"], "no OpenMM platform 'Abacus'"),
     ],
 )
@@ -255,9 +257,19 @@ def test_the_density_is_uniform_where_the_model_does_not_fit(model, structure, t
     captured = capsys.readouterr()
     assert "The density is uniform: the model" in captured.err and "900" in captured.err
     assert "one walker only" in captured.out and not (tmp_path / "hot" / "report.html").exists()
-    # A model that was asked for by name has to fit.
-    assert main([*asked, "--model", model]) == 1
-    assert "280 to 400 K" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_a_model_was_not_trained_on_is_a_line_of_warning(model, tmp_path, capsys):
+    arguments = ["--sequence", "ACE-CYS-NME", "--cycles", "1", "--no-page", *FAST]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", OutOfDomainWarning)
+        asked = ["run", "-o", str(tmp_path / "run"), "--model", model, *arguments]
+        assert main([*asked, "--temperature", "450", "--lag", "200"]) in (0, 1)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "not trained" in line]
+    assert len(lines) == 3 and all(line.startswith("Warning: The model tiny") for line in lines)
+    assert "atomic numbers [16]" in lines[0] and "residues CYS" in lines[0]
+    assert "a lag of 200 ps (1 to 100 ps)" in lines[1]
+    assert "a temperature of 450 K (280 to 400 K)" in lines[2]
 
 
 @pytest.mark.parametrize(

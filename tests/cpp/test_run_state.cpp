@@ -20,9 +20,9 @@ RunState example() {
     state.learnedTime = 1.0 / 3.0;
     state.seed = (1ull << 53) - 1;
     state.hidden = {0.1f, -0.0f, 1e-45f, 3.4e38f, static_cast<float>(M_PI)};
-    state.windowCount = 17;
-    state.windowMean = -1234.5678901234567;
-    state.windowSumSquares = 5e-324;
+    state.energies.setUnassigned({17, -1234.5678901234567, 5e-324});
+    state.energies.use({1.0 / 3.0, 5, {{"a < b", 1e-300}, {"", -0.0}}}).add(-2);
+    state.energies.use({300, -1, {}}) = {18, 1.0 / 7.0, 2};
     for (int i = 0; i < NUM_MOVE_KINDS; i++) {
         state.movesProposed[i] = 2000 + i;
         state.movesAccepted[i] = 100 + i;
@@ -41,9 +41,7 @@ void checkEqual(const RunState& found, const RunState& expected) {
     CHECK(found.outcomes == expected.outcomes);
     CHECK_EQUAL(found.learnedTime, expected.learnedTime);
     CHECK_EQUAL(found.seed, expected.seed);
-    CHECK_EQUAL(found.windowCount, expected.windowCount);
-    CHECK_EQUAL(found.windowMean, expected.windowMean);
-    CHECK_EQUAL(found.windowSumSquares, expected.windowSumSquares);
+    CHECK(found.energies == expected.energies);
     CHECK(found.movesProposed == expected.movesProposed);
     CHECK(found.movesAccepted == expected.movesAccepted);
     CHECK_EQUAL(found.jumps, expected.jumps);
@@ -96,16 +94,53 @@ void checkRefused(const SerializationNode& node, const char* text) {
 } // namespace
 
 TEST(run_state, energies_have_their_mean_and_sample_deviation) {
-    RunState state;
-    CHECK_EQUAL(state.windowStandardDeviation(), 0.0);
-    state.addWindowEnergy(-7);
-    CHECK_EQUAL(state.windowMean, -7.0);
-    CHECK_EQUAL(state.windowStandardDeviation(), 0.0);
+    EnergyStatistics known;
+    CHECK_EQUAL(known.standardDeviation(), 0.0);
+    known.add(-7);
+    CHECK_EQUAL(known.mean, -7.0);
+    CHECK_EQUAL(known.standardDeviation(), 0.0);
     for (double energy : {-5.0, -6.0, -2.0})
-        state.addWindowEnergy(energy);
-    CHECK_EQUAL(state.windowCount, 4);
-    CHECK_NEAR(state.windowMean, -5.0, 1e-15);
-    CHECK_NEAR(state.windowStandardDeviation(), sqrt(14.0 / 3.0), 1e-15);
+        known.add(energy);
+    CHECK_EQUAL(known.count, 4);
+    CHECK_NEAR(known.mean, -5.0, 1e-15);
+    CHECK_NEAR(known.standardDeviation(), sqrt(14.0 / 3.0), 1e-15);
+}
+
+TEST(run_state, energies_are_apart_for_each_temperature_and_parameter) {
+    EnergyWindows energies;
+    const EnergyConditions hot{450, -1, {{"lambda", 0.5}}}, cold{300, -1, {{"lambda", 0.5}}}, coupled{300, -1, {{"lambda", 1}}}, part{300, 1, {{"lambda", 1}}};
+    energies.use(hot).add(70);
+    CHECK_EQUAL(energies.find(cold).count, 0);
+    energies.use(cold).add(-17);
+    energies.use(coupled).add(-30);
+    energies.use(part).add(-3);
+    CHECK_EQUAL(energies.find(hot).mean, 70.0);
+    CHECK_EQUAL(energies.find(cold).mean, -17.0);
+    CHECK_EQUAL(energies.find(coupled).mean, -30.0);
+    CHECK_EQUAL(energies.find(part).mean, -3.0);
+    CHECK_EQUAL(energies.use(hot).count, 1);
+    CHECK_EQUAL(energies.getWindows().size(), 4u);
+}
+
+TEST(run_state, energies_of_unknown_conditions_are_those_of_the_next) {
+    EnergyWindows energies;
+    energies.setUnassigned({3, -1, 2});
+    CHECK_EQUAL(energies.find({300, -1, {}}).count, 3);
+    energies.use({300, -1, {}}).add(-1);
+    CHECK_EQUAL(energies.find({300, -1, {}}).count, 4);
+    CHECK_EQUAL(energies.find({310, -1, {}}).count, 0);
+}
+
+TEST(run_state, energies_that_were_used_last_are_kept) {
+    EnergyWindows energies;
+    const double kept = 300;
+    for (size_t i = 0; i <= EnergyWindows::CAPACITY; i++) {
+        energies.use({1000.0 + static_cast<double>(i), -1, {}}).add(1);
+        energies.use({kept, -1, {}}).add(1);
+    }
+    CHECK_EQUAL(energies.getWindows().size(), EnergyWindows::CAPACITY);
+    CHECK_EQUAL(energies.find({1000, -1, {}}).count, 0);
+    CHECK_EQUAL(energies.find({kept, -1, {}}).count, static_cast<long long>(EnergyWindows::CAPACITY) + 1);
 }
 
 TEST(run_state, proposals_are_the_sum_of_the_outcomes) {
@@ -127,14 +162,76 @@ TEST(run_state, survives_a_checkpoint_to_the_bit) {
     }
 }
 
+static const EnergyStatistics OLD_WINDOW{17, -1234.5678901234567, 5e-324};
+
+/** The example as far as version 2 knew it: with one window, of a temperature that is not known. */
+static RunState secondVersion() {
+    RunState state = example();
+    state.energies = EnergyWindows();
+    state.energies.setUnassigned(OLD_WINDOW);
+    return state;
+}
+
 /** The example as far as version 1 knew it. */
 static RunState firstVersion() {
-    RunState state = example();
+    RunState state = secondVersion();
     state.outcomes[NUM_REASONS - 1] = 0;
     state.movesProposed = state.movesAccepted = {};
     state.jumps = state.trajectoriesProposed = state.trajectoriesAccepted = 0;
     state.forgetTrajectory();
     return state;
+}
+
+/** Parameters as versions 1 and 2 wrote them. */
+static SerializationNode oldParameters(const RunState& state, const char* version) {
+    const SerializationNode whole = node(state);
+    SerializationNode old;
+    for (const auto& [key, value] : whole.getProperties())
+        old.setStringProperty(key, key == "atmosVersion" ? version : value);
+    old.setLongProperty("windowCount", OLD_WINDOW.count);
+    old.setDoubleProperty("windowMean", OLD_WINDOW.mean);
+    old.setDoubleProperty("windowSumSquares", OLD_WINDOW.sumSquares);
+    for (const SerializationNode& child : whole.getChildren())
+        if (child.getName() != "Windows")
+            old.getChildren().push_back(child);
+    return old;
+}
+
+TEST(run_state, checkpoints_of_version_2_are_read) {
+    const RunState expected = secondVersion();
+    stringstream stream;
+    const auto put = [&](const auto& value) { stream.write(reinterpret_cast<const char*>(&value), sizeof(value)); };
+    const auto putList = [&](const auto& values) {
+        put(static_cast<uint64_t>(values.size()));
+        for (const auto& value : values)
+            put(value);
+    };
+    stream.write("ATMOSCP2", 8);
+    put(expected.stepsSinceJump);
+    put(expected.outcomes);
+    put(expected.learnedTime);
+    put(expected.seed);
+    put(OLD_WINDOW.count);
+    put(OLD_WINDOW.mean);
+    put(OLD_WINDOW.sumSquares);
+    put(expected.movesProposed);
+    put(expected.movesAccepted);
+    put(expected.jumps);
+    put(expected.trajectoriesProposed);
+    put(expected.trajectoriesAccepted);
+    put(expected.startEnergy);
+    putList(expected.startPositions);
+    putList(expected.startVelocities);
+    putList(expected.hidden);
+    RunState found = example();
+    found.read(stream);
+    checkEqual(found, expected);
+}
+
+TEST(run_state, parameters_of_version_2_are_read) {
+    RunState found = example();
+    found.read(oldParameters(secondVersion(), "2"));
+    checkEqual(found, secondVersion());
 }
 
 TEST(run_state, checkpoints_of_version_1_are_read) {
@@ -147,9 +244,9 @@ TEST(run_state, checkpoints_of_version_1_are_read) {
         put(expected.outcomes[i]);
     put(expected.learnedTime);
     put(expected.seed);
-    put(expected.windowCount);
-    put(expected.windowMean);
-    put(expected.windowSumSquares);
+    put(OLD_WINDOW.count);
+    put(OLD_WINDOW.mean);
+    put(OLD_WINDOW.sumSquares);
     put(static_cast<uint64_t>(expected.hidden.size()));
     for (float number : expected.hidden)
         put(number);
@@ -159,11 +256,11 @@ TEST(run_state, checkpoints_of_version_1_are_read) {
 }
 
 TEST(run_state, parameters_of_version_1_are_read) {
-    const SerializationNode whole = node(firstVersion());
+    const SerializationNode whole = oldParameters(firstVersion(), "1");
     SerializationNode old;
     for (const auto& [key, value] : whole.getProperties())
         if (key != "jumps")
-            old.setStringProperty(key, key == "atmosVersion" ? "1" : value);
+            old.setStringProperty(key, value);
     SerializationNode& counts = old.createChildNode("Proposals");
     for (const auto& [key, value] : whole.getChildNode("Proposals").getProperties())
         if (key != "metropolis")
@@ -183,7 +280,7 @@ TEST(run_state, checkpoints_of_others_are_refused) {
     string bytes = written(example());
     bytes[7] = '0';
     checkRefused(bytes, "holds no data of an AtmosIntegrator");
-    bytes[7] = '3';
+    bytes[7] = '4';
     checkRefused(bytes, "newer version");
 
     // A count of hidden numbers beyond all reason.
@@ -205,7 +302,7 @@ TEST(run_state, parameters_of_others_are_refused) {
     SerializationNode other;
     other.setIntProperty("stepsSinceJump", 3);
     checkRefused(other, "parameters of another kind of integrator");
-    checkRefused(changed("atmosVersion", "3"), "newer version");
+    checkRefused(changed("atmosVersion", "4"), "newer version");
     checkRefused(changed("hidden", encodeBase64("12345")), "hidden state in the State is damaged");
     checkRefused(changed("hidden", "?"), "not base64 text");
 }

@@ -214,6 +214,40 @@ TEST(screen, particles_are_as_near_as_their_nearest_image) {
     CHECK_EQUAL(surroundings(0.25, {{0.4, -0.9, 0}, {-0.4, 0.9, 0}}, {{-0.45, 1.01, 0}}, box), "environment");
 }
 
+TEST(screen, fragments_are_placed_by_their_anchors_and_nothing_else_moves) {
+    const Points before = {{0, 0, 0}, {0.1, 0, 0}, {0, 0.2, 0}, {0, 0, 0.3}, {0.5, 0, 0}, {0.6, 0.1, 0}, {0.5, 0, 0.2}, {0.9, 0.1, 0.1}};
+    ScreenParameters screen;
+    CHECK(JumpScreen(screen, 8).moves(0) && !JumpScreen(screen, 8).hasFragments());
+    screen.fragmentSizes = {1, 1};
+    screen.fragmentAtoms = {3, 7};
+    screen.anchorSizes = {3, 3};
+    screen.anchorAtoms = {0, 1, 2, 4, 5, 6};
+    const JumpScreen parts(screen, 8);
+    CHECK(parts.hasFragments() && parts.moves(3) && parts.moves(7) && !parts.moves(0));
+
+    // The first half of the frame is turned about z and shifted, the second shifted elsewhere; each has its atom moved.
+
+    Points frame;
+    for (int i = 0; i < 8; i++) {
+        Vec3 x = before[i];
+        if (i == 3)
+            x += Vec3(0.02, 0, 0);
+        if (i == 7)
+            x += Vec3(0, 0.03, 0);
+        frame.push_back(i < 4 ? Vec3(-x[1], x[0], x[2]) + Vec3(1, 2, 3) : x + Vec3(-4, 0, 0));
+    }
+    const Points placed = parts.place(frame, before);
+    for (int i = 0; i < 8; i++) {
+        Vec3 expected = before[i];
+        if (i == 3)
+            expected += Vec3(0.02, 0, 0);
+        if (i == 7)
+            expected += Vec3(0, 0.03, 0);
+        const Vec3 off = placed[i] - expected;
+        CHECK(sqrt(off.dot(off)) <= (i == 3 || i == 7 ? 1e-14 : 0.0));
+    }
+}
+
 TEST(screen, lists_that_do_not_fit_are_refused) {
     const auto refused = [](void (*change)(ScreenParameters&), const char* text) {
         ScreenParameters screen = ringScreen({6, 7});
@@ -238,6 +272,29 @@ TEST(screen, lists_that_do_not_fit_are_refused) {
     refused([](ScreenParameters& screen) { screen.ringSizes = {2, 4}; }, "a ring of fewer than 3 atoms");
     refused([](ScreenParameters& screen) { screen.ringSizes = {5}; }, "6 ring atoms, expected 5");
     refused([](ScreenParameters& screen) { screen.radii = {1}; }, "1 radii, expected 8");
+    refused([](ScreenParameters& screen) { screen.fragmentSizes = {1}; }, "0 fragment atoms, expected 1");
+    refused(
+            [](ScreenParameters& screen) {
+                screen.fragmentSizes = {1};
+                screen.fragmentAtoms = {3};
+            },
+            "0 lists of anchors, expected 1");
+    refused(
+            [](ScreenParameters& screen) {
+                screen.fragmentSizes = {1};
+                screen.fragmentAtoms = {3};
+                screen.anchorSizes = {2};
+                screen.anchorAtoms = {0, 1};
+            },
+            "2 anchors in one part, but there must be at least 3");
+    refused(
+            [](ScreenParameters& screen) {
+                screen.fragmentSizes = {1};
+                screen.fragmentAtoms = {3};
+                screen.anchorSizes = {3};
+                screen.anchorAtoms = {0, 1, 3};
+            },
+            "an anchor of the screen's fragments moves itself");
     refused([](ScreenParameters& screen) { screen.bondTolerance = 0; }, "bond tolerance is 0, but must be positive");
     refused([](ScreenParameters& screen) { screen.maxDisplacement = -1; }, "largest displacement is -1");
     refused([](ScreenParameters& screen) { screen.constraintTolerance = NAN; }, "constraint tolerance is");

@@ -43,6 +43,10 @@ void configure(AtmosIntegrator& integrator) {
     screen.maxDisplacement = 0.7;
     screen.environmentDistance = 0.08;
     screen.constraintTolerance = 0.09;
+    screen.fragmentSizes = {1};
+    screen.fragmentAtoms = {3};
+    screen.anchorSizes = {3};
+    screen.anchorAtoms = {0, 1, 2};
     integrator.setScreen(screen);
     integrator.setDynamics("hmc");
     integrator.setMovesPerJump(4);
@@ -107,6 +111,10 @@ void checkEqual(const AtmosIntegrator& found, const AtmosIntegrator& expected) {
     CHECK_EQUAL(screen.maxDisplacement, other.maxDisplacement);
     CHECK_EQUAL(screen.environmentDistance, other.environmentDistance);
     CHECK_EQUAL(screen.constraintTolerance, other.constraintTolerance);
+    CHECK(screen.fragmentSizes == other.fragmentSizes);
+    CHECK(screen.fragmentAtoms == other.fragmentAtoms);
+    CHECK(screen.anchorSizes == other.anchorSizes);
+    CHECK(screen.anchorAtoms == other.anchorAtoms);
 }
 
 string toXml(const AtmosIntegrator& integrator) {
@@ -185,9 +193,9 @@ TEST(serialization, copies_have_every_setting) {
 TEST(serialization, other_versions_are_refused) {
     AtmosIntegrator integrator(300, 1, 0.001);
     const string xml = toXml(integrator);
-    for (const char* version : {"0", "3"})
-        CHECK_THROWS(fromXml(replaced(xml, " version=\"2\"", string(" version=\"") + version + "\"")), "Unsupported version number");
-    CHECK_THROWS(fromXml(replaced(xml, " version=\"2\"", "")), "version");
+    for (const char* version : {"0", "4"})
+        CHECK_THROWS(fromXml(replaced(xml, " version=\"3\"", string(" version=\"") + version + "\"")), "Unsupported version number");
+    CHECK_THROWS(fromXml(replaced(xml, " version=\"3\"", "")), "version");
 }
 
 TEST(serialization, version_1_is_read) {
@@ -195,12 +203,23 @@ TEST(serialization, version_1_is_read) {
 
     AtmosIntegrator integrator(300, 1, 0.001);
     integrator.setLag(12.5);
-    string xml = replaced(toXml(integrator), " version=\"2\"", " version=\"1\"");
+    string xml = replaced(toXml(integrator), " version=\"3\"", " version=\"1\"");
     for (const char* name : {"dynamics", "movesPerJump", "smallMoveWidth"}) {
         const size_t start = xml.find(string(" ") + name + "=\"");
         xml.erase(start, xml.find('"', start + string(name).size() + 3) + 1 - start);
     }
     xml = replaced(xml, "<MoveShares/>", "");
+    checkEqual(*fromXml(xml), integrator);
+}
+
+TEST(serialization, version_2_is_read) {
+    // Its screens had no fragments.
+
+    AtmosIntegrator integrator(300, 1, 0.001);
+    integrator.setMovesPerJump(3);
+    string xml = replaced(toXml(integrator), " version=\"3\"", " version=\"2\"");
+    for (const char* name : {"FragmentSizes", "FragmentAtoms", "AnchorSizes", "AnchorAtoms"})
+        xml = replaced(xml, string("<") + name + "/>", "");
     checkEqual(*fromXml(xml), integrator);
 }
 

@@ -1,6 +1,7 @@
 """AtmosPropagator: models and modules bound to a Topology."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import openmm
@@ -10,8 +11,9 @@ import torch
 from model_support import declaration, network
 from openmm import app, unit
 
-from atmos_openmm import AtmosPropagator
+from atmos_openmm import AtmosPropagator, OutOfDomainWarning
 from atmos_openmm.core.geometry import rmsd, superpose
+from atmos_openmm.jump import domain
 from atmos_openmm.jump.module_call import call_module, module_sizes
 from atmos_openmm.jump.noise import proposal_noise
 from atmos_openmm.model.model_file import load_model, save_model
@@ -152,13 +154,17 @@ def test_solvent_stays_where_it_is():
     assert rmsd(frame[:22], positions) > 1e-3
 
 
-def test_ranges_are_enforced(propagator, model_file):
+def test_lags_and_temperatures_out_of_range_are_warned_of(propagator, model_file):
     topology, _, positions = cases.dipeptide()
-    with pytest.raises(ValueError, match="lag is 200 ps.*1 to 100 ps"):
+    with pytest.warns(OutOfDomainWarning, match="a lag of 200 ps .1 to 100 ps.") as caught:
         propagator.propagate(positions, lag=0.2 * unit.nanosecond)
-    with pytest.raises(ValueError, match="temperature is 500 K.*280 to 400 K"):
+    assert caught[0].filename == __file__ and caught[0].message.kinds == ("lag",)
+    with pytest.warns(OutOfDomainWarning, match="a temperature of 500 K .280 to 400 K."):
         propagator.propagate(positions, temperature=500)
-    with pytest.raises(ValueError, match="temperature is 250 K"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDomainWarning)
+        propagator.propagate(positions, temperature=500)  # has been said
+    with pytest.warns(OutOfDomainWarning, match="a temperature of 250 K"):
         propagator.createIntegrator(250, 1, 0.002)
     with pytest.raises(ValueError, match="positive"):
         AtmosPropagator(model_file, topology, lag=float("nan"))
@@ -166,13 +172,53 @@ def test_ranges_are_enforced(propagator, model_file):
         AtmosPropagator(model_file, topology, atoms="heavy")
 
 
-def test_molecules_that_do_not_fit_are_refused(model_file):
-    longer, _ = build_peptide("ACE-ALA-ALA-NME")
-    with pytest.raises(ValueError, match="4 tokens"):
-        AtmosPropagator(model_file, longer)
+def test_molecules_outside_of_the_training_are_bound_with_a_warning(model_file):
+    longer, positions = build_peptide("ACE-ALA-ALA-NME")
+    with pytest.warns(OutOfDomainWarning, match=r"4 tokens \(at most 3\); 32 atoms") as caught:
+        bound = AtmosPropagator(model_file, longer)
+    told = next(each for each in caught if each.category is OutOfDomainWarning)
+    assert told.filename == __file__ and told.message.kinds == ("tokens", "atoms")
+    assert np.isfinite(bound.propagate(positions)._value).all()
+    assert bound.info()["outside_training"] == ["4 tokens (at most 3)", "32 atoms (at most 30)"]
+    assert "untrained    4 tokens" in str(bound)
     sulphur, _ = build_peptide("ACE-CYS-NME")
-    with pytest.raises(ValueError, match="16"):
+    with pytest.warns(OutOfDomainWarning, match=r"numbers \[16\] .*; residues CYS"):
         AtmosPropagator(model_file, sulphur)
+    # What the model knows brings none, protonation states of known residues neither.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDomainWarning)
+        within = AtmosPropagator(model_file, build_peptide("ACE-ALA-NME")[0])
+    assert within.info()["outside_training"] == []
+
+
+def test_charged_ends_are_told_where_training_had_caps_alone():
+    charged, positions = build_peptide("ALA-ALA")
+    with pytest.warns(OutOfDomainWarning, match="charged ends of chains"):
+        AtmosPropagator("capped-amino-acids", charged, positions=positions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDomainWarning)
+        AtmosPropagator("peptide-torsions", charged, positions=positions)
+        capped, positions = build_peptide("ACE-ALA-NME")
+        AtmosPropagator("capped-amino-acids", capped, positions=positions)
+
+
+def test_molecules_that_the_network_cannot_take_in_are_refused(model_file, monkeypatch):
+    topology, _, _ = cases.dipeptide()
+    atoms = list(topology.atoms())
+    silane = app.Topology()
+    residue = silane.addResidue("SIM", silane.addChain())
+    silicon, carbon = (
+        silane.addAtom(name, app.Element.getBySymbol(name), residue) for name in ("Si", "C")
+    )
+    silane.addBond(silicon, carbon, order=1)
+    for number in range(6):
+        hydrogen = silane.addAtom(f"H{number}", app.element.hydrogen, residue)
+        silane.addBond(silicon if number < 3 else carbon, hydrogen, order=1)
+    with pytest.raises(ValueError, match=r"no code for elements .* \[14\]"):
+        AtmosPropagator(model_file, silane)
+    monkeypatch.setattr(domain, "LARGEST_PAIR_TABLE_BYTES", 4 * 41 * 21**2)
+    with pytest.raises(ValueError, match=f"pairs of {len(atoms)} atoms .* up to"):
+        AtmosPropagator(model_file, topology)
 
 
 class OldNetwork(torch.nn.Module):

@@ -338,6 +338,58 @@ def test_moves_of_the_compiled_integrator_follow_the_driver(methyls, trials):
     assert all(tried[kind][0] > 0 for kind in shares)
 
 
+@compiled_moves
+def test_the_window_of_both_follows_the_temperature():
+    module = cases.phi_module(spoil=-0.3, noise_nm=0.012)
+    temperatures = (450.0, 300.0, 450.0)
+    cycles = 8
+
+    def heated(integrator, advance, proposed, last, samples, context):
+        seen = []
+        for temperature in temperatures:
+            integrator.setTemperature(temperature)
+            points, proposals = recorded(advance, proposed, last, context, cycles)
+            seen.append((points, [(p.reason, p.energy_limit_kj_per_mol) for p in proposals]))
+            seen[-1] += (samples(),)
+        return seen
+
+    context, integrator = compiled(module)
+    found = heated(
+        integrator,
+        integrator.step,
+        integrator.getNumProposed,
+        integrator.getLastProposal,
+        integrator.getNumWindowSamples,
+        context,
+    )
+    plain = cases.context(cases.langevin())
+    settings = {"lag": 50.0, "jumpInterval": INTERVAL, "windowSamples": 4, "seed": 5}
+    driver = HybridDriver(plain, module, cases.screen(), **settings)
+    expected = heated(
+        plain.getIntegrator(),
+        driver.step,
+        driver.getNumProposed,
+        driver.getLastProposal,
+        driver.getNumWindowSamples,
+        plain,
+    )
+    # Seven energies at 450 K (the first jump comes after an interval), eight at 300 K, and then
+    # those at 450 K again, which are known already.
+    assert [samples for *_, samples in found] == [7, 8, 15]
+    assert [len(proposals) for _, proposals, _ in found] == [4, 5, 8]
+    for (points, proposals, samples), (others, oracle_proposals, oracle_samples) in zip(
+        found, expected, strict=True
+    ):
+        assert samples == oracle_samples
+        assert [reason for reason, _ in proposals] == [reason for reason, _ in oracle_proposals]
+        np.testing.assert_allclose(
+            [limit for _, limit in proposals], [limit for _, limit in oracle_proposals], rtol=1e-4
+        )
+        for (x, v), (oracle_x, oracle_v) in zip(points, others, strict=True):
+            np.testing.assert_allclose(x, oracle_x, atol=1e-6)
+            np.testing.assert_allclose(v, oracle_v, atol=1e-3)
+
+
 def test_noise_is_the_same_in_both_languages():
     from atmos_openmm import atmos
     from atmos_openmm.jump import noise
