@@ -195,6 +195,20 @@ class ValidationReport:
             ``force_means_kj_per_mol`` over the frames that are valid as they are;
             ``median_rmsd_heavy_nm``; ``fraction_in_window``; and with a reference ``reference``
             (source, size, mean, sd, window limit), ``distance`` and ``control``.
+
+            In depth, energies in kJ/mol, each "spread" a dict of ``mean``, ``sd``,
+            ``reference_mean`` and ``reference_sd`` over the frames that have an energy (None where
+            there are none): ``forces`` (force -> spread); ``interactions`` (pair of groups, such
+            as "protein - LIG1" -> part, "coulomb", "lennard_jones" or "total" -> spread);
+            ``residues`` (list, in the order of the Topology, of dicts with ``residue`` (label, as
+            "A/ALA2"), the spread of its bonded energy, ``excess_sds`` (mean over the reference's
+            mean, in the reference's standard deviations; None without a reference),
+            ``worst_sigma`` and ``worst_term`` (the bond or angle furthest from equilibrium in any
+            frame, in thermal standard deviations) and ``strained_frames``); ``worst_frames``
+            (list, worst first, of dicts with ``source``, ``frame``, ``verdict``, ``reason``,
+            ``detail`` and ``energy_kj_per_mol``); ``second`` (None, or the second potential:
+            ``name``, spread, ``correlation`` with the first one and ``difference_sd``); and of
+            several trajectories ``files``, the summary of each.
         """
         valid = self.verdicts[VALID]
         result: dict[str, Any] = {
