@@ -119,6 +119,8 @@ class EnergyDecomposer:
         not changed, and not used afterwards.
     platform : openmm.Platform or str or None
         Reference when None.
+    threads : int or None
+        of the CPU platform; its own choice when None.
 
     Attributes
     ----------
@@ -129,19 +131,22 @@ class EnergyDecomposer:
     """
 
     def __init__(
-        self, system: openmm.System, platform: openmm.Platform | str | None = None
+        self,
+        system: openmm.System,
+        platform: openmm.Platform | str | None = None,
+        threads: int | None = None,
     ) -> None:
         labels = force_labels(system)
         self.labels: tuple[str, ...] = tuple(labels.values())
         self.num_particles: int = system.getNumParticles()
-        self.context = evaluation_context(copy.deepcopy(system), platform)
+        self.context = evaluation_context(copy.deepcopy(system), platform, threads)
         self._is_double = self.context.getPlatform().getName() == "Reference"
         self._parts: list[tuple[openmm.Context, list[str]]] = []
         indices = list(labels)
         room = NUM_FORCE_GROUPS - 1
         for first in range(0, len(indices), room):
             some = indices[first : first + room]
-            part = evaluation_context(regroup(system, some), platform)
+            part = evaluation_context(regroup(system, some), platform, threads)
             self._parts.append((part, [labels[i] for i in some]))
 
     def _energies(
@@ -195,6 +200,18 @@ class EnergyDecomposer:
         EnergySumError
             when the parts do not sum to the total.
         """
+        return self.evaluate(positions, box_nm)[0]
+
+    def evaluate(
+        self, positions: Any, box_nm: np.ndarray | None = None
+    ) -> tuple[EnergyDecomposition, np.ndarray]:
+        """Split the energy of one frame, as `decompose` does, and give its forces.
+
+        Returns
+        -------
+        EnergyDecomposition
+        array [P,3], kJ/mol/nm
+        """
         values = check_positions(positions, self.num_particles)
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(bad):
@@ -204,7 +221,10 @@ class EnergyDecomposer:
             )
         energies = dict(self._energies(values, box_nm))
         put_frame(self.context, values, box_nm)
-        state = self.context.getState(energy=True)
+        state = self.context.getState(energy=True, forces=True)
+        forces = state.getForces(asNumpy=True).value_in_unit(
+            unit.kilojoule_per_mole / unit.nanometer
+        )
         total = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
         parts = np.array(list(energies.values()))
         tolerance = self.tolerance(parts)
@@ -218,7 +238,7 @@ class EnergyDecomposer:
                     f"{difference:.3g}, and {tolerance:.3g} is what rounding explains. A force "
                     f"depends on something that is not a function of the positions: {energies}"
                 )
-        return EnergyDecomposition(energies, total, tolerance)
+        return EnergyDecomposition(energies, total, tolerance), forces
 
 
 def decomposeEnergy(
