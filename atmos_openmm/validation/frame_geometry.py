@@ -9,13 +9,13 @@ import numpy as np
 import openmm
 
 from ..core import geometry as measure
-from ..systems import build_screen, features_from_topology
+from ..systems import build_screen
 from .clashes import Clashes, ClashFinder
 from .defects import Defect
 from .findings import GeometryFindings
 from .flatness import FlatGroups, Misshapen, RingPucker
 from .forces import movable_particles
-from .ligand_stereo import double_bonds, with_ligand_hands
+from .ligand_stereo import double_bonds, features_of
 from .names import atom_labels, join_atoms
 from .peptide_bonds import omega_torsions
 from .rounding import angle_errors, bond_errors, expected_rise
@@ -85,9 +85,7 @@ class FrameGeometry:
         molecules: Mapping[str, Any] | None = None,
     ) -> None:
         if features is None:
-            features = features_from_topology(topology, positions=native_nm, molecules=molecules)
-            if molecules and native_nm is not None:
-                features = with_ligand_hands(features, topology, molecules)
+            features = features_of(topology, native_nm, molecules)
         spec = build_screen(features, topology, system)
         self._labels = atom_labels(topology)
         self._outlier_sigmas = outlier_sigmas
@@ -111,7 +109,7 @@ class FrameGeometry:
             self._is_trans = np.concatenate([self._is_trans, is_trans])
         bonds = self.solute[spec.bonds]
         self._rings = [tuple(self.solute[list(ring)].tolist()) for ring in spec.rings]
-        self._ring_bonds = [bonds[~np.isin(bonds, ring).any(axis=1)] for ring in self._rings]
+        self._bonds_apart = [~np.isin(bonds, ring).any(axis=1) for ring in self._rings]
         self.omegas = omega_torsions(topology)
         self._flat = FlatGroups(features, spec)
         self._pucker = RingPucker(features, spec, native_nm)
@@ -299,7 +297,16 @@ class FrameGeometry:
 
     def _threaded(self, frame: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
         names = []
-        for ring, bonds in zip(self._rings, self._ring_bonds, strict=True):
+        ends = frame[0][self._screen.atoms]
+        middles = ends.mean(axis=1)
+        halves = 0.5 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+        for ring, apart in zip(self._rings, self._bonds_apart, strict=True):
+            corners = frame[0][list(ring)]
+            center = corners.mean(axis=0)
+            # A bond further from the centroid than the ring's radius and its own half cannot cross.
+            reach = np.linalg.norm(corners - center, axis=1).max() + halves
+            near = apart & (np.sum((middles - center) ** 2, axis=1) <= reach**2)
+            bonds = self._screen.atoms[near]
             if not len(bonds):
                 continue
             for k in np.flatnonzero(measure.ring_crossings(frame, ring, bonds)[0]):

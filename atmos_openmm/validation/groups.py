@@ -85,7 +85,10 @@ def default_pairs(topology: Any) -> list[GroupPair]:
     if protein and ligands:
         named["protein"] = [r for residues in protein for r in residues]
     elif len(protein) <= MANY_LIGANDS:
-        named.update({f"chain {labels[rs[0].index].split('/')[0]}": rs for rs in protein[:]})
+        chains = [f"chain {labels[rs[0].index].split('/')[0]}" for rs in protein]
+        if len(set(chains)) < len(chains):  # several molecules under one identifier
+            chains = [f"molecule {k}" for k in range(1, len(protein) + 1)]
+        named.update(dict(zip(chains, protein, strict=True)))
     for name, residues in ligands:
         named[name] = [*named.get(name, []), *residues]
     groups = {name: _atoms(residues) for name, residues in named.items()}

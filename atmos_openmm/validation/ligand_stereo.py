@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,40 +12,77 @@ import numpy as np
 from ..systems.features import features_from_topology, fit_residues
 from ..systems.residue_graph import residue_graphs
 from ..systems.selection import select_solute
+from .names import atom_labels
 
-__all__ = ["double_bonds", "with_ligand_hands"]
+__all__ = ["double_bonds", "features_of"]
 
 #: RDKit's names, of the atoms that `GetStereoAtoms` gives.
 _IS_TRANS = {"STEREOE": True, "STEREOTRANS": True, "STEREOZ": False, "STEREOCIS": False}
 
 
-def with_ligand_hands(features: Any, topology: Any, molecules: Mapping[str, Any]) -> Any:
-    """Features whose stereocentres in ligands have the hand of their molecules.
+def features_of(
+    topology: Any, native_nm: np.ndarray | None, molecules: Mapping[str, Any] | None
+) -> Any:
+    """Features of the solute: hands from a native, but those of ligands from their molecules.
 
-    Features made with positions take every hand from these; what was given as the chemistry of a
-    ligand says better what it should be.
+    A ligand whose molecule leaves a centre open has the native's.
 
     Parameters
     ----------
-    features : MoleculeFeatures
     topology : openmm.app.Topology
-    molecules : mapping from residue name to RDKit Mol
+    native_nm : array [P,3] or None
+    molecules : mapping from residue name to RDKit Mol or None
 
     Returns
     -------
     MoleculeFeatures
+
+    Raises
+    ------
+    ValueError
+        The chemistry cannot be told, or the hand of a centre that nobody says.
     """
-    plain = features_from_topology(topology, molecules=molecules)
-    centers = features.chiral_centers.copy()
-    signs = features.chiral_signs.copy()
-    said = {int(row[0]): (row, sign) for row, sign in zip(
-        plain.chiral_centers, plain.chiral_signs, strict=True
-    )}  # fmt: skip
-    for k, row in enumerate(centers):
-        name = features.residue_names[int(features.atom_to_token[row[0]])]
-        if name in molecules and int(row[0]) in said:
-            centers[k], signs[k] = said[int(row[0])]
-    return replace(features, chiral_centers=centers, chiral_signs=signs)
+    if native_nm is None or not molecules:
+        return features_from_topology(topology, positions=native_nm, molecules=molecules)
+    with warnings.catch_warnings():
+        # It says that the positions are followed.
+        warnings.filterwarnings("ignore", message=".*of the molecule known for it at ")
+        features = features_from_topology(topology, positions=native_nm, molecules=molecules)
+    known = {name for name, mol in molecules.items() if _is_defined(mol)}
+    residues = [r for r in topology.residues() if r.name in known]
+    if not residues:
+        return features
+    atoms = [atom.index for r in residues for atom in r.atoms()]
+    plain = features_from_topology(topology, solute=atoms, molecules=molecules)
+    said = {
+        tuple(row): sign
+        for row, sign in zip(
+            plain.atom_indices[plain.chiral_centers].tolist(), plain.chiral_signs, strict=True
+        )
+    }
+    centers = features.atom_indices[features.chiral_centers]
+    signs = np.array(
+        [
+            said.get(tuple(row), s)
+            for row, s in zip(centers.tolist(), features.chiral_signs, strict=True)
+        ]
+    )
+    labels = atom_labels(topology)
+    other = [labels[centre] for centre in centers[signs != features.chiral_signs, 0]]
+    if other:
+        warnings.warn(
+            f"The native structure has at {', '.join(other)} the other hand than the molecule "
+            "given for the ligand; the molecule is followed.",
+            stacklevel=2,
+        )
+    return replace(features, chiral_signs=signs)
+
+
+def _is_defined(mol: Any) -> bool:
+    from rdkit import Chem
+
+    centres = Chem.FindMolChiralCenters(mol, includeUnassigned=True, useLegacyImplementation=False)
+    return all(hand != "?" for _, hand in centres)
 
 
 def double_bonds(topology: Any, molecules: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
