@@ -53,12 +53,6 @@ judge_options = options(
         "no fault that a minimiser cannot mend; the verdicts are the same, many times faster. "
         "Needs --reference.",
     ),
-    option(
-        "--workers",
-        type=click.IntRange(1),
-        default=1,
-        help="Processes that judge frames; the result is that of one.",
-    ),
 )
 
 
@@ -86,6 +80,12 @@ judge_options = options(
     "of several molecules in it the one with this title. Repeat for each ligand.",
 )
 @judge_options
+@option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    help="Processes that judge frames; the result is that of one.",
+)
 @shared_option("temperature", default=300.0, help="Temperature of the frames in kelvin.")
 @option(
     "--second-forcefield",
@@ -268,7 +268,7 @@ def make_validator(
         platform=given["platform"],
         nativePositions=None if native is None else read_structure(native)[1],
         ligands=molecules,
-        workers=given["workers"],
+        workers=given.get("workers", 1),
         interactionSolvation=given.get("solvation", False),
         second=second,
     )

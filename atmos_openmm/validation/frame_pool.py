@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 from collections import deque
@@ -21,7 +22,7 @@ from .judging import FrameJudge
 from .reference import EnergyReference, FrameOfReference
 from .verdict import FrameVerdict
 
-__all__ = ["FramePool", "WorkerError"]
+__all__ = ["FramePool", "FrameRunner", "WorkerError"]
 
 #: Frames that wait for each worker, so that none is idle while the first of them is slow.
 _AHEAD = 3
@@ -96,6 +97,57 @@ class FramePool:
     def close(self) -> None:
         """End the processes."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class FrameRunner:
+    """Judges frames in this process, or in several that are started when they are needed.
+
+    Parameters
+    ----------
+    judge : FrameJudge
+    workers : int
+    """
+
+    def __init__(self, judge: FrameJudge, workers: int) -> None:
+        self._judge = judge
+        self._workers = workers
+        self._pool: FramePool | None = None
+
+    def _processes(self) -> FramePool:
+        if self._pool is None:
+            self._pool = FramePool(self._judge.settings, self._workers)
+        return self._pool
+
+    def samples(self, frames: Iterable[FrameOfReference]) -> Iterator[EnergyFindings]:
+        """Energies of frames, in order; see `FrameJudge.sample`."""
+        if self._workers > 1:
+            yield from self._processes().sample(frames)
+            return
+        for positions_nm, box_nm in frames:
+            yield self._judge.sample(positions_nm, box_nm)
+
+    def verdicts(self, frames: Iterable[Frame]) -> Iterator[FrameVerdict]:
+        """Verdicts on frames, in order; see `FramePool.judge`."""
+        if self._workers > 1:
+            yield from self._processes().judge(frames, self._judge.reference)
+            return
+        for frame in frames:
+            yield self._judge(frame.positions_nm, frame.box_nm, frame.index, frame.time_ps)
+
+    @contextlib.contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """End the processes when what stands in the block fails or is interrupted."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes, where there are any."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
 
 def _start(settings: FrameJudgeSettings) -> None:

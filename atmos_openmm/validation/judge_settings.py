@@ -11,6 +11,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from ..core.settings import digest
 from ..core.units import plain
 from .contexts import check_positions
 from .groups import GroupPair, default_pairs, named_pairs
@@ -70,6 +71,20 @@ class FrameJudgeSettings:
     pairs: tuple[GroupPair, ...] = ()
     solvation: bool = False
     second: SecondPotential | None = None
+
+    def digests(self) -> dict[str, Any]:
+        """What decides a verdict besides the reference, in plain values for a record."""
+        xml = openmm.XmlSerializer.serialize(self.system)
+        native = b"" if self.native_nm is None else np.ascontiguousarray(self.native_nm).tobytes()
+        return {
+            "system_sha256": digest(xml.encode()),
+            "native_sha256": digest(native) if native else None,
+            "validation_temperature_K": self.temperature_K,
+            "energy_window": self.window_sds,
+            "relaxation_iterations": self.iterations,
+            "outlier_sigmas": self.outlier_sigmas,
+            "strain_sigmas": self.strain_sigmas,
+        }
 
 
 def checked_settings(

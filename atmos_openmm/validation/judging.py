@@ -136,6 +136,15 @@ class FrameJudge:
             **self._in_depth(frame),
         )
 
+    def relaxed_positions(self, positions_nm: np.ndarray) -> np.ndarray:
+        """A frame [P,3] after the limited minimisation (nm); see `relax_frame`."""
+        frame = self._placed(positions_nm, None)
+        found = relax_frame(
+            self.context, frame.positions_nm, frame.box_nm, max(1, self.settings.iterations)
+        )
+        assert found.relaxed_nm is not None
+        return found.relaxed_nm
+
     # Coordinates of any size are measured; what overflows on the way is a number out of range.
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def __call__(

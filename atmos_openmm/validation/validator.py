@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,10 @@ import openmm
 from openmm import unit
 
 from ..core.units import positions_in_nm
-from ..trajectories.frames import Frame
 from ..trajectories.reader import open_frames
 from .contexts import check_positions
-from .frame_pool import FramePool
-from .judge_settings import checked_settings
+from .frame_pool import FrameRunner
+from .judge_settings import FrameJudgeSettings, checked_settings
 from .judging import FrameJudge
 from .reference import EnergyReference, read_reference
 from .summary import ValidationReport
@@ -159,14 +158,12 @@ class EnergyValidator:
         self.relaxationIterations = self._settings.iterations
         self.strainSigmas = self._settings.strain_sigmas
         self._judge = FrameJudge(self._settings)
-        self._workers = workers
-        self._pool: FramePool | None = None
+        self._runner = FrameRunner(self._judge, workers)
         if reference is not None:
-            self._judge.reference = self._guarded(
-                lambda: read_reference(
-                    reference, topology, self._samples, temperature_K=self.temperature_K
+            with self._runner.closed_on_failure():
+                self._judge.reference = read_reference(
+                    reference, topology, self._runner.samples, temperature_K=self.temperature_K
                 )
-            )
 
     @classmethod
     def fromFiles(
@@ -220,42 +217,20 @@ class EnergyValidator:
             arguments["temperature"] = simulation.integrator.getTemperature()
         return cls(simulation.topology, simulation.system, **arguments)
 
-    def _guarded(self, work: Callable[[], Any]) -> Any:
-        """Do work that may have started processes; they end when it is interrupted or fails."""
-        try:
-            return work()
-        except BaseException:
-            self.close()
-            raise
-
-    def _processes(self) -> FramePool:
-        if self._pool is None:
-            self._pool = FramePool(self._settings, self._workers)
-        return self._pool
-
-    def _samples(self, frames: Iterable[Any]) -> Iterable[Any]:
-        if self._workers > 1:
-            return self._processes().sample(frames)
-        return (self._judge.sample(x, box) for x, box in frames)
-
-    def _verdicts(self, frames: Iterable[Frame]) -> Iterator[FrameVerdict]:
-        if self._workers > 1:
-            yield from self._processes().judge(frames, self.reference)
-            return
-        for frame in frames:
-            yield self._judge(frame.positions_nm, frame.box_nm, frame.index, frame.time_ps)
-
     def close(self) -> None:
         """End the worker processes, where there are any; they start again when needed."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        self._runner.close()
 
     def __enter__(self) -> EnergyValidator:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def settings(self) -> FrameJudgeSettings:
+        """What frames are judged by."""
+        return self._settings
 
     @property
     def reference(self) -> EnergyReference | None:
@@ -303,6 +278,27 @@ class EnergyValidator:
         box = None if periodicBoxVectors is None else positions_in_nm(periodicBoxVectors)
         return self._judge(values, box)
 
+    def relaxedPositions(self, positions: Any) -> unit.Quantity:
+        """What the limited minimisation of a frame gives.
+
+        Parameters
+        ----------
+        positions : Quantity or array
+            P x 3 (nm), finite.
+
+        Returns
+        -------
+        Quantity
+            P x 3, in nm.
+
+        Raises
+        ------
+        RelaxationError
+            When the minimiser gives up.
+        """
+        values = check_positions(positions, self.topology.getNumAtoms())
+        return self._judge.relaxed_positions(values) * unit.nanometer
+
     def iterateTrajectory(
         self,
         trajectory: Any,
@@ -333,7 +329,7 @@ class EnergyValidator:
             when the trajectory cannot be read.
         """
         source = open_frames(trajectory, self.topology)
-        yield from self._verdicts(source.frames(start, stop, stride))
+        yield from self._runner.verdicts(source.frames(start, stop, stride))
 
     def validateTrajectory(
         self,
@@ -375,17 +371,15 @@ class EnergyValidator:
         total = source.count(start, stop, stride)
         report = self._report(source.name, keepFrames)
 
-        def judge() -> None:
-            with nullcontext() if csv is None else report.openCsv(csv) as writer:
-                verdicts = self._verdicts(source.frames(start, stop, stride))
-                for done, verdict in enumerate(verdicts, start=1):
-                    report.add(verdict)
-                    if writer is not None:
-                        writer.write(verdict)
-                    if progress is not None:
-                        progress(done, total)
-
-        self._guarded(judge)
+        table = nullcontext() if csv is None else report.openCsv(csv)
+        with self._runner.closed_on_failure(), table as writer:
+            verdicts = self._runner.verdicts(source.frames(start, stop, stride))
+            for done, verdict in enumerate(verdicts, start=1):
+                report.add(verdict)
+                if writer is not None:
+                    writer.write(verdict)
+                if progress is not None:
+                    progress(done, total)
         report.remarks += source.remarks
         if report.num_frames == 0:
             holds = "it cannot be told how many" if source.num_frames is None else source.num_frames

@@ -315,7 +315,7 @@ def test_a_killed_worker_is_an_error(samples):
     validator = EnergyValidator(topology, system, workers=2, relaxationIterations=0)
     frames = validator.iterateTrajectory(samples)
     next(frames)
-    for process in list(validator._pool._pool._processes.values()):
+    for process in list(validator._runner._pool._pool._processes.values()):
         os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match="killed"):
         list(frames)
