@@ -20,7 +20,10 @@ from ._system import create_system, read_structure, read_system, read_topology
 if TYPE_CHECKING:
     from ..validation import EnergyValidator, ValidationReport
 
-#: What the frames are of, and what they are judged by; also those of `generate`.
+#: From so many atoms on, relaxing every frame takes seconds each.
+_LARGE = 1000
+
+#: What frames are judged by; also those of `generate`.
 judge_options = options(
     option(
         "--reference",
@@ -241,6 +244,13 @@ def _frame_range(text: str | None) -> tuple[int, int | None]:
 def _validator(trajectory: Path, given: dict[str, Any]) -> EnergyValidator:
     """The validator that the options describe; `trajectory` may bring Topology and System."""
     topology, system, molecules = _molecule_and_system(trajectory, given)
+    relaxed = not given["no_relax"] and given["relax_when"] == "all"
+    if relaxed and given["reference"] is not None and topology.getNumAtoms() >= _LARGE:
+        click.echo(
+            "Every frame is relaxed, which is slow for a molecule of this size; --relax-when "
+            "needed gives the same verdicts.",
+            err=True,
+        )
     return make_validator(topology, system, molecules, _second(topology, given), given)
 
 

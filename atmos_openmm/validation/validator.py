@@ -406,6 +406,8 @@ class EnergyValidator:
         list of ValidationReport, ValidationReport
             One a trajectory, and one of all their frames.
         """
+        for trajectory in trajectories:
+            open_frames(trajectory, self.topology)  # what cannot be read is told before the work
         paths = arguments.pop("csv", None) or [None] * len(trajectories)
         reports = [
             self.validateTrajectory(trajectory, csv=path, **arguments)

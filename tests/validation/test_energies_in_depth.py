@@ -10,7 +10,12 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from atmos_openmm.validation import EnergyValidator, decomposeEnergy
+from atmos_openmm.validation import (
+    EnergyDecomposer,
+    EnergySumError,
+    EnergyValidator,
+    decomposeEnergy,
+)
 from atmos_openmm.validation.groups import default_pairs, named_pairs
 from atmos_openmm.validation.interactions import InteractionEnergies
 from atmos_openmm.validation.residue_energies import ResidueEnergies
@@ -188,3 +193,42 @@ def test_the_complex_of_lysozyme_agrees_with_parmed():
     residues = ResidueEnergies(prmtop.topology, system).by_kind(positions)
     for kind, name in (("bond", "bond"), ("angle", "angle"), ("torsion", "dihedral")):
         assert residues[kind].sum() == pytest.approx(whole[name], rel=1e-4)
+
+
+def test_in_a_large_system_the_costliest_force_is_what_the_others_leave():
+    topology, positions, box = cases.peptide_in_water()
+    system = app.ForceField("amber14-all.xml", "amber14/tip3p.xml").createSystem(
+        topology, nonbondedMethod=app.PME, nonbondedCutoff=0.9 * unit.nanometer
+    )
+    assert system.getNumParticles() >= 500
+    nonbonded(system).setName("pairs")
+    decomposer = EnergyDecomposer(system)
+    first, later = (decomposer.decompose(positions, box) for _ in range(2))
+    assert first.energies_kj_per_mol == later.energies_kj_per_mol
+    assert list(first.energies_kj_per_mol) == list(decomposer.labels)
+    for force in system.getForces():
+        force.setForceGroup(1 if force.getName() == "pairs" else 0)
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+    )
+    context.setPeriodicBoxVectors(*box)
+    context.setPositions(positions)
+    energy = context.getState(energy=True, groups={1}).getPotentialEnergy()
+    expected = energy.value_in_unit(unit.kilojoule_per_mole)
+    assert first.energies_kj_per_mol["pairs"] == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_sum_that_does_not_hold_in_a_large_system_is_found():
+    system = openmm.System()
+    scaled, force = openmm.CustomExternalForce("scale*x^2"), openmm.NonbondedForce()
+    scaled.addGlobalParameter("scale", 3.0)
+    for i in range(600):
+        system.addParticle(1.0)
+        scaled.addParticle(i, [])
+        force.addParticle(0, 1, 0)
+    system.addForce(scaled)
+    system.addForce(force)
+    decomposer = EnergyDecomposer(system)
+    decomposer.context.setParameter("scale", 3.000003)
+    with pytest.raises(EnergySumError, match="not a function of the positions"):
+        decomposer.decompose(np.random.default_rng(1).normal(size=(600, 3)))

@@ -402,6 +402,19 @@ def test_only_invalid_frames_are_said(samples):
         validator.validateTrajectory(samples, start=50)
 
 
+@pytest.mark.parametrize("name", ["nothing.xtc", "nothing.dcd", "header.dcd"])
+def test_a_trajectory_without_frames_is_said_before_any_work(samples, tmp_path, name):
+    topology, system, _ = cases.peptide("A")
+    validator = EnergyValidator(topology, system, relaxationIterations=0)
+    path, tables = tmp_path / name, [tmp_path / "a.csv", tmp_path / "b.csv"]
+    with path.open("wb") as file:
+        if name.startswith("header"):
+            app.DCDFile(file, topology, 0.002)
+    with pytest.raises(ValueError, match=f"{name}.*(empty|no frames)"):
+        validator.validateTrajectories([samples, path], csv=tables)
+    assert not any(table.exists() for table in tables)
+
+
 def test_a_box_that_is_not_there_or_not_the_systems_is_said():
     topology, positions, box = in_depth_cases.peptide_in_water()
     system = app.ForceField("amber14-all.xml", "amber14/tip3p.xml").createSystem(
