@@ -141,22 +141,6 @@ class FrameGeometry:
         )
         self.bond_pairs: list[tuple[int, int]] = [(int(a), int(b)) for a, b in held]
 
-    def check_native(self, native_nm: np.ndarray) -> None:
-        """Refuse a native, molecules whole, that is broken or threaded itself.
-
-        Raises
-        ------
-        ValueError
-            With the place.
-        """
-        found = self.measure(native_nm)
-        wrong = [defect for defect in found.defects if defect.reason in ("bonds", "rings")]
-        if wrong:
-            raise ValueError(
-                f"the native structure is not sound itself ({wrong[0].detail}), and good frames "
-                "would be called invalid for it; mend it, or leave it out"
-            )
-
     def expected_rise(self, positions_nm: np.ndarray, half_nm: float) -> float:
         """By how much rounding to +-`half_nm` raises the energy on average (kJ/mol)."""
         return expected_rise(self._free_bonds, self._angles, positions_nm, half_nm, self._kt)

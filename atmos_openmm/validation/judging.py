@@ -99,8 +99,6 @@ class FrameJudge:
             molecules=settings.molecules,
         )
         self._tree = spanning_tree(system.getNumParticles(), self.geometry.bond_pairs)
-        if settings.native_nm is not None:
-            self.geometry.check_native(self._placed(settings.native_nm, None).positions_nm)
         self._movable = movable_particles(system)
         rigid = 3 if self._periodic else 6
         free = 3 * int(np.sum(self._movable)) - system.getNumConstraints() - rigid

@@ -28,6 +28,7 @@ RUN = (
     "docs/molecules.md",
     "docs/training.md",
     "docs/data.md",
+    "docs/validation.md",
 )
 INSTALLATION = ("pip install . && atmos-openmm demo", 'pip install ".[test]" && pytest')
 SHORTER = {
@@ -41,6 +42,7 @@ SHORTER = {
     "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
     "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
+    "--valid 20": "--valid 2",
     "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",
 }
