@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "Alanine dipeptide by an exact run, an exploring one and plain MD; make a report.",
     "run": "Hybrid sampling of a PDB file or a sequence: learned jumps and short MD in turn.",
     "rollout": "A trajectory by the model alone, frame after frame, without MD between.",
+    "generate": "As many valid frames by the model alone as you ask for, judged by energies.",
     "reweight": "Say what the populations of anyone's ensemble should be, by a short exact run.",
     "validate": "Check every frame of a trajectory against its force field and geometry.",
     "data": "Check, list and convert data: mdCATH, MISATO, PDB entries, trajectories.",

@@ -1,24 +1,66 @@
-"""`atmos-openmm validate`: every frame of a trajectory against its force field and geometry."""
+"""`atmos-openmm validate`: every frame of trajectories against force field and geometry."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.files import naming
 from ..core.progress import CountedProgress
 from ..systems.forcefield import DEFAULT_FORCEFIELD
-from ._options import FILE, option, shared_option
+from ._options import FILE, option, options, shared_option
 from ._system import create_system, read_structure, read_system, read_topology
+
+if TYPE_CHECKING:
+    from ..validation import EnergyValidator, ValidationReport
+
+#: From so many atoms on, relaxing every frame takes seconds each.
+_LARGE = 1000
+
+#: What frames are judged by; also those of `generate`.
+judge_options = options(
+    option(
+        "--reference",
+        type=FILE,
+        help="Molecular dynamics of the same System to compare energies with: a trajectory, "
+        "or energies in a .csv, .npz or .npy file.",
+    ),
+    shared_option(
+        "native",
+        help="Structure (PDB, mmCIF) that has the right handedness at every centre and the "
+        "right class of every peptide bond. Default: L amino acids, trans.",
+    ),
+    shared_option(
+        "window",
+        help="Width of the energy window above the reference's mean, in its standard deviations.",
+    ),
+    option(
+        "--relax",
+        "iterations",
+        type=click.IntRange(min=1),
+        default=100,
+        help="Iterations of the minimiser a frame, at most.",
+    ),
+    option("--no-relax", is_flag=True, help="Leave the relaxation out."),
+    option(
+        "--relax-when",
+        type=click.Choice(["all", "needed"]),
+        default="all",
+        help="Which frames are relaxed. needed: those with overlaps, strain or a high energy and "
+        "no fault that a minimiser cannot mend; the verdicts are the same, many times faster. "
+        "Needs --reference.",
+    ),
+)
 
 
 @click.command("validate")
-@click.argument("trajectory", type=FILE)
+@click.argument("trajectories", metavar="TRAJECTORY...", type=FILE, nargs=-1, required=True)
 @shared_option(
     "topology",
     help="PDB or mmCIF file of the same atoms in the same order, with hydrogens; or a "
@@ -33,116 +75,144 @@ from ._system import create_system, read_structure, read_system, read_topology
     "of this package.",
 )
 @option(
-    "--reference",
-    type=FILE,
-    help="Molecular dynamics of the same System to compare energies with: a trajectory, "
-    "or energies in a .csv, .npz or .npy file.",
+    "--ligand",
+    "ligands",
+    metavar="FILE[:TITLE]",
+    multiple=True,
+    help="SDF file with a ligand's bond orders and stereochemistry, against which it is judged; "
+    "of several molecules in it the one with this title. Repeat for each ligand.",
 )
-@shared_option(
-    "native",
-    help="Structure (PDB, mmCIF) that has the right handedness at every centre and the "
-    "right class of every peptide bond. Default: L amino acids, trans.",
+@judge_options
+@option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    help="Processes that judge frames; the result is that of one.",
 )
 @shared_option("temperature", default=300.0, help="Temperature of the frames in kelvin.")
-@shared_option(
-    "window",
-    help="Width of the energy window above the reference's mean, in its standard deviations.",
+@option(
+    "--second-forcefield",
+    metavar="XML",
+    multiple=True,
+    help="Another force field that energies are computed in beside the run's own; repeat for "
+    "several files.",
+)
+@option("--second-system", type=FILE, help="The same, as a System in OpenMM XML.")
+@option(
+    "--second-potential",
+    metavar="NAME",
+    help="The same, by a machine-learned potential that openmm-ml knows, such as ani2x.",
 )
 @option(
-    "--relax",
-    "iterations",
-    type=click.IntRange(min=1),
-    default=100,
-    help="Iterations of the minimiser a frame, at most.",
+    "--solvation",
+    is_flag=True,
+    help="Give interaction energies the part of an implicit solvent, E(AB) - E(A) - E(B); two more "
+    "evaluations of it a frame.",
 )
-@option("--no-relax", is_flag=True, help="Leave the relaxation out.")
 @option(
     "--frames",
     metavar="N | A:B",
-    help="Only the first N frames, or frames A up to but not including B.",
+    help="Only the first N frames, or frames A up to but not including B, of each trajectory.",
 )
 @option("--stride", type=click.IntRange(min=1), default=1, help="Every so many frames.")
 @shared_option("platform", default="Reference", help="OpenMM platform.")
 @option(
     "--out",
     type=FILE,
-    help="CSV file, a row a frame. Default: TRAJECTORY's name with .validation.csv, in "
-    "the current folder.",
+    help="CSV file, a row a frame; of several trajectories the folder of their files. Default: "
+    "TRAJECTORY's name with .validation.csv, in the current folder.",
 )
 @option("--json", "json_path", type=FILE, help="Write the summary to this file too.")
 @option("--strict", is_flag=True, help="Exit with status 1 when a frame is invalid.")
 def command(
-    trajectory: Path,
-    topology: Path | None,
-    system_xml: Path | None,
-    forcefield: tuple[str, ...],
-    reference: Path | None,
-    native: Path | None,
-    temperature: float,
-    window: float,
-    iterations: int,
-    no_relax: bool,
-    frames: str | None,
-    stride: int,
-    platform: str,
-    out: Path | None,
-    json_path: Path | None,
-    strict: bool,
+    trajectories: tuple[Path, ...], out: Path | None, json_path: Path | None, **given: Any
 ) -> int:
-    """Check every frame of TRAJECTORY, from this package or any other generator.
+    """Check every frame of each TRAJECTORY, from this package or any other generator.
 
-    For each frame: energy by force, the largest force and its atom, overlaps, bonds and angles far
-    from equilibrium, handedness, omega angles, rings, and what a short relaxation does to energy
-    and positions; from these a verdict and its reason. Writes a CSV file and prints a summary.
+    For each frame: energy by force and between protein, ligands and solvent, the largest force and
+    its atom, overlaps, bonds and angles far from equilibrium, handedness, omega angles, flat groups
+    and rings, and what a short relaxation does to energy and positions; from these a verdict and
+    its reason. Writes a CSV file for each trajectory, and prints a summary of each and of all.
 
     \b
     atmos-openmm validate run.dcd --topology start.pdb --reference md.xtc
-    atmos-openmm validate samples.xtc --topology start.pdb --forcefield amber14-all.xml --no-relax
+    atmos-openmm validate a.xtc b.xtc --topology start.pdb --workers 4 --no-relax
     """
-    from ..validation import EnergySumError, EnergyValidator
+    from ..validation import EnergySumError, WorkerError
 
+    system_xml, forcefield = given["system_xml"], given["forcefield"]
     if system_xml is not None and forcefield:
         raise click.UsageError("Give either --system or --forcefield.")
-    start, stop = _frame_range(frames)
-    out = Path(f"{trajectory.stem}.validation.csv") if out is None else out
-    inputs = [p for p in (trajectory, topology, system_xml, reference, native) if p is not None]
-    _check_output("--out", out, inputs)
+    start, stop = _frame_range(given["frames"])
+    for trajectory in trajectories:
+        if not trajectory.exists():
+            raise FileNotFoundError(f"There is no trajectory {trajectory}.")
+    named = [given[key] for key in ("topology", "system_xml", "reference", "native")]
+    inputs = [*trajectories, *(path for path in named if path is not None)]
+    tables = _tables(trajectories, out)
+    for table in tables:
+        _check_output("--out", table, inputs)
     if json_path is not None:
-        _check_output("--json", json_path, [*inputs, out])
-    if not trajectory.exists():
-        raise FileNotFoundError(f"There is no trajectory {trajectory}.")
-    molecule, system = _molecule_and_system(trajectory, topology, system_xml, forcefield)
-    validator = EnergyValidator(
-        molecule,
-        system,
-        temperature=temperature,
-        reference=reference,
-        energyWindow=window,
-        relaxationIterations=0 if no_relax else iterations,
-        platform=platform,
-        nativePositions=None if native is None else read_structure(native)[1],
-    )
+        _check_output("--json", json_path, [*inputs, *tables])
     progress = CountedProgress("frame")
     try:
-        report = validator.validateTrajectory(
-            trajectory,
-            start=start,
-            stop=stop,
-            stride=stride,
-            csv=out,
-            keepFrames=False,
-            progress=progress,
-        )
-    except EnergySumError as error:
+        with _validator(trajectories[0], given) as validator:
+            reports, every = validator.validateTrajectories(
+                trajectories,
+                start=start,
+                stop=stop,
+                stride=given["stride"],
+                csv=tables,
+                keepFrames=False,
+                progress=progress,
+            )
+    except (EnergySumError, WorkerError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         progress.finish()
-    click.echo(report.table())
-    click.echo(f"\nAll frames: {out}")
+    if len(reports) == 1:
+        every = reports[0]
+    _show(reports, every, tables)
     if json_path is not None:
         with naming(json_path):
-            json_path.write_text(json.dumps(report.summary(), indent=1) + "\n")
-    return 1 if strict and report.verdicts["invalid"] else 0
+            json_path.write_text(json.dumps(every.summary(), indent=1) + "\n")
+    return 1 if given["strict"] and every.verdicts["invalid"] else 0
+
+
+def _show(
+    reports: Sequence[ValidationReport], every: ValidationReport, tables: Sequence[Path]
+) -> None:
+    for report, table in zip(reports, tables, strict=True):
+        click.echo(report.table())
+        click.echo(f"\nAll frames: {table}")
+        if every is not report:
+            click.echo()
+    if len(reports) > 1:
+        click.echo(every.table())
+
+
+def _tables(trajectories: Sequence[Path], out: Path | None) -> list[Path]:
+    """Where the CSV file of each trajectory goes."""
+    if len(trajectories) == 1 and out is not None:
+        return [out]
+    folder = Path() if out is None else out
+    if out is not None:
+        if out.exists() and not out.is_dir():
+            raise click.UsageError(
+                f"--out {out} is a file; of several trajectories it names a folder."
+            )
+        with naming(out):
+            out.mkdir(exist_ok=True)
+    shared = Counter(trajectory.stem for trajectory in trajectories)
+    names = []
+    for trajectory in trajectories:
+        name = trajectory.stem
+        if shared[name] > 1:
+            name = f"{trajectory.resolve().parent.name}_{name}"
+        while f"{name}.validation.csv" in names:
+            name += "_"
+        names.append(f"{name}.validation.csv")
+    return [folder / name for name in names]
 
 
 def _check_output(option: str, path: Path, others: Sequence[Path]) -> None:
@@ -171,13 +241,104 @@ def _frame_range(text: str | None) -> tuple[int, int | None]:
     return start, stop
 
 
+def _validator(trajectory: Path, given: dict[str, Any]) -> EnergyValidator:
+    """The validator that the options describe; `trajectory` may bring Topology and System."""
+    topology, system, molecules = _molecule_and_system(trajectory, given)
+    relaxed = not given["no_relax"] and given["relax_when"] == "all"
+    if relaxed and given["reference"] is not None and topology.getNumAtoms() >= _LARGE:
+        click.echo(
+            "Every frame is relaxed, which is slow for a molecule of this size; --relax-when "
+            "needed gives the same verdicts.",
+            err=True,
+        )
+    return make_validator(topology, system, molecules, _second(topology, given), given)
+
+
+def make_validator(
+    topology: Any,
+    system: Any,
+    molecules: dict[str, Any],
+    second: Any,
+    given: dict[str, Any],
+) -> EnergyValidator:
+    """An EnergyValidator by the options of `judge_options`, --temperature and --platform."""
+    from ..validation import EnergyValidator
+
+    if given["relax_when"] == "needed" and given["reference"] is None:
+        raise click.UsageError("--relax-when needed goes with --reference.")
+    native = given["native"]
+    return EnergyValidator(
+        topology,
+        system,
+        temperature=given["temperature"],
+        reference=given["reference"],
+        energyWindow=given["window"],
+        relaxationIterations=0 if given["no_relax"] else given["iterations"],
+        relax=given["relax_when"],
+        platform=given["platform"],
+        nativePositions=None if native is None else read_structure(native)[1],
+        ligands=molecules,
+        workers=given.get("workers", 1),
+        interactionSolvation=given.get("solvation", False),
+        second=second,
+    )
+
+
 def _molecule_and_system(
-    trajectory: Path, topology: Path | None, system_xml: Path | None, forcefield: tuple[str, ...]
-) -> tuple[Any, Any]:
-    """Topology and System from the files and names given."""
-    molecule, _, inside = read_topology(trajectory, topology)
-    if system_xml is not None:
-        return molecule, read_system(system_xml)
-    if inside is not None and not forcefield:
-        return molecule, inside
-    return molecule, create_system(molecule, forcefield or DEFAULT_FORCEFIELD)
+    trajectory: Path, given: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Topology, System and ligands' chemistry from the files and names given."""
+    molecules: dict[str, Any] = {}
+    if given["ligands"]:
+        molecule = _with_ligands(trajectory, given)
+        topology, inside, molecules = molecule.topology, None, molecule.molecules
+    else:
+        topology, _, inside = read_topology(trajectory, given["topology"])
+    if given["system_xml"] is not None:
+        return topology, read_system(given["system_xml"]), molecules
+    if inside is not None and not given["forcefield"]:
+        return topology, inside, molecules
+    return topology, create_system(topology, given["forcefield"] or DEFAULT_FORCEFIELD), molecules
+
+
+def _with_ligands(trajectory: Path, given: dict[str, Any]) -> Any:
+    """The structure with its ligands' chemistry, told on stderr."""
+    from ..systems.inputs import read_molecule
+
+    if given["topology"] is None:
+        raise click.UsageError("--ligand goes with --topology, the structure that it is in.")
+    paths: list[Path] = []
+    records: list[str] = []
+    for text in given["ligands"]:
+        path, title = _split_title(text)
+        paths.append(path)
+        records += [] if title is None else [title]
+    molecule = read_molecule([given["topology"], *dict.fromkeys(paths)], records=records or None)
+    for note in molecule.notes:
+        click.echo(note, err=True)
+    return molecule
+
+
+def _split_title(text: str) -> tuple[Path, str | None]:
+    """The file and the title of FILE[:TITLE]; a file whose name has a colon is itself."""
+    if Path(text).exists() or ":" not in text:
+        return Path(text), None
+    name, title = text.rsplit(":", 1)
+    return Path(name), title
+
+
+def _second(topology: Any, given: dict[str, Any]) -> Any:
+    """The second potential that the options name, or None."""
+    from ..validation import SecondPotential
+
+    names, xml = given["second_forcefield"], given["second_system"]
+    learned = given["second_potential"]
+    if sum(bool(one) for one in (names, xml, learned)) > 1:
+        raise click.UsageError(
+            "Give one of --second-forcefield, --second-system and --second-potential."
+        )
+    if names:
+        return SecondPotential(" and ".join(names), create_system(topology, names))
+    if xml is not None:
+        return SecondPotential(str(xml), read_system(xml))
+    return None if learned is None else SecondPotential(learned, learned=learned)

@@ -6,8 +6,10 @@ HybridDriver
     the schedule of the integrator in Python, over any OpenMM Integrator
 Rollout
     frames of a propagator alone, one after the other, in a folder, resumable
-read_run, read_exact_run, read_rollout
-    the tables of a run, of one with acceptance "metropolis", and of a rollout
+Generation
+    valid frames of a propagator: a rollout of which each frame is judged with its energies
+read_run, read_exact_run, read_rollout, read_generation
+    the tables of a run, of one with acceptance "metropolis", of a rollout and of a generation
 averages_of
     populations of the exact run in a folder, with errors
 """
@@ -18,21 +20,25 @@ import importlib
 from typing import Any
 
 __all__ = [
+    "Generation",
     "HybridDriver",
     "HybridSampler",
     "Rollout",
     "averages_of",
     "read_exact_run",
+    "read_generation",
     "read_rollout",
     "read_run",
 ]
 
 _HOMES = {
+    "Generation": "generation",
     "HybridDriver": "driver",
     "HybridSampler": "hybrid",
     "Rollout": "rollout",
     "averages_of": "exact_averages",
     "read_exact_run": "exact_storage",
+    "read_generation": "generation_folder",
     "read_rollout": "rollout_folder",
     "read_run": "storage",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from ..core.files import StorageError
 from ..core.settings import digest, versions
 from .resumable_run import ResumableRun, chosen_seed
 from .rollout_attempt import Attempt
-from .rollout_folder import RolloutFolder, table_row
+from .rollout_folder import RolloutFolder
 from .rollout_proposer import Proposer, check_starts
 from .rollout_report import RolloutProgress, RolloutSummary, summarize_rollout
 from .rollout_state import RolloutState
@@ -91,6 +91,8 @@ class Rollout(ResumableRun):
     frame : int
         frames that every walker has
     """
+
+    _folder_type: ClassVar[type[RolloutFolder]] = RolloutFolder
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class Rollout(ResumableRun):
             "format": trajectoryFormat,
         }
         everything_else = {**versions(), "max_attempts": maxAttempts, **(notes or {})}
-        self.folder = RolloutFolder(folder, everything, everything_else)
+        self.folder = self._folder_type(folder, everything, everything_else)
         super().__init__(self.folder, commitSeconds)
 
     @property
@@ -285,9 +287,8 @@ class Rollout(ResumableRun):
         written = keep and attempt.positions_nm is not None
         frame = int(self._state.frames[walker])
         number = int(self._state.attempts[walker])
-        self._rows.append(
-            table_row(attempt, frame, walker, number, self._proposer.lag_ps * (frame + 1), written)
-        )
+        learned_time_ps = self._proposer.lag_ps * (frame + 1)
+        self._rows.append(self.folder.row(attempt, frame, walker, number, learned_time_ps, written))
         self._state.take(walker, attempt, written)
         if written:
             assert attempt.positions_nm is not None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,23 +42,6 @@ _ARRAYS = ("frames", "attempts", "failures", "positions_nm", "latents")
 _NUMBERS = ("largest_h", "rmsd_sum_nm", "walltime_s")
 
 
-def table_row(
-    attempt: Attempt, frame: int, walker: int, number: int, learned_time_ps: float, written: bool
-) -> dict[str, Any]:
-    """The row of an attempt; parameters are named as `COLUMNS` are, `number` is `attempt` there."""
-    return {
-        "frame": frame,
-        "walker": walker,
-        "attempt": number,
-        "learned_time_ps": learned_time_ps,
-        "reason": attempt.reason,
-        "written": written,
-        "rmsd_nm": attempt.rmsd_nm,
-        "largest_h": attempt.largest_h,
-        "detail": attempt.detail,
-    }
-
-
 class RolloutFolder(RunFolder[RolloutState]):
     """The files of one rollout, open for writing by one process; see `RunFolder`."""
 
@@ -66,11 +49,35 @@ class RolloutFolder(RunFolder[RolloutState]):
     unit = "frame"
     versions = (VERSION,)
     tables = (TABLE,)
+    #: Of the table.
+    columns: ClassVar[Mapping[str, str]] = COLUMNS
 
     def __init__(
         self, folder: str | Path, settings: Mapping[str, Any], notes: Mapping[str, Any]
     ) -> None:
-        super().__init__(folder, {"kind": KIND, **settings}, notes)
+        super().__init__(folder, {"kind": self.kind, **settings}, notes)
+
+    def row(
+        self,
+        attempt: Attempt,
+        frame: int,
+        walker: int,
+        number: int,
+        learned_time_ps: float,
+        written: bool,
+    ) -> dict[str, Any]:
+        """The row of an attempt; parameters are named as `columns` are, `number` is `attempt`."""
+        return {
+            "frame": frame,
+            "walker": walker,
+            "attempt": number,
+            "learned_time_ps": learned_time_ps,
+            "reason": attempt.reason,
+            "written": written,
+            "rmsd_nm": attempt.rmsd_nm,
+            "largest_h": attempt.largest_h,
+            "detail": attempt.detail,
+        }
 
     def open(
         self, topology: Topology, start_nm: NDArray[np.float64], frame_interval_ps: float
@@ -96,7 +103,7 @@ class RolloutFolder(RunFolder[RolloutState]):
         StorageError
             A file is damaged or shorter than what was committed.
         """
-        tables = {TABLE: partial(CsvTable, columns=COLUMNS)}
+        tables = {TABLE: partial(CsvTable, columns=self.columns)}
         state = self._open(len(start_nm), topology, frame_interval_ps, tables)
         if state is None:
             self.write_topology(topology, start_nm[0])
@@ -132,6 +139,7 @@ class RolloutFolder(RunFolder[RolloutState]):
             "table_bytes": lengths[TABLE].size,
             "trajectories": [lengths[self.trajectory_name(w)] for w in range(len(state.frames))],
             "reasons": dict(state.reasons),
+            "restarts": state.restarts,
             **{name: getattr(state, name) for name in _NUMBERS},
         }
         return meta, {name: getattr(state, name) for name in _ARRAYS}
@@ -139,6 +147,7 @@ class RolloutFolder(RunFolder[RolloutState]):
     def _decode(self, meta: Meta, arrays: Arrays) -> tuple[RolloutState, Lengths]:
         state = RolloutState(
             reasons=Counter(meta["reasons"]),
+            restarts=int(meta.get("restarts", 0)),
             **{name: arrays[name] for name in _ARRAYS},  # type: ignore[arg-type]
             **{name: meta[name] for name in _NUMBERS},
         )
@@ -172,7 +181,13 @@ def read_rollout(folder: str | Path) -> dict[str, NDArray[Any]]:
     StorageError
         if the folder is not that of a rollout, or lost files
     """
-    path = Path(folder)
-    check_kind(path, KIND)
-    found = read_checkpoint(path, KIND, (VERSION,), RolloutFolder.tables)
-    return read_csv_table(path / TABLE, COLUMNS, 0 if found is None else found[0]["table_bytes"])
+    return read_table(Path(folder), RolloutFolder)
+
+
+def read_table(path: Path, folder: type[RolloutFolder]) -> dict[str, NDArray[Any]]:
+    """The committed rows of frames.csv in a folder of some kind, column by column."""
+    check_kind(path, folder.kind)
+    found = read_checkpoint(path, folder.kind, folder.versions, folder.tables)
+    return read_csv_table(
+        path / TABLE, folder.columns, 0 if found is None else found[0]["table_bytes"]
+    )

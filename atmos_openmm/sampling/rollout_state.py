@@ -31,6 +31,8 @@ class RolloutState:
         sum of the RMSD between frames that follow each other
     walltime_s : float
         time spent by all processes that worked on the rollout
+    restarts : int
+        how often a walker went back to its start
     """
 
     frames: NDArray[np.int64]
@@ -42,6 +44,7 @@ class RolloutState:
     largest_h: float = 0.0
     rmsd_sum_nm: float = 0.0
     walltime_s: float = 0.0
+    restarts: int = 0
 
     @staticmethod
     def start(positions_nm: NDArray[np.float64], state_size: int) -> RolloutState:

@@ -16,8 +16,10 @@ _EXPORTS = {
     "EnergySumError": "energies",
     "EnergyValidator": "validator",
     "FrameVerdict": "verdict",
+    "SecondPotential": "second_potential",
     "TrajectoryMismatchError": ".trajectories.errors",
     "ValidationReport": "summary",
+    "WorkerError": "frame_pool",
     "decomposeEnergy": "energies",
 }
 

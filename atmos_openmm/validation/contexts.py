@@ -43,7 +43,9 @@ def check_positions(positions: Any, num_particles: int, name: str = "the positio
 
 
 def evaluation_context(
-    system: openmm.System, platform: openmm.Platform | str | None = None
+    system: openmm.System,
+    platform: openmm.Platform | str | None = None,
+    threads: int | None = None,
 ) -> openmm.Context:
     """Create a Context for evaluations of one System.
 
@@ -54,6 +56,8 @@ def evaluation_context(
     platform : openmm.Platform or str or None
         Reference (double precision) when None. GPU platforms are asked for mixed precision, since
         the energies of unrelaxed frames overflow the resolution of single precision.
+    threads : int or None
+        of the CPU platform; its own choice when None.
 
     Returns
     -------
@@ -78,6 +82,8 @@ def evaluation_context(
     properties = {}
     if "Precision" in chosen.getPropertyNames():
         properties["Precision"] = "mixed"
+    if threads is not None and "Threads" in chosen.getPropertyNames():
+        properties["Threads"] = str(threads)
     return openmm.Context(system, openmm.VerletIntegrator(0.001), chosen, properties)
 
 

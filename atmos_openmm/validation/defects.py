@@ -3,7 +3,8 @@
 Defects come in two kinds. A broken bond, a wrong hand, a flipped peptide bond, a threaded ring or a
 constraint far off are *hard*: a minimiser hides them without mending them (a force field knows no
 handedness, and pulls torn bonds to some local minimum), so they decide whatever the energy is.
-Overlaps, strain and a high energy are *soft*: they are judged again after a short relaxation.
+Overlaps, strain, bent planes and rings and a high energy are *soft*: they are judged again after a
+short relaxation.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ RELAXED = "valid after relaxation"
 INVALID = "invalid"
 
 #: Reasons in the order in which they are tested, hard ones first. The names are those that the
-#: integrator counts; ``strain`` and ``relaxation`` are the validator's own.
+#: integrator counts; ``strain``, ``planarity``, ``pucker`` and ``relaxation`` are the validator's.
 HARD_REASONS = ("nonfinite", "bonds", "chirality", "cis_trans", "rings", "constraints")
-SOFT_REASONS = ("clash", "environment", "strain", "energy")
+SOFT_REASONS = ("clash", "environment", "strain", "planarity", "pucker", "energy")
 REASONS = ("accepted", *HARD_REASONS, *SOFT_REASONS, "relaxation")
 
 
@@ -77,13 +78,25 @@ def decide(raw: Sequence[Defect], relaxed: Sequence[Defect] | None) -> tuple[str
     return RELAXED, soft
 
 
-def energy_defects(energy_kj_per_mol: float, limit_kj_per_mol: float) -> list[Defect]:
-    """The defect of an energy that is above the window, or that is none; a limit of NaN is none."""
+def energy_defects(
+    energy_kj_per_mol: float, limit_kj_per_mol: float, allowance_kj_per_mol: float = 0.0
+) -> list[Defect]:
+    """The defect of an energy that is above the window, or that is none; a limit of NaN is none.
+
+    Parameters
+    ----------
+    energy_kj_per_mol, limit_kj_per_mol : float
+    allowance_kj_per_mol : float
+        how much of the energy the rounding of coordinates may explain.
+    """
     if not math.isfinite(energy_kj_per_mol):
         return [Defect("energy", "the potential energy is not finite")]
-    if energy_kj_per_mol > limit_kj_per_mol:
+    if energy_kj_per_mol - allowance_kj_per_mol > limit_kj_per_mol:
         energy, limit = _energy(energy_kj_per_mol), _energy(limit_kj_per_mol)
-        return [Defect("energy", f"{energy} is above the window's {limit}")]
+        text = f"{energy} is above the window's {limit}"
+        if allowance_kj_per_mol:
+            text += f", rounded coordinates explain {_energy(allowance_kj_per_mol)} at most"
+        return [Defect("energy", text)]
     return []
 
 

@@ -30,6 +30,15 @@ _WITHOUT_ENERGY = (
 )
 
 
+#: Of Systems with so many particles or more, the energy of the costliest force is what the others
+#: leave of the total, and the sum is checked for the first and then for every so many frames.
+LARGE_SYSTEM = 500
+CHECKED_FRAMES = 100
+
+#: Forces whose evaluation costs most, costliest first.
+_COSTLY = ("CustomGBForce", "GBSAOBCForce", "NonbondedForce", "CustomNonbondedForce")
+
+
 class EnergySumError(RuntimeError):
     """The energies of the single forces do not sum to the energy of the System."""
 
@@ -87,6 +96,14 @@ def force_labels(system: openmm.System) -> dict[int, str]:
     return {i: f"{name}#{i}" if name in shared else name for i, name in names.items()}
 
 
+def _costliest(system: openmm.System, labels: dict[int, str]) -> str | None:
+    """The force of a large System that is not evaluated twice."""
+    if system.getNumParticles() < LARGE_SYSTEM:
+        return None
+    kinds = {type(system.getForce(i)).__name__: label for i, label in reversed(labels.items())}
+    return next((kinds[kind] for kind in _COSTLY if kind in kinds), None)
+
+
 def _set_group(force: openmm.Force, group: int) -> None:
     force.setForceGroup(group)
     # A NonbondedForce can evaluate its reciprocal space in a group of its own; -1 keeps it whole.
@@ -111,7 +128,9 @@ class EnergyDecomposer:
     The System is copied, each Force gets a force group of its own in the copy, and the groups are
     evaluated one by one. Where there are more Forces than a Context has groups, there are several
     copies; all of them hold all Forces, since a Force may depend on another one's parameters.
-    The total comes from one more Context of the System with the force groups it came with.
+    The total comes from one more Context of the System with the force groups it came with. In a
+    large System the costliest force is not evaluated a second time: its energy is what the others
+    leave of the total, and it is evaluated to check that for the first frame and every hundredth.
 
     Parameters
     ----------
@@ -119,6 +138,8 @@ class EnergyDecomposer:
         not changed, and not used afterwards.
     platform : openmm.Platform or str or None
         Reference when None.
+    threads : int or None
+        of the CPU platform; its own choice when None.
 
     Attributes
     ----------
@@ -129,27 +150,35 @@ class EnergyDecomposer:
     """
 
     def __init__(
-        self, system: openmm.System, platform: openmm.Platform | str | None = None
+        self,
+        system: openmm.System,
+        platform: openmm.Platform | str | None = None,
+        threads: int | None = None,
     ) -> None:
         labels = force_labels(system)
         self.labels: tuple[str, ...] = tuple(labels.values())
         self.num_particles: int = system.getNumParticles()
-        self.context = evaluation_context(copy.deepcopy(system), platform)
+        self.context = evaluation_context(copy.deepcopy(system), platform, threads)
         self._is_double = self.context.getPlatform().getName() == "Reference"
+        self._frames = 0
+        self._costly = _costliest(system, labels)
         self._parts: list[tuple[openmm.Context, list[str]]] = []
         indices = list(labels)
         room = NUM_FORCE_GROUPS - 1
         for first in range(0, len(indices), room):
             some = indices[first : first + room]
-            part = evaluation_context(regroup(system, some), platform)
+            part = evaluation_context(regroup(system, some), platform, threads)
             self._parts.append((part, [labels[i] for i in some]))
 
     def _energies(
-        self, positions_nm: np.ndarray, box_nm: np.ndarray | None
+        self, positions_nm: np.ndarray, box_nm: np.ndarray | None, left_out: str | None
     ) -> Iterator[tuple[str, float]]:
         for context, labels in self._parts:
             put_frame(context, positions_nm, box_nm)
             for group, label in enumerate(labels):
+                if label == left_out:
+                    yield label, 0.0
+                    continue
                 state = context.getState(energy=True, groups={group})
                 yield (
                     label,
@@ -174,6 +203,21 @@ class EnergyDecomposer:
         eps = float(np.finfo(np.float32).eps)
         return 4 * max(1, len(energies)) * eps * (magnitude + per_particle)
 
+    def _check_sum(self, energies: dict[str, float], total: float) -> None:
+        parts = np.array(list(energies.values()))
+        # Coincident particles give an energy that is not finite; there is no sum to check then.
+        if not np.isfinite(total) and not np.isfinite(parts).all():
+            return
+        tolerance = self.tolerance(parts)
+        difference = abs(float(np.sum(parts)) - total)
+        if not difference <= tolerance:
+            raise EnergySumError(
+                f"the energies of the {len(parts)} forces sum to {np.sum(parts):.9g} kJ/mol "
+                f"and the System's energy is {total:.9g} kJ/mol; they differ by "
+                f"{difference:.3g}, and {tolerance:.3g} is what rounding explains. A force "
+                f"depends on something that is not a function of the positions: {energies}"
+            )
+
     def decompose(self, positions: Any, box_nm: np.ndarray | None = None) -> EnergyDecomposition:
         """Split the energy of one frame.
 
@@ -195,6 +239,18 @@ class EnergyDecomposer:
         EnergySumError
             when the parts do not sum to the total.
         """
+        return self.evaluate(positions, box_nm)[0]
+
+    def evaluate(
+        self, positions: Any, box_nm: np.ndarray | None = None
+    ) -> tuple[EnergyDecomposition, np.ndarray]:
+        """Split the energy of one frame, as `decompose` does, and give its forces.
+
+        Returns
+        -------
+        EnergyDecomposition
+        array [P,3], kJ/mol/nm
+        """
         values = check_positions(positions, self.num_particles)
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(bad):
@@ -202,23 +258,23 @@ class EnergyDecomposer:
                 f"the coordinates of {len(bad)} particles are not finite (the first is particle "
                 f"{bad[0]}: {values[bad[0]].tolist()}); such a frame has no energy"
             )
-        energies = dict(self._energies(values, box_nm))
+        checked = self._costly is None or self._frames % CHECKED_FRAMES == 0
+        self._frames += 1
+        left_out = None if checked else self._costly
+        energies = dict(self._energies(values, box_nm, left_out))
         put_frame(self.context, values, box_nm)
-        state = self.context.getState(energy=True)
+        state = self.context.getState(energy=True, forces=True)
+        forces = state.getForces(asNumpy=True).value_in_unit(
+            unit.kilojoule_per_mole / unit.nanometer
+        )
         total = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-        parts = np.array(list(energies.values()))
-        tolerance = self.tolerance(parts)
-        # Coincident particles give an energy that is not finite; there is no sum to check then.
-        if np.isfinite(total) or np.isfinite(parts).all():
-            difference = abs(float(np.sum(parts)) - total)
-            if not difference <= tolerance:
-                raise EnergySumError(
-                    f"the energies of the {len(parts)} forces sum to {np.sum(parts):.9g} kJ/mol "
-                    f"and the System's energy is {total:.9g} kJ/mol; they differ by "
-                    f"{difference:.3g}, and {tolerance:.3g} is what rounding explains. A force "
-                    f"depends on something that is not a function of the positions: {energies}"
-                )
-        return EnergyDecomposition(energies, total, tolerance)
+        if checked:
+            self._check_sum(energies, total)
+        if self._costly is not None:
+            energies[self._costly] = 0.0
+            energies[self._costly] = total - sum(energies.values())
+        tolerance = self.tolerance(np.array(list(energies.values())))
+        return EnergyDecomposition(energies, total, tolerance), forces
 
 
 def decomposeEnergy(

@@ -5,7 +5,7 @@ Numbers that could not be had are NaN. Each class gives its columns in tables an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .defects import Defect
@@ -33,6 +33,18 @@ class EnergyFindings:
         The energy that the verdict compares with; NaN when there was nothing to compare with.
     largest_force_kj_per_mol_nm : float
     largest_force_atom : str
+    rounding_kj_per_mol : float
+        By how much the file's rounding of coordinates raises the energy on average; 0 where there
+        is none.
+    rounding_allowance_kj_per_mol : float
+        What is taken off the energy before it is compared with the limit: the above and three
+        standard deviations of its scatter.
+    interactions_kj_per_mol : dict of str to (dict of str to float)
+        Pair of groups -> ``coulomb``, ``lennard_jones``, ``total`` (and ``solvation``).
+    residues_kj_per_mol : array [R] or None
+        Bonded energy of each residue of the solute.
+    second_kj_per_mol : float or None
+        Energy in the second potential; None where there is none.
     """
 
     by_force_kj_per_mol: dict[str, float]
@@ -42,11 +54,22 @@ class EnergyFindings:
     window_limit_kj_per_mol: float = NAN
     largest_force_kj_per_mol_nm: float = NAN
     largest_force_atom: str = ""
+    rounding_kj_per_mol: float = 0.0
+    rounding_allowance_kj_per_mol: float = 0.0
+    interactions_kj_per_mol: dict[str, dict[str, float]] = field(default_factory=dict)
+    residues_kj_per_mol: Any = None
+    second_kj_per_mol: float | None = None
+
+    @property
+    def unrounded_kj_per_mol(self) -> float:
+        """The energy after constraints less what rounding adds on average."""
+        return self.constrained_kj_per_mol - self.rounding_kj_per_mol
 
     @property
     def in_window(self) -> bool:
         """Whether the energy after constraints is at or below the limit; False without a limit."""
-        return bool(self.constrained_kj_per_mol <= self.window_limit_kj_per_mol)
+        energy = self.constrained_kj_per_mol - self.rounding_allowance_kj_per_mol
+        return bool(energy <= self.window_limit_kj_per_mol)
 
     def columns(self) -> dict[str, Any]:
         """Column -> value."""
@@ -60,6 +83,16 @@ class EnergyFindings:
             "largest_force_kj_per_mol_nm": self.largest_force_kj_per_mol_nm,
             "largest_force_atom": self.largest_force_atom,
         }
+
+    def columns_in_depth(self) -> dict[str, Any]:
+        """Column -> value, of what stands behind all others in a table."""
+        found: dict[str, Any] = {"rounding_kj_per_mol": self.rounding_kj_per_mol}
+        for pair, parts in self.interactions_kj_per_mol.items():
+            for part, value in parts.items():
+                found[f"interaction_{pair}_{part}_kj_per_mol"] = value
+        if self.second_kj_per_mol is not None:
+            found["second_energy_kj_per_mol"] = self.second_kj_per_mol
+        return found
 
 
 @dataclass(frozen=True)
@@ -87,6 +120,8 @@ class GeometryFindings:
         The omega angle of each peptide bond, in the order of ``EnergyValidator.omegaLabels``.
     cis_peptide_bonds : tuple of str
         Peptide bonds that are cis, those before proline and those expected to be cis too.
+    not_flat, puckered_rings : tuple of str
+        Groups that should be flat and are not, and rings that are puckered too much or too little.
     defects : tuple of Defect
         What fails the screen, at most one a reason, the worst place of each in the detail.
     """
@@ -108,6 +143,8 @@ class GeometryFindings:
     threaded_rings: tuple[str, ...] = ()
     omega_deg: tuple[float, ...] = ()
     cis_peptide_bonds: tuple[str, ...] = ()
+    not_flat: tuple[str, ...] = ()
+    puckered_rings: tuple[str, ...] = ()
     defects: tuple[Defect, ...] = ()
 
     def columns(self, omega_labels: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -115,12 +152,21 @@ class GeometryFindings:
         labels = omega_labels or tuple(str(i) for i in range(len(self.omega_deg)))
         pairs = zip(labels, self.omega_deg, strict=True) if self.omega_deg else ()
         result: dict[str, Any] = {}
-        for field in fields(self)[:-1]:
-            value = getattr(self, field.name)
-            if field.name == "omega_deg":
+        for one in fields(self):
+            if one.name in ("not_flat", "puckered_rings", "defects"):
+                continue  # see `columns_in_depth`
+            value = getattr(self, one.name)
+            if one.name == "omega_deg":
                 value = tuple(f"{label} {omega:.1f}" for label, omega in pairs)
-            result[field.name] = "; ".join(value) if isinstance(value, tuple) else value
+            result[one.name] = "; ".join(value) if isinstance(value, tuple) else value
         return result
+
+    def columns_in_depth(self) -> dict[str, Any]:
+        """Column -> value, of what stands behind all others in a table."""
+        return {
+            "not_flat": "; ".join(self.not_flat),
+            "puckered_rings": "; ".join(self.puckered_rings),
+        }
 
 
 @dataclass(frozen=True)

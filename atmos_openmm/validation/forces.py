@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import openmm
-from openmm import unit
 
 from ..jump.velocities import particle_masses
 
@@ -16,8 +15,8 @@ def movable_particles(system: openmm.System) -> np.ndarray:
     return particle_masses(system) > 0
 
 
-def largest_force(context: openmm.Context, movable: np.ndarray) -> tuple[int, float]:
-    """Find the largest force in a Context that holds a frame.
+def largest_force(forces_kj_per_mol_nm: np.ndarray, movable: np.ndarray) -> tuple[int, float]:
+    """Find the largest force on a frame.
 
     Massless particles are passed over: a virtual site hands its force on to the particles that
     define it, and a fixed particle does not follow its force. A force that is not finite counts
@@ -25,7 +24,7 @@ def largest_force(context: openmm.Context, movable: np.ndarray) -> tuple[int, fl
 
     Parameters
     ----------
-    context : openmm.Context
+    forces_kj_per_mol_nm : array [P,3]
     movable : array [P], bool
         the particles with mass (`movable_particles`).
 
@@ -35,9 +34,7 @@ def largest_force(context: openmm.Context, movable: np.ndarray) -> tuple[int, fl
         Number of the particle and the length of its force (kJ/mol/nm), infinite where a component
         is not finite.
     """
-    state = context.getState(forces=True)
-    forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
-    magnitude = np.sqrt(np.einsum("pd,pd->p", forces, forces))
+    magnitude = np.linalg.norm(forces_kj_per_mol_nm, axis=1)
     magnitude[~np.isfinite(magnitude)] = np.inf
     magnitude = np.where(movable, magnitude, -1.0)
     atom = int(np.argmax(magnitude))

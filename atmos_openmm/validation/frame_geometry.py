@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import openmm
 
 from ..core import geometry as measure
-from ..systems import build_screen, features_from_topology
+from ..systems import build_screen
 from ..systems.broken_bonds import check_native
 from .clashes import Clashes, ClashFinder
 from .defects import HARD_REASONS, Defect
 from .findings import GeometryFindings
+from .flatness import FlatGroups, Misshapen, RingPucker
 from .forces import movable_particles
+from .ligand_stereo import double_bonds, features_of
 from .names import atom_labels, join_atoms
 from .peptide_bonds import omega_torsions
+from .rounding import angle_errors, bond_errors, expected_rise
 from .terms import (
     HarmonicTerms,
     angle_deviations,
@@ -23,6 +27,7 @@ from .terms import (
     bond_deviations,
     bond_terms,
     constraint_terms,
+    thermal_energy,
 )
 
 __all__ = ["FrameGeometry"]
@@ -51,6 +56,9 @@ class FrameGeometry:
         a structure with the right handedness and the right class of each peptide bond.
     features : MoleculeFeatures or None
         of all atoms of the solute; made from the Topology when None.
+    molecules : mapping from residue name to RDKit Mol, optional
+        the chemistry of ligands, which says the hand of their centres and the configuration of
+        their double bonds.
 
     Attributes
     ----------
@@ -75,11 +83,12 @@ class FrameGeometry:
         outlier_sigmas: float = 6.0,
         native_nm: np.ndarray | None = None,
         features: Any = None,
+        molecules: Mapping[str, Any] | None = None,
     ) -> None:
         if native_nm is not None:
             check_native(topology, native_nm)
         if features is None:
-            features = features_from_topology(topology, positions=native_nm)
+            features = features_of(topology, native_nm, molecules)
         spec = build_screen(features, topology, system)
         self._labels = atom_labels(topology)
         self._outlier_sigmas = outlier_sigmas
@@ -97,13 +106,26 @@ class FrameGeometry:
         if native_nm is not None:
             cosines = measure.torsion_cosines(native_nm[None], self._fixed_torsions)[0]
             self._is_trans = cosines < 0
+        if molecules:
+            torsions, is_trans = double_bonds(topology, molecules)
+            self._fixed_torsions = np.concatenate([self._fixed_torsions, torsions])
+            self._is_trans = np.concatenate([self._is_trans, is_trans])
         bonds = self.solute[spec.bonds]
         self._rings = [tuple(self.solute[list(ring)].tolist()) for ring in spec.rings]
-        self._ring_bonds = [bonds[~np.isin(bonds, ring).any(axis=1)] for ring in self._rings]
+        self._bonds_apart = [~np.isin(bonds, ring).any(axis=1) for ring in self._rings]
         self.omegas = omega_torsions(topology)
+        self._flat = FlatGroups(features, spec)
+        self._pucker = RingPucker(features, spec, native_nm)
+        self._kt = thermal_energy(temperature_K)
         self._bonds = bond_terms(system, temperature_K)
         self._angles = angle_terms(system, temperature_K)
         self._constraints = constraint_terms(system, temperature_K)
+        held_fast = {tuple(sorted(pair)) for pair in self._constraints.atoms.tolist()}
+        free = [tuple(sorted(pair)) not in held_fast for pair in self._bonds.atoms.tolist()]
+        self._free_bonds = self._bonds.some(np.array(free, dtype=bool))
+        #: Atoms of the bonds, constraints and angles that widths are counted of, in that order.
+        self.bond_atoms: np.ndarray = np.concatenate([self._bonds.atoms, self._constraints.atoms])
+        self.angle_atoms: np.ndarray = self._angles.atoms
         topology_bonds = np.array(
             [(a.index, b.index) for a, b in topology.bonds()], dtype=np.int64
         ).reshape(-1, 2)
@@ -135,8 +157,44 @@ class FrameGeometry:
                 "whole, such as a frame of molecular dynamics"
             )
 
+    def expected_rise(self, positions_nm: np.ndarray, half_nm: float) -> float:
+        """By how much rounding to +-`half_nm` raises the energy on average (kJ/mol)."""
+        return expected_rise(self._free_bonds, self._angles, positions_nm, half_nm, self._kt)
+
+    def widths(
+        self, positions_nm: np.ndarray, half_nm: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How many thermal widths bonds and angles are from equilibrium.
+
+        Parameters
+        ----------
+        positions_nm : array [P,3]
+        half_nm : float
+            by how much coordinates may be off; what that explains is taken off.
+
+        Returns
+        -------
+        array [M], array [K]
+            signed; of `bond_atoms` and `angle_atoms`.
+        """
+        sigmas = []
+        for terms, deviations, errors in (
+            (self._bonds, bond_deviations, bond_errors),
+            (self._constraints, bond_deviations, bond_errors),
+            (self._angles, angle_deviations, angle_errors),
+        ):
+            values = deviations(terms, positions_nm)
+            if half_nm:
+                left = np.abs(values) - errors(terms, positions_nm, half_nm)
+                values = np.sign(values) * np.maximum(left, 0)
+            sigmas.append(values / terms.sigma)
+        return np.concatenate(sigmas[:2]), sigmas[2]
+
     def measure(
-        self, positions_nm: np.ndarray, box_nm: np.ndarray | None = None
+        self,
+        positions_nm: np.ndarray,
+        box_nm: np.ndarray | None = None,
+        widths: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> GeometryFindings:
         """Measure one frame.
 
@@ -146,6 +204,8 @@ class FrameGeometry:
             finite; molecules whole.
         box_nm : array [3,3] or None
             reduced periodic box vectors, for overlaps between images.
+        widths : arrays or None
+            of `widths`, where they are known.
 
         Returns
         -------
@@ -162,16 +222,11 @@ class FrameGeometry:
         # Constraints count as bonds, except that their own defect is a distance, not a width.
         constraint = bond_deviations(self._constraints, positions_nm)
         error, constraint_name = self._constraint_defect(constraint, defects)
-        bond_sigma = np.concatenate(
-            [
-                bond_deviations(self._bonds, positions_nm) / self._bonds.sigma,
-                constraint / self._constraints.sigma,
-            ]
-        )
-        bond_atoms = np.concatenate([self._bonds.atoms, self._constraints.atoms])
-        angle_sigma = angle_deviations(self._angles, positions_nm) / self._angles.sigma
-        num_bonds, worst_bond, bond_value = self._outliers(bond_sigma, bond_atoms)
-        num_angles, worst_angle, angle_value = self._outliers(angle_sigma, self._angles.atoms)
+        bond_sigma, angle_sigma = self.widths(positions_nm) if widths is None else widths
+        num_bonds, worst_bond, bond_value = self._outliers(bond_sigma, self.bond_atoms)
+        num_angles, worst_angle, angle_value = self._outliers(angle_sigma, self.angle_atoms)
+        not_flat = self._misshapen("planarity", self._flat.find(positions_nm), defects)
+        puckered = self._misshapen("pucker", self._pucker.find(positions_nm), defects)
         omega = np.degrees(measure.torsion_angles(frame, self.omegas.atoms)[0])
         return GeometryFindings(
             clashes=len(clashes),
@@ -195,10 +250,13 @@ class FrameGeometry:
                 for label, angle in zip(self.omegas.labels, omega, strict=True)
                 if abs(angle) <= 90
             ),
+            not_flat=not_flat,
+            puckered_rings=puckered,
             defects=tuple(defects),
         )
 
-    def _name(self, atoms: Any) -> str:
+    def name(self, atoms: Any) -> str:
+        """Name a bond, an angle, a ring by its atoms."""
         return join_atoms(self._labels, atoms)
 
     def _broken_bonds(self, positions_nm: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
@@ -211,11 +269,11 @@ class FrameGeometry:
         defects.append(
             Defect(
                 "bonds",
-                f"bond {self._name(self._screen.atoms[k])} is {expected + deviation[k]:.4f} nm "
+                f"bond {self.name(self._screen.atoms[k])} is {expected + deviation[k]:.4f} nm "
                 f"long, expected {expected:.4f}{_also(len(bad))}",
             )
         )
-        return tuple(self._name(self._screen.atoms[i]) for i in bad)
+        return tuple(self.name(self._screen.atoms[i]) for i in bad)
 
     def _chirality(self, frame: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
         volumes = measure.chiral_volumes(frame, self._centers)[0] * self._signs
@@ -246,23 +304,40 @@ class FrameGeometry:
         defects.append(
             Defect(
                 "cis_trans",
-                f"{self._name(self._fixed_torsions[k])} is {'trans' if trans[k] else 'cis'} "
+                f"{self.name(self._fixed_torsions[k])} is {'trans' if trans[k] else 'cis'} "
                 f"({angle:.0f} degrees), expected {'trans' if self._is_trans[k] else 'cis'}"
                 f"{_also(len(bad))}",
             )
         )
-        return tuple(self._name(self._fixed_torsions[i]) for i in bad)
+        return tuple(self.name(self._fixed_torsions[i]) for i in bad)
 
     def _threaded(self, frame: np.ndarray, defects: list[Defect]) -> tuple[str, ...]:
         names = []
-        for ring, bonds in zip(self._rings, self._ring_bonds, strict=True):
+        ends = frame[0][self._screen.atoms]
+        middles = ends.mean(axis=1)
+        halves = 0.5 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+        for ring, apart in zip(self._rings, self._bonds_apart, strict=True):
+            corners = frame[0][list(ring)]
+            center = corners.mean(axis=0)
+            # A bond further from the centroid than the ring's radius and its own half cannot cross.
+            reach = np.linalg.norm(corners - center, axis=1).max() + halves
+            near = apart & (np.sum((middles - center) ** 2, axis=1) <= reach**2)
+            bonds = self._screen.atoms[near]
             if not len(bonds):
                 continue
             for k in np.flatnonzero(measure.ring_crossings(frame, ring, bonds)[0]):
-                names.append(f"{self._name(bonds[k])} through the ring {self._name(ring)}")
+                names.append(f"{self.name(bonds[k])} through the ring {self.name(ring)}")
         if names:
             defects.append(Defect("rings", f"{names[0]}{_also(len(names))}"))
         return tuple(names)
+
+    def _misshapen(
+        self, reason: str, found: list[Misshapen], defects: list[Defect]
+    ) -> tuple[str, ...]:
+        names = tuple(self.name(one.atoms) for one in found)
+        if found:
+            defects.append(Defect(reason, f"{names[0]} {found[0].words}{_also(len(found))}"))
+        return names
 
     def _clash_defects(self, clashes: Clashes, defects: list[Defect]) -> str:
         def describe(k: int) -> str:
@@ -286,7 +361,7 @@ class FrameGeometry:
         if not len(deviation):
             return 0.0, ""
         k = int(np.argmax(np.abs(deviation)))
-        error, name = float(np.abs(deviation[k])), self._name(self._constraints.atoms[k])
+        error, name = float(np.abs(deviation[k])), self.name(self._constraints.atoms[k])
         if error > self._constraint_tolerance_nm:
             expected = self._constraints.equilibrium[k]
             defects.append(
@@ -304,4 +379,4 @@ class FrameGeometry:
             return 0, "", 0.0
         k = int(np.argmax(np.abs(sigma)))
         count = int(np.sum(np.abs(sigma) > self._outlier_sigmas))
-        return count, self._name(atoms[k]), float(sigma[k])
+        return count, self.name(atoms[k]), float(sigma[k])

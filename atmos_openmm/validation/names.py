@@ -7,16 +7,11 @@ from typing import Any
 
 from ..systems.labels import residue_number
 
-__all__ = ["atom_labels", "chain_label", "join_atoms"]
+__all__ = ["atom_labels", "join_atoms", "residue_labels"]
 
 
-def chain_label(chain: Any) -> str:
-    """The identifier of a chain, or its number from 1 where it has none."""
-    return chain.id.strip() or str(chain.index + 1)
-
-
-def atom_labels(topology: Any) -> list[str]:
-    """Name every atom as chain/residue/atom, such as ``A/ALA2/CB``.
+def residue_labels(topology: Any) -> list[str]:
+    """Name every residue as chain/residue, such as ``A/ALA2``.
 
     The residue number is the one in the file (with its insertion code); a chain without an
     identifier is counted from 1.
@@ -27,14 +22,18 @@ def atom_labels(topology: Any) -> list[str]:
 
     Returns
     -------
-    list of str, one an atom, in the order of the Topology.
+    list of str, one a residue, in the order of the Topology.
     """
-    labels = []
-    for atom in topology.atoms():
-        residue = atom.residue
-        number = residue_number(residue)
-        labels.append(f"{chain_label(residue.chain)}/{residue.name}{number}/{atom.name}")
-    return labels
+    return [
+        f"{r.chain.id.strip() or r.chain.index + 1}/{r.name}{residue_number(r)}"
+        for r in topology.residues()
+    ]
+
+
+def atom_labels(topology: Any) -> list[str]:
+    """Name every atom as chain/residue/atom, such as ``A/ALA2/CB``; see `residue_labels`."""
+    residues = residue_labels(topology)
+    return [f"{residues[atom.residue.index]}/{atom.name}" for atom in topology.atoms()]
 
 
 def join_atoms(labels: list[str], atoms: Iterable[int]) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..systems.labels import residue_number
-from .names import chain_label
+from .names import residue_labels
 
 __all__ = ["OmegaTorsions", "omega_torsions"]
 
@@ -61,6 +60,7 @@ def omega_torsions(topology: Any) -> OmegaTorsions:
         named = [n for n in near if n.name == "CA"]
         return (named or near or [None])[0]
 
+    residues = residue_labels(topology)
     rows, labels = [], []
     for bond in topology.bonds():
         pair = sorted(bond, key=lambda atom: atom.name)
@@ -71,8 +71,6 @@ def omega_torsions(topology: Any) -> OmegaTorsions:
         if before is None or after is None:
             continue
         rows.append((before.index, c.index, n.index, after.index))
-        labels.append(
-            f"{chain_label(c.residue.chain)}/{c.residue.name}{residue_number(c.residue)}-"
-            f"{n.residue.name}{residue_number(n.residue)}"
-        )
+        after_slash = residues[n.residue.index].rsplit("/", 1)[1]
+        labels.append(f"{residues[c.residue.index]}-{after_slash}")
     return OmegaTorsions(np.array(rows, dtype=np.int64).reshape(-1, 4), tuple(labels))

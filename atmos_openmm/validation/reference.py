@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ..core.read_errors import READ_ERRORS, first_line
+from .findings import EnergyFindings
+from .spreads import Spreads, quantities
 
 __all__ = ["EnergyComparison", "EnergyReference", "compare_energies", "read_reference"]
 
@@ -32,6 +34,9 @@ _COLUMNS = (
 )
 
 
+FrameOfReference = tuple[np.ndarray, np.ndarray | None]
+
+
 @dataclass(frozen=True)
 class EnergyReference:
     """Potential energies of frames that molecular dynamics visited.
@@ -42,10 +47,13 @@ class EnergyReference:
         in the order of the simulation.
     source : str
         where they come from.
+    spreads : Spreads or None
+        of the energies in depth, where the reference is frames.
     """
 
     energies_kj_per_mol: np.ndarray
     source: str
+    spreads: Spreads | None = None
 
     def __post_init__(self) -> None:
         energies = np.asarray(self.energies_kj_per_mol, dtype=np.float64).ravel()
@@ -175,7 +183,7 @@ def compare_energies(
 def read_reference(
     source: Any,
     topology: Any,
-    energy: Callable[[np.ndarray, np.ndarray | None], float],
+    sample: Callable[[Iterator[FrameOfReference]], Iterable[EnergyFindings]],
     *,
     temperature_K: float,
 ) -> EnergyReference:
@@ -188,8 +196,8 @@ def read_reference(
         file; or frames, whose energies are then computed: any trajectory that `open_frames`
         reads. Of a trajectory file of this package the trajectories at `temperature_K` are taken.
     topology : openmm.app.Topology
-    energy : callable
-        gives the energy (kJ/mol) of positions (nm) and box vectors (nm) or None.
+    sample : callable
+        gives the energies of frames, each positions (nm) and box vectors (nm) or None, in order.
     temperature_K : float
         the temperature of the reference, within 1 K.
 
@@ -217,12 +225,16 @@ def read_reference(
         if values.ndim == 1:
             return EnergyReference(values, "the array")
     frames, name = _reference_frames(source, topology, temperature_K)
-    return EnergyReference(np.array([energy(x, box) for x, box in frames]), name)
+    energies, spreads = [], Spreads()
+    for found in sample(frames):
+        energies.append(found.unrounded_kj_per_mol)
+        spreads.add(quantities(found))
+    return EnergyReference(np.array(energies), name, spreads)
 
 
 def _reference_frames(
     source: Any, topology: Any, temperature_K: float
-) -> tuple[Iterator[tuple[np.ndarray, np.ndarray | None]], str]:
+) -> tuple[Iterator[FrameOfReference], str]:
     from ..trajectories.layout import is_own_layout
     from ..trajectories.reader import open_frames
 
@@ -242,7 +254,7 @@ def _reference_frames(
     )
 
 
-def _own_frames(path: Path, temperature_K: float) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _own_frames(path: Path, temperature_K: float) -> Iterator[FrameOfReference]:
     from ..trajectories.layout import TrajectoryFile
 
     with TrajectoryFile(path) as file:

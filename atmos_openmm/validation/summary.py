@@ -14,6 +14,8 @@ import numpy as np
 from .csvfile import CsvWriter
 from .defects import INVALID, RELAXED, VALID
 from .reference import EnergyComparison, EnergyReference, compare_energies
+from .residue_strain import ResidueStrain
+from .spreads import Spreads, quantities
 from .table import format_report
 from .verdict import FrameVerdict
 
@@ -31,6 +33,8 @@ _FINDINGS = (
     "wrong chirality",
     "flipped torsions",
     "threaded rings",
+    "not flat",
+    "puckered rings",
 )
 
 
@@ -61,6 +65,8 @@ class ValidationReport:
         kt_kj_per_mol: float,
         relaxed: bool,
         keep_frames: bool = True,
+        residue_labels: tuple[str, ...] = (),
+        second: str | None = None,
     ) -> None:
         self.source = source
         self.force_names = force_names
@@ -73,14 +79,21 @@ class ValidationReport:
         self.num_frames = 0
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[tuple[str, str]] = Counter()
+        self.second = second
         self._frames: list[FrameVerdict] | None = [] if keep_frames else None
+        self._files: list[ValidationReport] = []
+        self._notes: Counter[str] = Counter()
+        self._spreads = Spreads()
+        self._strain = ResidueStrain(residue_labels)
+        self._second = array("d")
         self._constrained = array("d")
         self._relaxed = array("d")
         self._rmsd = array("d")
         self._num_in_window = 0
         self._force_sums = np.zeros(len(force_names))
         self._counts: Counter[str] = Counter()
-        self._worst: list[tuple[tuple[int, float, int], FrameVerdict]] = []
+        # Worst frames with the trajectory that they are of: the rank decides, then the number.
+        self._worst: list[tuple[tuple[int, float, int], int, str, FrameVerdict]] = []
 
     def add(self, verdict: FrameVerdict) -> None:
         """Take the verdict on one more frame into account."""
@@ -89,7 +102,12 @@ class ValidationReport:
         self.reasons[verdict.verdict, verdict.reason] += 1
         if self._frames is not None:
             self._frames.append(verdict)
-        self._constrained.append(verdict.energies.constrained_kj_per_mol)
+        self._notes.update(verdict.notes)
+        self._spreads.add(quantities(verdict.energies))
+        self._strain.add(verdict)
+        second = verdict.energies.second_kj_per_mol
+        self._second.append(float("nan") if second is None else second)
+        self._constrained.append(verdict.energies.unrounded_kj_per_mol)
         self._relaxed.append(verdict.energies.relaxed_kj_per_mol)
         self._rmsd.append(verdict.relaxation.rmsd_heavy_nm)
         self._num_in_window += verdict.energies.in_window
@@ -100,9 +118,37 @@ class ValidationReport:
         energy = verdict.energies.constrained_kj_per_mol
         rank = (VALID, RELAXED, INVALID).index(verdict.verdict)
         key = (rank, energy if np.isfinite(energy) else np.inf, -verdict.frame)
-        heapq.heappush(self._worst, (key, verdict))
+        self._keep_worst((key, len(self._files), self.source, verdict))
+
+    def _keep_worst(self, entry: tuple[tuple[int, float, int], int, str, FrameVerdict]) -> None:
+        heapq.heappush(self._worst, entry)
         if len(self._worst) > NUM_WORST:
             heapq.heappop(self._worst)
+
+    def take(self, other: ValidationReport) -> None:
+        """Take all frames of another report of the same System into account."""
+        self.num_frames += other.num_frames
+        self.verdicts.update(other.verdicts)
+        self.reasons.update(other.reasons)
+        self._counts.update(other._counts)
+        self._notes.update(other._notes)
+        if self._frames is not None:
+            self._frames += other.frames
+        for mine, theirs in (
+            (self._constrained, other._constrained),
+            (self._relaxed, other._relaxed),
+            (self._rmsd, other._rmsd),
+            (self._second, other._second),
+        ):
+            mine.extend(theirs)
+        self._num_in_window += other._num_in_window
+        self._force_sums += other._force_sums
+        self._spreads.merge(other._spreads)
+        self._strain.merge(other._strain)
+        self._files.append(other)
+        for key, _, source, verdict in other._worst:
+            self._keep_worst((key, -len(self._files), source, verdict))
+        self.remarks += [remark for remark in other.remarks if remark not in self.remarks]
 
     @property
     def frames(self) -> list[FrameVerdict]:
@@ -129,7 +175,11 @@ class ValidationReport:
     @property
     def worst(self) -> list[FrameVerdict]:
         """The worst frames, worst first: invalid ones before others, then by energy."""
-        return [verdict for _, verdict in sorted(self._worst, key=lambda e: e[0], reverse=True)]
+        return [verdict for _, verdict in self._worst_with_source()]
+
+    def _worst_with_source(self) -> list[tuple[str, FrameVerdict]]:
+        ordered = sorted(self._worst, key=lambda entry: entry[:2], reverse=True)
+        return [(source, verdict) for _, _, source, verdict in ordered]
 
     def openCsv(self, path: Any) -> CsvWriter:
         """Open a CSV file for the verdicts of this report."""
@@ -152,7 +202,8 @@ class ValidationReport:
 
     @property
     def constrained_energies_kj_per_mol(self) -> np.ndarray:
-        """Energy of each frame after constraints, [F]; NaN where a frame has none."""
+        """Energy of each frame after constraints, [F], less what rounded coordinates add on
+        average; NaN where a frame has none."""
         return np.array(self._constrained)
 
     @property
@@ -195,6 +246,21 @@ class ValidationReport:
             ``force_means_kj_per_mol`` over the frames that are valid as they are;
             ``median_rmsd_heavy_nm``; ``fraction_in_window``; and with a reference ``reference``
             (source, size, mean, sd, window limit), ``distance`` and ``control``.
+
+            In depth, energies in kJ/mol, each "spread" a dict of ``mean``, ``sd``,
+            ``reference_mean`` and ``reference_sd`` over the frames that have an energy (None where
+            there are none): ``forces`` (force -> spread); ``interactions`` (pair of groups, such
+            as "protein - LIG1" -> part, "coulomb", "lennard_jones" or "total" -> spread);
+            ``residues`` (list, in the order of the Topology, of dicts with ``residue`` (label, as
+            "A/ALA2"), the spread of its bonded energy, ``excess_sds`` (mean over the reference's
+            mean, in the reference's standard deviations; None without a reference of frames),
+            ``worst_sigma`` and ``worst_term`` (the bond or angle furthest from equilibrium in any
+            frame, in thermal standard deviations; None where none is an outlier) and
+            ``strained_frames``, with an outlier there); ``worst_frames``
+            (list, worst first, of dicts with ``source``, ``frame``, ``verdict``, ``reason``,
+            ``detail`` and ``energy_kj_per_mol``); ``second`` (None, or the second potential:
+            ``name``, spread, ``correlation`` with the first one and ``difference_sd``); and of
+            several trajectories ``files``, the summary of each.
         """
         valid = self.verdicts[VALID]
         result: dict[str, Any] = {
@@ -218,7 +284,8 @@ class ValidationReport:
                 for name, total in zip(self.force_names, self._force_sums, strict=True)
             },
             "median_rmsd_heavy_nm": _spread(np.array(self._rmsd))["median"],
-            "remarks": list(self.remarks),
+            "remarks": [*self.remarks, *self._frame_notes()],
+            **self._in_depth(),
         }
         comparison, control = self.compare(), self.control()
         if self.reference is not None and comparison is not None:
@@ -233,6 +300,55 @@ class ValidationReport:
             result["control"] = None if control is None else asdict(control)
         return result
 
+    def _frame_notes(self) -> list[str]:
+        every = self.num_frames
+        notes = [
+            f"{'all' if count == every else count} frames {note}"
+            for note, count in sorted(self._notes.items())
+        ]
+        if every and not self.verdicts[VALID] and not self.verdicts[RELAXED]:
+            (_, reason), count = self.reasons.most_common(1)[0]
+            notes.append(
+                f"no frame is valid; the most frequent reason is {reason} ({count} of {every}). "
+                "Where it is the same in every frame, see first that topology, System and "
+                "temperature are those of the frames"
+            )
+        return notes
+
+    def _in_depth(self) -> dict[str, Any]:
+        spreads = self._spreads
+        theirs = None if self.reference is None else self.reference.spreads
+        interactions: dict[str, dict[str, Any]] = {}
+        for key in spreads:
+            if key[0] == "interaction":
+                interactions.setdefault(key[1], {})[key[2]] = spreads.beside(theirs, *key)
+        result: dict[str, Any] = {
+            "forces": {name: spreads.beside(theirs, "force", name) for name in self.force_names},
+            "interactions": interactions,
+            "residues": self._strain.rows(spreads, theirs),
+            "worst_frames": [
+                {
+                    "source": source,
+                    "frame": v.frame,
+                    "verdict": v.verdict,
+                    "reason": v.reason,
+                    "detail": v.detail,
+                    "energy_kj_per_mol": _finite(v.energies.constrained_kj_per_mol),
+                }
+                for source, v in self._worst_with_source()
+            ],
+            "second": None,
+        }
+        if self.second is not None:
+            result["second"] = {
+                "name": self.second,
+                **spreads.beside(theirs, "second"),
+                **_agreement(np.array(self._constrained), np.array(self._second)),
+            }
+        if self._files:
+            result["files"] = [report.summary() for report in self._files]
+        return result
+
     def table(self) -> str:
         """The summary and the worst frames as text."""
         return format_report(
@@ -242,6 +358,22 @@ class ValidationReport:
             energy_window=self.energy_window,
             reference=self.reference,
         )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _agreement(first: np.ndarray, second: np.ndarray) -> dict[str, float | None]:
+    """Correlation of two energies of the same frames, and the spread of their difference."""
+    both = np.isfinite(first) & np.isfinite(second)
+    x, y = first[both], second[both]
+    if len(x) < 3 or not np.std(x) > 0 or not np.std(y) > 0:
+        return {"correlation": None, "difference_sd": None}
+    return {
+        "correlation": float(np.corrcoef(x, y)[0, 1]),
+        "difference_sd": float(np.std(y - x, ddof=1)),
+    }
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None]:

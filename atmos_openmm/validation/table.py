@@ -15,6 +15,10 @@ __all__ = ["format_report"]
 
 WIDTH = 100
 
+#: So many residues are listed, and these are far enough from the reference to be.
+MOST_RESIDUES = 5
+NOTABLE_EXCESS_SDS = 2.0
+
 
 def _number(value: float | None, digits: int = 1) -> str:
     if value is None or not math.isfinite(value):
@@ -82,7 +86,80 @@ def _reference(summary: dict[str, Any], energy_window: float) -> list[str]:
 def _forces(summary: dict[str, Any]) -> list[str]:
     means = summary["force_means_kj_per_mol"]
     rows = [["kJ/mol", "mean"], *([name, _number(value)] for name, value in means.items())]
+    if any(spread["reference_mean"] is not None for spread in summary["forces"].values()):
+        rows[0].append("reference")
+        for row, spread in zip(rows[1:], summary["forces"].values(), strict=True):
+            row.append(_number(spread["reference_mean"]))
     return ["Energy by force (frames that are valid as they are)", *_aligned(rows)]
+
+
+def _spread_rows(entries: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    rows = [["kJ/mol", "mean", "sd"]]
+    with_reference = any(spread["reference_mean"] is not None for _, spread in entries)
+    if with_reference:
+        rows[0] += ["reference", "its sd"]
+    for name, spread in entries:
+        keys = ["mean", "sd", *(["reference_mean", "reference_sd"] if with_reference else [])]
+        rows.append([name, *(_number(spread[key]) for key in keys)])
+    return _aligned(rows)
+
+
+def _interactions(summary: dict[str, Any]) -> list[str]:
+    entries = [
+        (f"{pair}, {part.replace('_', '-')}", spread)
+        for pair, parts in summary["interactions"].items()
+        for part, spread in parts.items()
+    ]
+    return ["", "Interaction energies", *_spread_rows(entries)] if entries else []
+
+
+def _second(summary: dict[str, Any]) -> list[str]:
+    second = summary["second"]
+    if second is None:
+        return []
+    about = f"Energy in {second['name']}"
+    if second["correlation"] is not None:
+        about += (
+            f" (correlation {second['correlation']:.3f}; the difference of the two has an sd of "
+            f"{_number(second['difference_sd'])} kJ/mol)"
+        )
+    return ["", about, *_spread_rows([("as the frames are", second)])]
+
+
+def _residues(summary: dict[str, Any]) -> list[str]:
+    """The residues whose bonded energy is highest above the reference, or that have outliers."""
+
+    def badness(row: dict[str, Any]) -> tuple[float, float]:
+        return row["strained_frames"], row["excess_sds"] or 0.0
+
+    chosen = [
+        row
+        for row in summary["residues"]
+        if row["strained_frames"] or (row["excess_sds"] or 0) > NOTABLE_EXCESS_SDS
+    ]
+    if not chosen:
+        return []
+    chosen = sorted(chosen, key=badness, reverse=True)[:MOST_RESIDUES]
+    rows = [["residue", "bonded, kJ/mol", "excess, sd", "frames", "worst, sigma"]]
+    rows += [
+        [
+            row["residue"],
+            _number(row["mean"]),
+            _number(row["excess_sds"]),
+            str(row["strained_frames"]),
+            _number(row["worst_sigma"]),
+        ]
+        for row in chosen
+    ]
+    return ["", "Most strained residues (frames with an outlier)", *_aligned(rows)]
+
+
+def _files(summary: dict[str, Any]) -> list[str]:
+    rows = [["trajectory", "frames", VALID, "relaxed", INVALID]]
+    for one in summary.get("files", []):
+        counts = (one["verdicts"][name] for name in (VALID, RELAXED, INVALID))
+        rows.append([one["source"], str(one["num_frames"]), *map(str, counts)])
+    return ["", *_aligned(rows)] if len(rows) > 1 else []
 
 
 def _worst(verdicts: Sequence[FrameVerdict]) -> list[str]:
@@ -134,12 +211,13 @@ def format_report(
         Several lines, without a newline at the end.
     """
     frames = summary["num_frames"]
-    lines = [f"{summary['source']}: {frames} frames", "", *_verdicts(summary)]
+    lines = [f"{summary['source']}: {frames} frames", *_files(summary), "", *_verdicts(summary)]
     lines += ["", "Energies", *_energies(summary, relaxed, reference)]
     if summary["verdicts"][VALID]:
         lines += ["", *_forces(summary)]
     if reference is not None:
         lines += ["", *_reference(summary, energy_window)]
+    lines += _interactions(summary) + _second(summary) + _residues(summary)
     findings = [[f"frames with {k}", str(n)] for k, n in summary["frames_with"].items()]
     rmsd = summary["median_rmsd_heavy_nm"]
     if rmsd is not None:

@@ -59,6 +59,10 @@ class HarmonicTerms:
     def __len__(self) -> int:
         return len(self.atoms)
 
+    def some(self, chosen: np.ndarray) -> HarmonicTerms:
+        """Those that a mask [M] chooses."""
+        return HarmonicTerms(self.atoms[chosen], self.equilibrium[chosen], self.sigma[chosen])
+
 
 def _terms(
     rows: Sequence[tuple[tuple[int, ...], float, float]], width: int, temperature_K: float

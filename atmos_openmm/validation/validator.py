@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openmm
 from openmm import unit
 
-from ..core.units import plain, positions_in_nm
-from ..trajectories.frames import Frame
+from ..core.units import positions_in_nm
 from ..trajectories.reader import open_frames
 from .contexts import check_positions
+from .frame_pool import FrameRunner
+from .judge_settings import FrameJudgeSettings, checked_settings
 from .judging import FrameJudge
 from .reference import EnergyReference, read_reference
 from .summary import ValidationReport
@@ -75,6 +75,28 @@ class EnergyValidator:
     strainSigmas : float
         bonds and angles further off than this are a fault of their own, since the total energy of
         a large molecule hides one bad place: 10 standard deviations are 50 kT in one term.
+    ligands : mapping from residue name to RDKit Mol, optional
+        the chemistry of ligands, as `atmos_openmm.systems.inputs.Molecule.molecules` has it: bond
+        orders, the hand of their centres and the configuration of their double bonds, against
+        which frames are judged.
+    relax : str
+        which frames are minimised: 'all', or only those that 'needed' it, because they have
+        overlaps, strain or a high energy and no fault that a minimiser cannot mend. Verdicts are
+        the same; relaxed energies and RMSDs of the others are not computed. Needs a reference,
+        since the window is counted from the relaxed frame without one.
+    workers : int
+        processes that judge frames, each with one thread of the CPU platform. Verdicts and their
+        order are those of one. In a script, the call has to stand under
+        ``if __name__ == "__main__":``.
+    groups : mapping from name to particle numbers, optional
+        between which interaction energies are computed, all pairs of them. By default protein and
+        each ligand (the chains of a protein without one), and solute and solvent.
+    interactionSolvation : bool
+        whether interaction energies get the part of an implicit solvent, E(AB) - E(A) - E(B) of
+        its force, at the cost of two more evaluations of it a frame.
+    second : optional
+        another potential that each frame's energy is computed in: a System of the same particles,
+        the name of a potential of openmm-ml, or a `SecondPotential`.
 
     Raises
     ------
@@ -103,52 +125,112 @@ class EnergyValidator:
         features: Any = None,
         outlierSigmas: float = 6.0,
         strainSigmas: float = 10.0,
+        ligands: Mapping[str, Any] | None = None,
+        relax: str = "all",
+        workers: int = 1,
+        groups: Mapping[str, Sequence[int]] | None = None,
+        interactionSolvation: bool = False,
+        second: Any = None,
     ) -> None:
-        if topology.getNumAtoms() != system.getNumParticles():
-            raise ValueError(
-                f"the Topology has {topology.getNumAtoms()} atoms and the System "
-                f"{system.getNumParticles()} particles; make the System from this Topology"
-            )
-        self.temperature_K = plain(temperature, unit.kelvin)
-        if not self.temperature_K > 0 or not np.isfinite(self.temperature_K):
-            raise ValueError(f"the temperature should be positive (K), not {self.temperature_K}")
-        if not energyWindow > 0 or not 0 < outlierSigmas <= strainSigmas:
-            raise ValueError(
-                "energyWindow and outlierSigmas should be positive and strainSigmas not smaller "
-                f"than outlierSigmas; found {energyWindow}, {outlierSigmas}, {strainSigmas}"
-            )
-        if relaxationIterations < 0:
-            raise ValueError(
-                f"relaxationIterations should be 0 (none) or more, not {relaxationIterations}"
-            )
-        self.topology = topology
-        self.energyWindow = float(energyWindow)
-        self.relaxationIterations = int(relaxationIterations)
-        self.strainSigmas = float(strainSigmas)
-        native = None
-        if nativePositions is not None:
-            native = check_positions(
-                nativePositions, system.getNumParticles(), "the native structure's positions"
-            )
-        self._judge = FrameJudge(
+        self._settings = checked_settings(
             topology,
-            copy.deepcopy(system),
-            temperature_K=self.temperature_K,
-            window_sds=self.energyWindow,
-            iterations=self.relaxationIterations,
-            outlier_sigmas=float(outlierSigmas),
-            strain_sigmas=self.strainSigmas,
+            system,
+            temperature=temperature,
+            energyWindow=energyWindow,
+            relaxationIterations=relaxationIterations,
+            relax=relax,
+            has_reference=reference is not None,
             platform=platform,
-            native_nm=native,
+            nativePositions=nativePositions,
             features=features,
+            outlierSigmas=outlierSigmas,
+            strainSigmas=strainSigmas,
+            ligands=ligands,
+            groups=groups,
+            interactionSolvation=interactionSolvation,
+            second=second,
         )
+        if workers < 1:
+            raise ValueError(f"workers should be 1 or more, not {workers}")
+        self.topology = topology
+        self.temperature_K = self._settings.temperature_K
+        self.energyWindow = self._settings.window_sds
+        self.relaxationIterations = self._settings.iterations
+        self.strainSigmas = self._settings.strain_sigmas
+        self._judge = FrameJudge(self._settings)
+        self._runner = FrameRunner(self._judge, workers)
         if reference is not None:
-            self._judge.reference = read_reference(
-                reference,
-                topology,
-                self._judge.constrained_energy,
-                temperature_K=self.temperature_K,
-            )
+            with self._runner.closed_on_failure():
+                self._judge.reference = read_reference(
+                    reference, topology, self._runner.samples, temperature_K=self.temperature_K
+                )
+
+    @classmethod
+    def fromFiles(
+        cls,
+        files: str | Path | Sequence[str | Path],
+        *,
+        forcefield: Sequence[str] | None = None,
+        system: openmm.System | None = None,
+        **arguments: Any,
+    ) -> EnergyValidator:
+        """Read what frames are of from structure and ligand files.
+
+        Parameters
+        ----------
+        files : path or sequence of paths
+            as `atmos_openmm.systems.inputs.read_structure` takes them: a structure first, then SDF
+            files of its ligands.
+        forcefield : sequence of str, optional
+            OpenMM force field files; the package's default where no System is given either.
+        system : openmm.System, optional
+            of the same atoms, in place of a force field.
+        arguments
+            those of `EnergyValidator`.
+
+        Raises
+        ------
+        ValueError
+            A file cannot be read, or the force field does not fit the molecule.
+        """
+        from ..systems.forcefield import DEFAULT_FORCEFIELD, create_system
+        from ..systems.inputs import read_structure
+
+        first, *rest = [files] if isinstance(files, (str, Path)) else list(files)
+        molecule = read_structure(Path(first), [Path(path) for path in rest])
+        if system is None:
+            system = create_system(molecule.topology, forcefield or DEFAULT_FORCEFIELD)
+        return cls(molecule.topology, system, ligands=molecule.molecules, **arguments)
+
+    @classmethod
+    def fromSimulation(cls, simulation: Any, **arguments: Any) -> EnergyValidator:
+        """Take Topology, System and temperature from a Simulation that exists.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+        arguments
+            those of `EnergyValidator`. The temperature is that of the Simulation's integrator
+            where it has one.
+        """
+        if "temperature" not in arguments and hasattr(simulation.integrator, "getTemperature"):
+            arguments["temperature"] = simulation.integrator.getTemperature()
+        return cls(simulation.topology, simulation.system, **arguments)
+
+    def close(self) -> None:
+        """End the worker processes, where there are any; they start again when needed."""
+        self._runner.close()
+
+    def __enter__(self) -> EnergyValidator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def settings(self) -> FrameJudgeSettings:
+        """What frames are judged by."""
+        return self._settings
 
     @property
     def reference(self) -> EnergyReference | None:
@@ -196,6 +278,27 @@ class EnergyValidator:
         box = None if periodicBoxVectors is None else positions_in_nm(periodicBoxVectors)
         return self._judge(values, box)
 
+    def relaxedPositions(self, positions: Any) -> unit.Quantity:
+        """What the limited minimisation of a frame gives.
+
+        Parameters
+        ----------
+        positions : Quantity or array
+            P x 3 (nm), finite.
+
+        Returns
+        -------
+        Quantity
+            P x 3, in nm.
+
+        Raises
+        ------
+        RelaxationError
+            When the minimiser gives up.
+        """
+        values = check_positions(positions, self.topology.getNumAtoms())
+        return self._judge.relaxed_positions(values) * unit.nanometer
+
     def iterateTrajectory(
         self,
         trajectory: Any,
@@ -226,14 +329,10 @@ class EnergyValidator:
             when the trajectory cannot be read, and after its last frame where it is cut short.
         """
         source = open_frames(trajectory, self.topology)
-        for frame in source.frames(start, stop, stride):
-            yield self._verdict(frame)
+        yield from self._runner.verdicts(source.frames(start, stop, stride))
         if source.cut_short and (stop is None or stop > (source.num_frames or 0)):
             where = f"{source.name} cannot be read beyond frame {source.num_frames}"
             raise ValueError(f"{where}: {source.remarks[0]}")
-
-    def _verdict(self, frame: Frame) -> FrameVerdict:
-        return self._judge(frame.positions_nm, frame.box_nm, frame.index, frame.time_ps)
 
     def validateTrajectory(
         self,
@@ -273,19 +372,12 @@ class EnergyValidator:
         """
         source = open_frames(trajectory, self.topology)
         total = source.count(start, stop, stride)
-        report = ValidationReport(
-            source=source.name,
-            force_names=self.forceNames,
-            omega_labels=self.omegaLabels,
-            reference=self.reference,
-            energy_window=self.energyWindow,
-            kt_kj_per_mol=self._judge.kt,
-            relaxed=self.relaxationIterations > 0,
-            keep_frames=keepFrames,
-        )
-        with nullcontext() if csv is None else report.openCsv(csv) as writer:
-            for done, frame in enumerate(source.frames(start, stop, stride), start=1):
-                verdict = self._verdict(frame)
+        report = self._report(source.name, keepFrames)
+
+        table = nullcontext() if csv is None else report.openCsv(csv)
+        with self._runner.closed_on_failure(), table as writer:
+            verdicts = self._runner.verdicts(source.frames(start, stop, stride))
+            for done, verdict in enumerate(verdicts, start=1):
                 report.add(verdict)
                 if writer is not None:
                     writer.write(verdict)
@@ -293,7 +385,52 @@ class EnergyValidator:
                     progress(done, total)
         report.remarks += source.remarks
         if report.num_frames == 0:
+            holds = "it cannot be told how many" if source.num_frames is None else source.num_frames
             raise ValueError(
-                f"{source.name} has no frames {start}:{'' if stop is None else stop}:{stride}"
+                f"{source.name} has no frames {start}:{'' if stop is None else stop}:{stride}; it "
+                f"holds {holds}"
             )
         return report
+
+    def validateTrajectories(
+        self, trajectories: Sequence[Any], **arguments: Any
+    ) -> tuple[list[ValidationReport], ValidationReport]:
+        """Judge several trajectories of the same System, each by itself and all together.
+
+        Parameters
+        ----------
+        trajectories : sequence
+            see `iterateTrajectory`.
+        arguments
+            those of `validateTrajectory`; `csv` is then a sequence of paths, one a trajectory.
+
+        Returns
+        -------
+        list of ValidationReport, ValidationReport
+            One a trajectory, and one of all their frames.
+        """
+        for trajectory in trajectories:
+            open_frames(trajectory, self.topology)  # what cannot be read is told before the work
+        paths = arguments.pop("csv", None) or [None] * len(trajectories)
+        reports = [
+            self.validateTrajectory(trajectory, csv=path, **arguments)
+            for trajectory, path in zip(trajectories, paths, strict=True)
+        ]
+        every = self._report(f"{len(reports)} trajectories", arguments.get("keepFrames", True))
+        for report in reports:
+            every.take(report)
+        return reports, every
+
+    def _report(self, name: str, keep_frames: bool) -> ValidationReport:
+        return ValidationReport(
+            source=name,
+            force_names=self.forceNames,
+            omega_labels=self.omegaLabels,
+            reference=self.reference,
+            energy_window=self.energyWindow,
+            kt_kj_per_mol=self._judge.kt,
+            relaxed=self.relaxationIterations > 0,
+            keep_frames=keep_frames,
+            residue_labels=self._judge.residues.labels,
+            second=None if self._settings.second is None else self._settings.second.name,
+        )

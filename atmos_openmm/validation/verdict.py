@@ -32,6 +32,11 @@ class FrameVerdict:
     geometry : GeometryFindings
         Of the frame as it is.
     relaxation : RelaxationFindings
+    notes : tuple of str
+        What was noticed that is no fault, of "the frame ...".
+    worst_widths : dict of int to (float, str)
+        Of residues with a bond or angle beyond the outlier threshold (numbers among the solute's
+        residues): the worst one in thermal standard deviations, and what it is.
     """
 
     frame: int
@@ -42,6 +47,8 @@ class FrameVerdict:
     energies: EnergyFindings
     geometry: GeometryFindings = field(default_factory=GeometryFindings)
     relaxation: RelaxationFindings = field(default_factory=RelaxationFindings)
+    notes: tuple[str, ...] = ()
+    worst_widths: dict[int, tuple[float, str]] = field(default_factory=dict)
 
     @property
     def isValid(self) -> bool:
@@ -69,4 +76,6 @@ class FrameVerdict:
             **self.energies.columns(),
             **self.geometry.columns(omega_labels),
             **self.relaxation.columns(),
+            **self.geometry.columns_in_depth(),
+            **self.energies.columns_in_depth(),
         }

@@ -238,3 +238,143 @@ def test_the_example_runs(tmp_path):
         reasons = [row["reason"] for row in csv.DictReader(file)]
     assert reasons[:6] == ["accepted"] * 6
     assert reasons[7:] == ["chirality", "nonfinite"]
+
+
+def test_several_trajectories_have_a_table_each_and_one_in_all(files, tmp_path, capsys):
+    summary = tmp_path / "summary.json"
+    code = run(files, files / "good.dcd", *common(files), "--no-relax", "--out",
+               tmp_path / "tables", "--json", summary, "--workers", "2", "--strict")  # fmt: skip
+    assert code == 1
+    printed = capsys.readouterr().out
+    assert "2 trajectories: 16 frames" in printed
+    assert printed.index("good.dcd: 4 frames") < printed.index("samples.dcd: 12 frames")
+    rows = [
+        len((tmp_path / "tables" / f"{name}.validation.csv").read_text().splitlines())
+        for name in ("good", "samples")
+    ]
+    assert rows == [5, 13]
+    numbers = json.loads(summary.read_text())
+    assert numbers["num_frames"] == 16 and len(numbers["files"]) == 2
+    file = tmp_path / "file.csv"
+    file.write_text("")
+    assert run(files, files / "good.dcd", *common(files), "--out", file) == 2
+    assert "names a folder" in capsys.readouterr().err
+
+
+def test_trajectories_of_one_name_do_not_share_a_table(files, tmp_path):
+    paths = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        paths.append(tmp_path / name / "run.dcd")
+        paths[-1].write_bytes((files / "good.dcd").read_bytes())
+    options = ["--topology", files / "start.pdb", "--system", files / "system.xml", "--no-relax"]
+    assert run(files, *paths, *options, "--out", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "first_run.validation.csv",
+        "second_run.validation.csv",
+    ]
+
+
+def test_a_second_force_field_is_beside_the_first(files, tmp_path, capsys):
+    out = tmp_path / "out.csv"
+    code = run(files, *common(files, "good.dcd"), "--no-relax", "--out", out,
+               "--second-forcefield", "amber99sbildn.xml")  # fmt: skip
+    assert code == 0
+    assert "Energy in amber99sbildn.xml" in capsys.readouterr().out
+    with out.open(newline="") as file:
+        assert all(float(row["second_energy_kj_per_mol"]) for row in csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--relax-when", "needed"], "goes with --reference"),
+        (["--second-potential", "ani2x", "--second-forcefield", "a.xml"], "Give one of"),
+        (["--ligand", "missing.sdf"], "missing.sdf"),
+    ],
+)
+def test_new_options_are_explained(files, tmp_path, capsys, arguments, message):
+    out = ["--out", tmp_path / "out.csv"]
+    assert run(files, *common(files, "good.dcd"), *out, *arguments) in (1, 2)
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_ligand_is_read_by_its_title(tmp_path, capsys):
+    """Two molecules in one SDF file; the structure holds one of them, beside a peptide."""
+    import in_depth_cases
+    from openmm import unit
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    molecules = []
+    for name, smiles in (("right", "C[C@H](F)Cl"), ("wrong", "CCO")):
+        mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        AllChem.EmbedMolecule(mol, randomSeed=3)
+        mol.SetProp("_Name", name)
+        molecules.append(mol)
+    with Chem.SDWriter(str(tmp_path / "ligands.sdf")) as writer:
+        for mol in molecules:
+            writer.write(mol)
+    mol = molecules[0]
+    topology, _, x = cases.peptide("G")
+    ligand = app.Topology()
+    residue = ligand.addResidue("XYZ", ligand.addChain("L"))
+    atoms = [
+        ligand.addAtom(f"{a.GetSymbol()}{a.GetIdx()}", app.Element.getByAtomicNumber(
+            a.GetAtomicNum()), residue)
+        for a in mol.GetAtoms()
+    ]  # fmt: skip
+    for bond in mol.GetBonds():
+        ligand.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
+    y = np.array(mol.GetConformer().GetPositions()) / 10 + [1.5, 0, 0]
+    modeller = app.Modeller(topology, x * unit.nanometer)
+    modeller.add(ligand, y * unit.nanometer)
+    positions = np.concatenate([x, y])
+    with (tmp_path / "complex.pdb").open("w") as file:
+        app.PDBFile.writeFile(modeller.topology, positions * 10, file)
+    system = in_depth_cases.springs(modeller.topology, positions)
+    (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    mirrored = positions.copy()
+    mirrored[len(x) :, 2] *= -1
+    mdtraj.Trajectory(
+        np.array([positions, mirrored]), mdtraj.Topology.from_openmm(modeller.topology)
+    ).save(str(tmp_path / "two.dcd"))
+    out = tmp_path / "out.csv"
+    code = cli.main(
+        ["validate", str(tmp_path / "two.dcd"), "--topology", str(tmp_path / "complex.pdb"),
+         "--system", str(tmp_path / "system.xml"), "--no-relax", "--out", str(out),
+         "--ligand", f"{tmp_path / 'ligands.sdf'}:right"]
+    )  # fmt: skip
+    assert code == 0
+    assert "right of ligands.sdf" in capsys.readouterr().err
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["reason"] for row in rows] == ["accepted", "chirality"]
+    assert "/XYZ1/C1" in rows[1]["detail"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_an_interruption_ends_the_workers(files, tmp_path):
+    import os
+    import signal
+    import time
+
+    many = tmp_path / "many.dcd"
+    topology, _, _ = cases.peptide("A")
+    frames = np.tile(cases.dynamics()[::2], (20, 1, 1))
+    mdtraj.Trajectory(frames, mdtraj.Topology.from_openmm(topology)).save(str(many))
+    out = tmp_path / "out.csv"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atmos_openmm", "validate", str(many), "--topology",
+         str(files / "start.pdb"), "--system", str(files / "system.xml"), "--workers", "2",
+         "--out", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not (out.exists() and len(out.read_text().splitlines()) > 3):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Interrupted" in told and "Traceback" not in told
+    assert len(out.read_text().splitlines()) > 3  # what was done is there

@@ -30,6 +30,7 @@ RUN = (
     "docs/training.md",
     "docs/data.md",
     "docs/ligands.md",
+    "docs/validation.md",
 )
 # Pages whose snippets need an extra, by a package of it.
 EXTRAS = {"docs/ligands.md": ("ligands", "openmmforcefields")}
@@ -45,6 +46,7 @@ SHORTER = {
     "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
     "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
+    "--valid 20": "--valid 2",
     "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",
 }
