@@ -24,7 +24,7 @@ from .formats import open_file
 from .frames import Frame, FrameChunk, FrameReader
 from .topology import SoluteTopology, check_atoms, check_count
 
-__all__ = ["SoluteFrames", "gather", "open_frames", "read_folder"]
+__all__ = ["SoluteFrames", "gather", "joined", "open_frames", "read_folder"]
 
 
 def open_frames(trajectory: Any, topology: Any) -> FrameReader:
@@ -142,7 +142,7 @@ def gather(
     positions, times, repeated = [], [], []
     last = np.zeros(0)
     for frame in reader.frames(stride=stride):
-        x = _joined(frame, solute)
+        x = joined(frame, solute)
         positions.append(x.astype(np.float32))
         times.append(frame.time_ps)
         repeated.append(np.array_equal(x, last))
@@ -175,7 +175,7 @@ def _without_times(path: Path) -> str:
     )
 
 
-def _joined(frame: Frame, solute: SoluteTopology) -> NDArray[np.float64]:
+def joined(frame: Frame, solute: SoluteTopology) -> NDArray[np.float64]:
     """The solute's positions, its molecules whole and together."""
     x = frame.positions_nm[solute.atoms]
     # What is not finite cannot be moved; it is the caller's to refuse.

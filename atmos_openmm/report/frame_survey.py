@@ -1,0 +1,203 @@
+"""What a validation page shows of the frames themselves: torsions, strain and the worst ones.
+
+Frames are read one after the other; memory grows with the molecule, not with the trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.geometry import torsion_angles
+from ..systems.backbone import backbone_quads
+from ..trajectories.frames import Frame
+from ..trajectories.reader import joined
+from ..trajectories.topology import SoluteTopology
+from ..validation.terms import (
+    HarmonicTerms,
+    angle_deviations,
+    angle_terms,
+    bond_deviations,
+    bond_terms,
+    constraint_terms,
+)
+
+__all__ = ["BackboneMaps", "FrameSurvey", "ResidueStrain"]
+
+#: 6 degrees wide.
+BINS = 60
+
+#: Classes of residues whose allowed regions differ, in the order of the page.
+CLASSES = ("all others", "glycine", "proline")
+
+
+class BackboneMaps:
+    """Histograms of phi and psi over the frames of one molecule, a class of residues each.
+
+    Parameters
+    ----------
+    solute : SoluteTopology
+
+    Attributes
+    ----------
+    counts : dict of str to array [BINS, BINS]
+        By class; classes without a residue are left out. Rows are phi from -180 degrees on.
+    """
+
+    def __init__(self, solute: SoluteTopology) -> None:
+        residues = [
+            r
+            for r in solute.topology.residues()
+            if r.name not in ("ACE", "NME") and {"N", "CA", "C"} <= {a.name for a in r.atoms()}
+        ]
+        self._torsions: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self.counts: dict[str, NDArray[np.float64]] = {}
+        kinds = {"GLY": "glycine", "PRO": "proline"}
+        quads = list(zip(residues, backbone_quads(solute.topology), strict=True))
+        for name in CLASSES:
+            rows = [
+                (quad["phi"], quad["psi"])
+                for residue, quad in quads
+                if kinds.get(residue.name, CLASSES[0]) == name and quad["phi"] and quad["psi"]
+            ]
+            if rows:
+                phi, psi = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+                self._torsions[name] = phi, psi
+                self.counts[name] = np.zeros((BINS, BINS))
+
+    def add(self, positions_nm: NDArray[Any]) -> None:
+        """Count one frame [A, 3] of the solute."""
+        for name, atoms in self._torsions.items():
+            phi, psi = (np.degrees(torsion_angles(positions_nm[None], a)[0]) for a in atoms)
+            known = np.isfinite(phi) & np.isfinite(psi)
+            edges = [np.linspace(-180, 180, BINS + 1)] * 2
+            self.counts[name] += np.histogram2d(phi[known], psi[known], edges)[0]
+
+    def shares(self, name: str) -> NDArray[np.float64]:
+        """Percent of what was counted of a class, [BINS, BINS]."""
+        counts = self.counts[name]
+        return np.asarray(100 * counts / max(counts.sum(), 1))
+
+
+class ResidueStrain:
+    """The strain of each residue: its bond, angle or constraint furthest from equilibrium.
+
+    Parameters
+    ----------
+    solute : SoluteTopology
+        Of A atoms and R residues.
+    system : openmm.System
+        Of the whole Topology.
+    temperature_K : float
+        Of the thermal widths.
+    """
+
+    def __init__(self, solute: SoluteTopology, system: Any, temperature_K: float) -> None:
+        place = np.full(system.getNumParticles(), -1, dtype=np.int64)
+        place[solute.atoms] = np.arange(len(solute.atoms))
+        self._residue = np.array([a.residue.index for a in solute.topology.atoms()])
+        self._num_residues = solute.topology.getNumResidues()
+        self._kinds = [
+            (deviations, _within(terms(system, temperature_K), place))
+            for terms, deviations in (
+                (bond_terms, bond_deviations),
+                (constraint_terms, bond_deviations),
+                (angle_terms, angle_deviations),
+            )
+        ]
+
+    def measure(self, positions_nm: NDArray[Any]) -> NDArray[np.float64]:
+        """Of one frame [A, 3], in thermal standard deviations [R]; 0 where there is no term."""
+        result = np.zeros(self._num_residues)
+        for deviations, terms in self._kinds:
+            sigma = np.abs(deviations(terms, positions_nm) / terms.sigma)
+            for column in terms.atoms.T:
+                np.maximum.at(result, self._residue[column], sigma)
+        return result
+
+
+def _within(terms: HarmonicTerms, place: NDArray[np.int64]) -> HarmonicTerms:
+    """Those terms whose atoms all have a place, with the places in their stead."""
+    atoms = place[terms.atoms]
+    kept = (atoms >= 0).all(axis=1)
+    return HarmonicTerms(atoms[kept], terms.equilibrium[kept], terms.sigma[kept])
+
+
+@dataclass
+class FrameSurvey:
+    """What was gathered from the frames of a trajectory.
+
+    Attributes
+    ----------
+    maps : BackboneMaps
+    strain_sum, strain_largest : array [R] or None
+        Over the frames; None without a System.
+    strain_frame : int64 array [R]
+        The frame in which each residue's strain is largest.
+    num_frames : int
+        Those that have finite coordinates.
+    positions_nm : dict of int to array [A, 3]
+        Of the frames that were to be kept.
+    strain : dict of int to array [R]
+        Of the same frames.
+    """
+
+    maps: BackboneMaps
+    strain_sum: NDArray[np.float64] | None
+    strain_largest: NDArray[np.float64] | None
+    strain_frame: NDArray[np.int64]
+    num_frames: int
+    positions_nm: dict[int, NDArray[np.float64]]
+    strain: dict[int, NDArray[np.float64]]
+
+    @property
+    def strain_mean(self) -> NDArray[np.float64] | None:
+        """Mean over the frames, [R]."""
+        return None if self.strain_sum is None else self.strain_sum / max(self.num_frames, 1)
+
+    @staticmethod
+    def of(
+        frames: Iterable[Frame],
+        solute: SoluteTopology,
+        meter: ResidueStrain | None = None,
+        kept: Collection[int] = (),
+    ) -> FrameSurvey:
+        """Read all frames, and keep the positions of those numbered in `kept`."""
+        count = solute.topology.getNumResidues()
+        found = FrameSurvey(
+            BackboneMaps(solute),
+            None if meter is None else np.zeros(count),
+            None if meter is None else np.zeros(count),
+            np.full(count, -1, dtype=np.int64),
+            0,
+            {},
+            {},
+        )
+        # Coordinates of any size are measured; what overflows on the way is out of range.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for frame in frames:
+                found._add(frame, joined(frame, solute), meter, frame.index in kept)
+        return found
+
+    def _add(
+        self, frame: Frame, x: NDArray[np.float64], meter: ResidueStrain | None, keep: bool
+    ) -> None:
+        if not np.isfinite(x).all():
+            return
+        self.num_frames += 1
+        self.maps.add(x)
+        if keep:
+            self.positions_nm[frame.index] = x
+        if meter is None or self.strain_sum is None or self.strain_largest is None:
+            return
+        strain = np.nan_to_num(meter.measure(x), nan=0.0, posinf=np.finfo(float).max)
+        self.strain_sum += strain
+        larger = strain > self.strain_largest
+        self.strain_largest[larger] = strain[larger]
+        self.strain_frame[larger] = frame.index
+        if keep:
+            self.strain[frame.index] = strain
