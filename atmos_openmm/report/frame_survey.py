@@ -6,7 +6,6 @@ Frames are read one after the other; memory grows with the molecule, not with th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -127,77 +126,78 @@ def _within(terms: HarmonicTerms, place: NDArray[np.int64]) -> HarmonicTerms:
     return HarmonicTerms(atoms[kept], terms.equilibrium[kept], terms.sigma[kept])
 
 
-@dataclass
 class FrameSurvey:
-    """What was gathered from the frames of a trajectory.
+    """Gathers what is shown of the frames of one or several trajectories.
+
+    Frames without finite coordinates are left out.
+
+    Parameters
+    ----------
+    solute : SoluteTopology
+        Of A atoms and R residues.
+    meter : ResidueStrain, optional
+    kept : collection of (str, int)
+        Trajectories and numbers of the frames whose positions are kept.
 
     Attributes
     ----------
     maps : BackboneMaps
-    strain_sum, strain_largest : array [R] or None
-        Over the frames; None without a System.
-    strain_frame : int64 array [R]
-        The frame in which each residue's strain is largest.
     num_frames : int
-        Those that have finite coordinates.
-    positions_nm : dict of int to array [A, 3]
-        Of the frames that were to be kept.
-    strain : dict of int to array [R]
-        Of the same frames.
+        Those that were added.
+    strain_largest : array [R] or None
+        Of all frames; None without a meter.
+    strain_frame : list of R (str, int)
+        The frames where it is largest.
+    positions_nm : dict of (str, int) to array [A, 3]
+        Of the kept frames.
+    strain : dict of (str, int) to array [R]
+        Of the kept frames.
     """
 
-    maps: BackboneMaps
-    strain_sum: NDArray[np.float64] | None
-    strain_largest: NDArray[np.float64] | None
-    strain_frame: NDArray[np.int64]
-    num_frames: int
-    positions_nm: dict[int, NDArray[np.float64]]
-    strain: dict[int, NDArray[np.float64]]
+    def __init__(
+        self,
+        solute: SoluteTopology,
+        meter: ResidueStrain | None = None,
+        kept: Collection[tuple[str, int]] = (),
+    ) -> None:
+        count = solute.topology.getNumResidues()
+        self._solute, self._meter, self._kept = solute, meter, kept
+        self.maps = BackboneMaps(solute)
+        self.num_frames = 0
+        self._strain_sum = np.zeros(count)
+        self.strain_largest = None if meter is None else np.zeros(count)
+        self.strain_frame = [("", -1)] * count
+        self.positions_nm: dict[tuple[str, int], NDArray[np.float64]] = {}
+        self.strain: dict[tuple[str, int], NDArray[np.float64]] = {}
 
     @property
     def strain_mean(self) -> NDArray[np.float64] | None:
-        """Mean over the frames, [R]."""
-        return None if self.strain_sum is None else self.strain_sum / max(self.num_frames, 1)
+        """Mean over the frames, [R]; None without a meter."""
+        return None if self._meter is None else self._strain_sum / max(self.num_frames, 1)
 
-    @staticmethod
-    def of(
-        frames: Iterable[Frame],
-        solute: SoluteTopology,
-        meter: ResidueStrain | None = None,
-        kept: Collection[int] = (),
-    ) -> FrameSurvey:
-        """Read all frames, and keep the positions of those numbered in `kept`."""
-        count = solute.topology.getNumResidues()
-        found = FrameSurvey(
-            BackboneMaps(solute),
-            None if meter is None else np.zeros(count),
-            None if meter is None else np.zeros(count),
-            np.full(count, -1, dtype=np.int64),
-            0,
-            {},
-            {},
-        )
-        # Coordinates of any size are measured; what overflows on the way is out of range.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for frame in frames:
-                found._add(frame, joined(frame, solute), meter, frame.index in kept)
-        return found
+    # Coordinates of any size are measured; what overflows on the way is out of range.
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def add(self, frames: Iterable[Frame], name: str = "") -> None:
+        """Read frames of the trajectory called `name`."""
+        for frame in frames:
+            x = joined(frame, self._solute)
+            if not np.isfinite(x).all():
+                continue
+            key = (name, frame.index)
+            self.num_frames += 1
+            self.maps.add(x)
+            if key in self._kept:
+                self.positions_nm[key] = x
+            if self._meter is not None:
+                self._add_strain(key, self._meter.measure(x))
 
-    def _add(
-        self, frame: Frame, x: NDArray[np.float64], meter: ResidueStrain | None, keep: bool
-    ) -> None:
-        if not np.isfinite(x).all():
-            return
-        self.num_frames += 1
-        self.maps.add(x)
-        if keep:
-            self.positions_nm[frame.index] = x
-        if meter is None or self.strain_sum is None or self.strain_largest is None:
-            return
-        strain = np.nan_to_num(meter.measure(x), nan=0.0, posinf=np.finfo(float).max)
-        self.strain_sum += strain
+    def _add_strain(self, key: tuple[str, int], strain: NDArray[np.float64]) -> None:
+        assert self.strain_largest is not None
+        strain = np.nan_to_num(strain, nan=0.0, posinf=float(np.finfo(np.float32).max))
+        self._strain_sum += strain
         larger = strain > self.strain_largest
         self.strain_largest[larger] = strain[larger]
-        self.strain_frame[larger] = frame.index
-        if keep:
-            self.strain[frame.index] = strain
+        for residue in np.flatnonzero(larger):
+            self.strain_frame[residue] = key
+        if key in self._kept:
+            self.strain[key] = strain
