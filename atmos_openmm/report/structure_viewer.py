@@ -35,8 +35,8 @@ STRAIN_COLORS = ((3.0, "#c3ced8"), (6.0, "#e69f00"), (10.0, "#9c2f6d"))
 #: Coordinates are whole numbers of this, which is finer than anything that can be seen.
 UNIT_NM = 0.001
 
-#: Further from the centre nothing is drawn: one lost atom would make all others a dot.
-FARTHEST_NM = 30.0
+#: Atoms further outside than this are drawn there: one lost atom would make all others a dot.
+MARGIN_NM = 2.0
 
 #: Molecules of fewer residues show all their atoms from the start.
 SMALL_RESIDUES = 40
@@ -210,14 +210,16 @@ def view_frames(
     Embedded
     """
     scene = view.scene()
-    origin = np.mean(frames[0].positions_nm if native_nm is None else native_nm, axis=0)
+    target = np.median([f.positions_nm for f in frames], axis=0) if native_nm is None else native_nm
+    origin = np.mean(target, axis=0)
+    reach = np.abs(target - origin).max() + MARGIN_NM
     scene["limit"] = limit
     scene["colors"] = [[value, _rgb(color)] for value, color in STRAIN_COLORS]
     scene["frames"] = [
         {
             "title": frame.title,
             "text": frame.text,
-            "positions": _whole_numbers(frame.positions_nm - origin),
+            "positions": _whole_numbers(np.clip(frame.positions_nm - origin, -reach, reach)),
             "structure": view.structure(frame.positions_nm),
             "strain": None if frame.strain is None else np.round(frame.strain, 2).tolist(),
             "named": list(frame.named),
@@ -236,8 +238,7 @@ def view_frames(
 
 
 def _whole_numbers(positions_nm: NDArray[Any]) -> list[int]:
-    near = np.clip(positions_nm, -FARTHEST_NM, FARTHEST_NM)
-    return [int(v) for v in np.round(near / UNIT_NM).ravel()]
+    return [int(v) for v in np.round(positions_nm / UNIT_NM).ravel()]
 
 
 def _rgb(color: str) -> list[int]:

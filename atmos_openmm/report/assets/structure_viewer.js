@@ -5,7 +5,7 @@ document.querySelectorAll(".viewer").forEach((root) => {
   const find = (selector) => root.querySelector(selector);
   const stage = find(".stage"), reason = find(".reason");
   const buttons = [...root.querySelectorAll(".choices button")];
-  let scene = null, viewer = null, chosen = 0, opening = null;
+  let scene = null, viewer = null, chosen = 0, near = false, opening = null;
 
   async function unpack(part) {
     const bytes = Uint8Array.from(atob(find(`[data-part="${part}"]`).textContent.trim()),
@@ -15,6 +15,10 @@ document.querySelectorAll(".viewer").forEach((root) => {
   }
 
   async function open() {
+    const trial = document.createElement("canvas");
+    if (!trial.getContext("webgl2") && !trial.getContext("webgl")) {
+      throw new Error("this browser has no WebGL");
+    }
     scene = JSON.parse(await unpack("scene"));
     if (!window.$3Dmol) {
       const script = document.createElement("script");
@@ -25,7 +29,6 @@ document.querySelectorAll(".viewer").forEach((root) => {
     canvas.className = "canvas";
     stage.append(canvas);
     viewer = window.$3Dmol.createViewer(canvas, { backgroundColor: "white", antialias: true });
-    if (!viewer) throw new Error("this browser has no WebGL");
     find(".opener").remove();
     find(".panel").hidden = false;
     draw();
@@ -110,7 +113,8 @@ document.querySelectorAll(".viewer").forEach((root) => {
     }
     const model = viewer.addModel();
     model.addAtoms(atomsOf(frame.positions, frame.structure, frame.strain));
-    const cartoon = { colorfunc: residueColor, thickness: 0.35, arrows: true };
+    const cartoon = { colorfunc: residueColor, thickness: 0.35, arrows: true,
+      opacity: near ? 0.4 : 1 };
     const strained = (a) => a.properties.strain !== null && a.properties.strain > scene.limit;
     const close = (a) => faulty.has(a.properties.residue);
     model.setStyle({}, {});
@@ -144,8 +148,8 @@ document.querySelectorAll(".viewer").forEach((root) => {
   // Atoms that the reason names, and what lies between them: a bond, or the gap of an overlap.
   function mark(frame, model) {
     const color = 0xd55e00;
-    frame.named.forEach((k) => viewer.addSphere({ center: point(frame, k), radius: 0.45, color,
-      opacity: 0.55 }));
+    frame.named.forEach((k) => viewer.addSphere({ center: point(frame, k), radius: 0.42, color,
+      opacity: 0.8 }));
     const pairs = frame.named.flatMap((a, k) => frame.named.slice(k + 1).map((b) => [a, b]));
     const bonded = pairs.filter(([a, b]) => model.selectedAtoms({ index: a })[0].bonds.includes(b));
     const between = bonded.length === 0 && frame.named.length === 2;
@@ -159,13 +163,31 @@ document.querySelectorAll(".viewer").forEach((root) => {
     y: frame.positions[3 * k + 1] / 100, z: frame.positions[3 * k + 2] / 100 });
 
   function whole() {
+    near = false;
+    draw();
     viewer.zoomTo();
     viewer.render();
   }
+
+  // The side on which the fault is nearest to the surface is turned to the reader, the ribbon faint.
   function fault() {
     const frame = scene.frames[chosen], residues = new Set(frame.named.map(residueOf));
+    near = true;
+    draw();
     viewer.zoomTo({ model: -1, predicate: (a) => residues.has(a.properties.residue) });
-    viewer.zoom(0.8);
+    const view = viewer.getView(), mean = [0, 0, 0];
+    frame.named.forEach((k) => {
+      const { x, y, z } = point(frame, k);
+      [x, y, z].forEach((value, axis) => { mean[axis] += value / frame.named.length; });
+    });
+    // Positions are about the molecule's centre; this rotation brings the mean onto the z axis.
+    const [x, y, z] = mean, length = Math.hypot(x, y, z);
+    if (length > 1) {
+      const norm = Math.hypot(y, x, length + z);
+      view.splice(4, 4, y / norm, -x / norm, 0, (length + z) / norm);
+      if (norm > 1e-3) viewer.setView(view);
+    }
+    viewer.zoom(0.7);
     viewer.render();
   }
   const turn = (angle, axis) => { viewer.rotate(angle, axis); viewer.render(); };
@@ -178,7 +200,7 @@ document.querySelectorAll(".viewer").forEach((root) => {
 
   buttons.forEach((button, k) => button.addEventListener("click", () => {
     chosen = k;
-    whenOpen(draw);
+    whenOpen(near && scene.frames[k].named.length ? fault : draw);
   }));
   find(".opener button").addEventListener("click", () => whenOpen(() => stage.focus()));
   root.querySelectorAll("[data-do]").forEach((button) => button.addEventListener("click",
