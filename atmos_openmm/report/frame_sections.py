@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,13 @@ from .structure_viewer import MoleculeView, ViewedFrame, view_frames
 if TYPE_CHECKING:
     from ..validation.verdict import FrameVerdict
 
+#: The trajectory of a frame, and the verdict on it.
+WorstFrame: TypeAlias = "tuple[str, FrameVerdict]"
+
 __all__ = [
     "VERDICT_FLAGS",
+    "WorstFrame",
     "choose_frames",
-    "frame_key",
     "number",
     "ramachandran",
     "residue_strain",
@@ -43,25 +46,18 @@ VERDICT_FLAGS = {VALID: "good", RELAXED: "", INVALID: "bad"}
 _NO_FRAMES = "The frames were not given, so that there is nothing to show."
 
 
-def choose_frames(worst: Sequence[FrameVerdict], most: int = NUM_VIEWED) -> list[FrameVerdict]:
+def choose_frames(worst: Sequence[WorstFrame], most: int = NUM_VIEWED) -> list[WorstFrame]:
     """The worst frame of each reason first, then the worst ones; in the order they came in."""
-    first: dict[tuple[str, str], FrameVerdict] = {}
-    for verdict in worst:
-        first.setdefault((verdict.verdict, verdict.reason), verdict)
+    first: dict[tuple[str, str], int] = {}
+    for number, (_, verdict) in enumerate(worst):
+        first.setdefault((verdict.verdict, verdict.reason), number)
     leading = list(first.values())
-    rest = [verdict for verdict in worst if all(verdict is not one for one in leading)]
-    chosen = [*leading, *rest][:most]
-    return [verdict for verdict in worst if any(verdict is one for one in chosen)]
-
-
-def frame_key(verdict: FrameVerdict, source: str) -> tuple[str, int]:
-    """The trajectory and the number of a frame; `source` is the report's, where there is one."""
-    return getattr(verdict, "source", "") or source, verdict.frame
+    rest = [k for k in range(len(worst)) if k not in leading]
+    return [worst[k] for k in sorted([*leading, *rest][:most])]
 
 
 def worst_frames(
-    worst: Sequence[FrameVerdict],
-    source: str,
+    worst: Sequence[WorstFrame],
     view: MoleculeView,
     survey: FrameSurvey | None,
     native_nm: NDArray[Any] | None,
@@ -73,10 +69,10 @@ def worst_frames(
         parts.append(Text((_NO_FRAMES,)))
     else:
         kept = survey.positions_nm
-        shown = [v for v in chosen if frame_key(v, source) in kept]
+        shown = [(source, v) for source, v in chosen if (source, v.frame) in kept]
         if shown:
-            parts.append(_view(shown, source, view, survey, native_nm))
-        lost = [str(v.frame) for v in chosen if frame_key(v, source) not in kept]
+            parts.append(_view(shown, view, survey, native_nm))
+        lost = [str(v.frame) for source, v in chosen if (source, v.frame) not in kept]
         if lost:
             text = f"Without finite coordinates, so not to be shown: frame {', '.join(lost)}."
             parts.append(Text((text,)))
@@ -87,27 +83,28 @@ def worst_frames(
     return parts
 
 
-def _table(worst: Sequence[FrameVerdict]) -> Table:
-    several = len({getattr(v, "source", "") for v in worst}) > 1
+def _table(worst: Sequence[WorstFrame]) -> Table:
     columns = ("frame", "energy (kJ/mol)", "largest force", "verdict", "why")
     rows = tuple(
         (
-            _frame_name(v, several),
+            name,
             number(v.energies.constrained_kj_per_mol),
             v.energies.largest_force_atom or "-",
             _verdict_name(v),
             v.detail or "nothing was found; its energy is among the highest",
         )
-        for v in worst
+        for name, (_, v) in zip(_frame_names(worst), worst, strict=True)
     )
-    flags = tuple(VERDICT_FLAGS[v.verdict] for v in worst)
+    flags = tuple(VERDICT_FLAGS[v.verdict] for _, v in worst)
     caption = "Invalid frames before others, then by energy after constraints."
     return Table(columns, rows, frozenset({columns[1]}), flags, caption)
 
 
-def _frame_name(verdict: FrameVerdict, several: bool) -> str:
-    name = Path(getattr(verdict, "source", "")).name if several else ""
-    return f"{name} {verdict.frame}".strip()
+def _frame_names(frames: Sequence[WorstFrame]) -> list[str]:
+    """Numbers of frames, after the file's name where they are of several."""
+    if len({source for source, _ in frames}) == 1:
+        return [str(verdict.frame) for _, verdict in frames]
+    return [f"{Path(source).name} {verdict.frame}" for source, verdict in frames]
 
 
 def _verdict_name(verdict: FrameVerdict) -> str:
@@ -115,22 +112,20 @@ def _verdict_name(verdict: FrameVerdict) -> str:
 
 
 def _view(
-    shown: Sequence[FrameVerdict],
-    source: str,
+    shown: Sequence[WorstFrame],
     view: MoleculeView,
     survey: FrameSurvey,
     native_nm: NDArray[Any] | None,
 ) -> Part:
     native = None if native_nm is None else native_nm[view.shown.atoms]
-    keys = [frame_key(v, source) for v in shown]
+    keys = [(source, v.frame) for source, v in shown]
     target = survey.positions_nm[keys[0]] if native is None else native
     # What has flown away must not turn the rest: the backbone of the protein decides.
     names = [a.name for a in view.shown.topology.atoms()]
     fit = np.array([k for k, name in enumerate(names) if name in ("N", "CA", "C")], dtype=np.int64)
-    several = len({source for source, _ in keys}) > 1
     frames = [
         ViewedFrame(
-            f"Frame {_frame_name(v, several)}",
+            f"Frame {name}",
             _verdict_name(v),
             v.detail or "Nothing was found; its energy is among the highest.",
             superpose(survey.positions_nm[key], target, fit if len(fit) > 3 else None),
@@ -138,7 +133,7 @@ def _view(
             view.places(v.detail),
             survey.strain.get(key),
         )
-        for key, v in zip(keys, shown, strict=True)
+        for name, key, (_, v) in zip(_frame_names(shown), keys, shown, strict=True)
     ]
     return view_frames(view, frames, native, STRAIN_LIMITS[0])
 

@@ -25,7 +25,7 @@ from ..validation.terms import (
     constraint_terms,
 )
 
-__all__ = ["BackboneMaps", "FrameSurvey", "ResidueStrain"]
+__all__ = ["BackboneMaps", "FrameSurvey", "StrainMeter"]
 
 #: 6 degrees wide.
 BINS = 60
@@ -82,7 +82,7 @@ class BackboneMaps:
         return np.asarray(100 * counts / max(counts.sum(), 1))
 
 
-class ResidueStrain:
+class StrainMeter:
     """The strain of each residue: its bond, angle or constraint furthest from equilibrium.
 
     Parameters
@@ -135,7 +135,7 @@ class FrameSurvey:
     ----------
     solute : SoluteTopology
         Of A atoms and R residues.
-    meter : ResidueStrain, optional
+    meter : StrainMeter, optional
     kept : collection of (str, int)
         Trajectories and numbers of the frames whose positions are kept.
 
@@ -157,7 +157,7 @@ class FrameSurvey:
     def __init__(
         self,
         solute: SoluteTopology,
-        meter: ResidueStrain | None = None,
+        meter: StrainMeter | None = None,
         kept: Collection[tuple[str, int]] = (),
     ) -> None:
         count = solute.topology.getNumResidues()

@@ -12,17 +12,18 @@ import numpy as np
 from ..core.files import write_atomically
 from ..trajectories.reader import open_frames
 from ..validation.defects import INVALID, RELAXED, VALID
-from . import plots, style, validation_plots
+from . import style, validation_plots
+from .energy_section import energies
 from .frame_sections import (
     VERDICT_FLAGS,
+    WorstFrame,
     choose_frames,
-    frame_key,
     number,
     ramachandran,
     residue_strain,
     worst_frames,
 )
-from .frame_survey import BackboneMaps, FrameSurvey, ResidueStrain
+from .frame_survey import BackboneMaps, FrameSurvey, StrainMeter
 from .page import Fact, Part, Picture, Section, Table, Text, render_page
 from .structure_viewer import MoleculeView
 
@@ -102,12 +103,12 @@ def write_validation_page(
         The frames cannot be read, or are not of this Topology.
     """
     summary = report.summary()
-    worst = report.worst
-    view = MoleculeView(topology, [verdict.detail for verdict in worst])
+    worst = _with_sources(report, summary)
+    view = MoleculeView(topology, [verdict.detail for _, verdict in worst])
     survey, reference = None, None
     if frames is not None:
-        meter = None if system is None else ResidueStrain(view.shown, system, temperature_K)
-        kept = {frame_key(verdict, report.source) for verdict in choose_frames(worst)}
+        meter = None if system is None else StrainMeter(view.shown, system, temperature_K)
+        kept = {(source, verdict.frame) for source, verdict in choose_frames(worst)}
         survey = FrameSurvey(view.shown, meter, kept)
         for trajectory in frames if isinstance(frames, (list, tuple)) else [frames]:
             reader = open_frames(trajectory, topology)
@@ -115,10 +116,14 @@ def write_validation_page(
     if reference_frames is not None:
         reference = _torsions(reference_frames, topology, view)
     native = None if native_nm is None else np.asarray(native_nm, dtype=np.float64)
+    # Several trajectories are drawn one after the other, where the numbers of frames tell nothing.
+    several = bool(summary.get("files"))
+    numbers = np.arange(report.num_frames) * (1 if several else stride) + (0 if several else start)
+    marked = [] if several else [verdict.frame for _, verdict in choose_frames(worst)]
     sections = [
         Section("Verdicts and reasons", _verdicts(report, summary)),
-        Section("The worst frames", worst_frames(worst, report.source, view, survey, native)),
-        Section("Energies against molecular dynamics", _energies(report, summary, start, stride)),
+        Section("The worst frames", worst_frames(worst, view, survey, native)),
+        Section("Energies against molecular dynamics", energies(report, summary, numbers, marked)),
         Section("Strain of each residue", residue_strain(view, survey, summary)),
         Section("Ramachandran", ramachandran(survey, reference)),
         Section("How this was measured", [Text(_method(report, survey))]),
@@ -135,6 +140,12 @@ def write_validation_page(
     path = Path(path)
     write_atomically(path, page.encode())
     return path
+
+
+def _with_sources(report: ValidationReport, summary: Mapping[str, Any]) -> list[WorstFrame]:
+    """The worst frames, each with its trajectory: a report of several tells it in its summary."""
+    rows = summary.get("worst_frames") or [{"source": report.source}] * len(report.worst)
+    return [(row["source"], verdict) for row, verdict in zip(rows, report.worst, strict=True)]
 
 
 def _torsions(trajectory: Any, topology: Any, view: MoleculeView) -> BackboneMaps:
@@ -211,88 +222,6 @@ def _verdicts(report: ValidationReport, summary: Mapping[str, Any]) -> list[Part
         ),
         Text((f"Frames with findings, also of other reasons: {found or 'none'}.",)),
     ]
-
-
-def _energies(
-    report: ValidationReport, summary: Mapping[str, Any], start: int, stride: int
-) -> list[Part]:
-    constrained = report.constrained_energies_kj_per_mol
-    reference = report.reference
-    order = start + stride * np.arange(len(constrained))
-    limit = None if reference is None else reference.window_limit(report.energy_window)
-    parts: list[Part] = [
-        _picture(
-            plots.proposal_energies(
-                np.empty(0) if reference is None else reference.energies_kj_per_mol,
-                constrained,
-                report.relaxed_energies_kj_per_mol,
-                limit,
-                ("frames, after constraints", "frames, relaxed"),
-            ),
-            "Histograms of the potential energies of MD, of the frames, and of the relaxed frames.",
-            "Relaxation takes thermal energy away: relaxed frames of a good ensemble lie below "
-            "molecular dynamics.",
-        ),
-        _picture(
-            validation_plots.energy_trace(
-                order,
-                constrained,
-                [verdict.frame for verdict in choose_frames(report.worst)],
-                None if reference is None else (reference.mean_kj_per_mol, reference.sd_kj_per_mol),
-                limit,
-            ),
-            "Potential energy of each frame after constraints.",
-            "Numbers mark the frames that are shown below.",
-        ),
-    ]
-    if reference is None:
-        parts.append(
-            Text(
-                (
-                    "No molecular dynamics was given to compare with. The window of each frame is "
-                    "then the energy after its own relaxation and what heat adds to it.",
-                )
-            )
-        )
-    else:
-        parts.append(_distances(report))
-    means = summary["force_means_kj_per_mol"]
-    if report.verdicts[VALID]:
-        parts.append(
-            Table(
-                ("force", "mean (kJ/mol)"),
-                tuple((name, number(value)) for name, value in means.items()),
-                frozenset({"mean (kJ/mol)"}),
-                caption="Energy by force, over the frames that are valid as they are.",
-            )
-        )
-    return parts
-
-
-def _distances(report: ValidationReport) -> Table:
-    distance, control = report.compare(), report.control()
-    names = {
-        "Wasserstein-1 (kJ/mol)": ("wasserstein_kj_per_mol", 2),
-        "Wasserstein-1 (kT)": ("wasserstein_kt", 2),
-        "Jensen-Shannon (bits)": ("jensen_shannon_bits", 3),
-        f"share at or below mean + {report.energy_window:g} sd": ("fraction_in_window", 3),
-    }
-    rows = tuple(
-        (
-            name,
-            number(getattr(distance, key), digits),
-            "-" if control is None else number(getattr(control, key), digits),
-        )
-        for name, (key, digits) in names.items()
-    )
-    columns = ("energies after constraints", "frames", "reference's halves")
-    return Table(
-        columns,
-        rows,
-        frozenset(columns[1:]),
-        caption="Distances to the reference, and of its first half to its second: below that no "
-        "distance means anything.",
-    )
 
 
 def _method(report: ValidationReport, survey: FrameSurvey | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pytest
 import validation_cases as cases
 
 from atmos_openmm.report.frame_sections import choose_frames
-from atmos_openmm.report.frame_survey import FrameSurvey, ResidueStrain
+from atmos_openmm.report.frame_survey import FrameSurvey, StrainMeter
 from atmos_openmm.report.validation_page import write_validation_page
 from atmos_openmm.trajectories.reader import open_frames
 from atmos_openmm.trajectories.topology import SoluteTopology
@@ -47,16 +47,17 @@ def test_the_page_loads_nothing(page):
 
 
 def test_worst_frames_of_every_reason_are_shown(report):
-    chosen = choose_frames(report.worst, 3)
-    assert {verdict.reason for verdict in chosen} == {"bonds", "chirality", "nonfinite"}
-    every = choose_frames(report.worst, 8)
-    assert every == [verdict for verdict in report.worst if verdict in every] and len(every) == 8
+    worst = [("run", verdict) for verdict in report.worst]
+    chosen = choose_frames(worst, 3)
+    assert {verdict.reason for _, verdict in chosen} == {"bonds", "chirality", "nonfinite"}
+    every = choose_frames(worst, 8)
+    assert every == [one for one in worst if one in every] and len(every) == 8
 
 
 def test_strain_of_a_residue_is_that_of_its_worst_term(frames, report):
     topology, system, _ = cases.peptide(SEQUENCE)
     solute = SoluteTopology.of(topology)
-    survey = FrameSurvey(solute, ResidueStrain(solute, system, 300.0), {("run", 3)})
+    survey = FrameSurvey(solute, StrainMeter(solute, system, 300.0), {("run", 3)})
     survey.add(open_frames(frames, topology).frames(), "run")
     assert survey.num_frames == 11 and list(survey.positions_nm) == [("run", 3)]
     worst = next(v for v in report.worst if v.frame == 3)
