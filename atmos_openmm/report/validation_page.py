@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.files import write_atomically
+from ..trajectories.frames import Frame
+from ..trajectories.layout import TrajectoryFile, is_own_layout
 from ..trajectories.reader import open_frames
 from ..validation.defects import INVALID, RELAXED, VALID
 from . import style, validation_plots
@@ -47,6 +49,8 @@ MEANINGS = {
     "clash": "atoms of the solute overlap",
     "environment": "an atom of the solute overlaps with water, an ion or another fixed part",
     "strain": "a bond or an angle is further from equilibrium than heat explains",
+    "planarity": "a group that chemistry keeps flat is not",
+    "pucker": "a ring is puckered more, or less, than rings are",
     "energy": "the potential energy is above the window, or not finite",
     "relaxation": "the minimiser gave up",
 }
@@ -85,7 +89,7 @@ def write_validation_page(
     reference_frames : path, mdtraj.Trajectory, array, optional
         Molecular dynamics, for its torsions.
     temperature_K : float
-        Of the thermal widths.
+        Of the thermal widths, and of the reference.
     start, stop, stride : int
         The frames that were judged.
     command : str
@@ -114,7 +118,7 @@ def write_validation_page(
             reader = open_frames(trajectory, topology)
             survey.add(reader.frames(start, stop, stride), reader.name)
     if reference_frames is not None:
-        reference = _torsions(reference_frames, topology, view)
+        reference = _torsions(reference_frames, topology, view, temperature_K)
     native = None if native_nm is None else np.asarray(native_nm, dtype=np.float64)
     # Several trajectories are drawn one after the other, where the numbers of frames tell nothing.
     several = bool(summary.get("files"))
@@ -134,8 +138,8 @@ def write_validation_page(
         + (", as it is and after a short relaxation." if report.relaxed else "."),
         _facts(report, view, survey),
         sections,
-        f"{command} Made by atmos-openmm. This file holds everything it shows and loads nothing "
-        "from the network.".strip(),
+        "Made by atmos-openmm. This file holds everything it shows and loads nothing from the "
+        f"network. {command}".strip(),
     )
     path = Path(path)
     write_atomically(path, page.encode())
@@ -148,11 +152,26 @@ def _with_sources(report: ValidationReport, summary: Mapping[str, Any]) -> list[
     return [(row["source"], verdict) for row, verdict in zip(rows, report.worst, strict=True)]
 
 
-def _torsions(trajectory: Any, topology: Any, view: MoleculeView) -> BackboneMaps:
-    reader = open_frames(trajectory, topology)
-    stride = max(1, -(-(reader.num_frames or 1) // MAX_REFERENCE_FRAMES))
+def _torsions(
+    trajectory: Any, topology: Any, view: MoleculeView, temperature_K: float
+) -> BackboneMaps:
+    """Of molecular dynamics, at the temperature where a file of this package has several."""
     survey = FrameSurvey(view.shown)
-    survey.add(reader.frames(stride=stride))
+    if isinstance(trajectory, (str, os.PathLike)) and is_own_layout(Path(trajectory)):
+        with TrajectoryFile(Path(trajectory)) as file:
+            chosen = [
+                t for t in file.trajectories if abs(t.temperature_kelvin - temperature_K) <= 1
+            ]
+            stride = max(1, -(-sum(len(t) for t in chosen) // MAX_REFERENCE_FRAMES))
+            survey.add(
+                Frame(k, float("nan"), np.asarray(t.positions(k), dtype=np.float64), None)
+                for t in chosen
+                for k in range(0, len(t), stride)
+            )
+    else:
+        reader = open_frames(trajectory, topology)
+        stride = max(1, -(-(reader.num_frames or 1) // MAX_REFERENCE_FRAMES))
+        survey.add(reader.frames(stride=stride))
     return survey.maps
 
 

@@ -34,7 +34,7 @@ def test_page_says_what_the_report_says(page, report):
     assert "1 frames without finite coordinates" in text
     assert f"{report.compare().wasserstein_kt:.2f} kT" in text
     assert "all others, " not in text  # titles are in the picture
-    assert "atmos-openmm validate &lt;x&gt;." in page.read_text(encoding="utf-8")
+    assert "network. atmos-openmm validate &lt;x&gt;." in page.read_text(encoding="utf-8")
 
 
 def test_the_page_loads_nothing(page):
