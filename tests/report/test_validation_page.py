@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import openmm
 import pytest
 import validation_cases as cases
 
@@ -110,3 +111,50 @@ def test_every_frame_without_coordinates(tmp_path, frames):
     path = write_validation_page(report, tmp_path / "page.html", topology, lost, system=system)
     text = _text(path)
     assert "0 of 3" in text and "frame 0, 1, 2" in text.replace("frame 2, 1, 0", "frame 0, 1, 2")
+
+
+def test_command_writes_the_page(tmp_path, frames, capsys):
+    import mdtraj
+
+    from atmos_openmm.commands._validation_page import write_page
+
+    topology, system, minimum = cases.peptide(SEQUENCE)
+    paths = [tmp_path / "generated.dcd", tmp_path / "md.dcd"]
+    for path, x in zip(paths, (frames[:6], cases.dynamics(SEQUENCE, 40)), strict=True):
+        mdtraj.Trajectory(x.astype(np.float32), mdtraj.Topology.from_openmm(topology)).save(path)
+    report = EnergyValidator(topology, system, relaxationIterations=0).validateTrajectory(paths[0])
+    page = tmp_path / "page.html"
+    write_page(page, report, topology, system, paths[:1], native_nm=minimum, reference=paths[1])
+    assert capsys.readouterr().out == f"Page: {page}\n"
+    text = _text(page)
+    assert "Validation of generated.dcd" in text and "Frame 3 invalid: bonds" in text
+    assert "φ &gt; 0, MD (%)" in text
+    np.savez(tmp_path / "energies.npz", energies_kj_per_mol=np.arange(20.0))
+    write_page(page, report, topology, system, paths[:1], reference=tmp_path / "energies.npz")
+    assert "No trajectory of molecular dynamics was given" in _text(page)
+
+
+def test_torsions_of_an_own_file_are_those_at_the_temperature(tmp_path, frames):
+    from atmos_openmm.trajectories.layout import TrajectoryData, write_trajectory_file
+
+    topology, system, _ = cases.peptide(SEQUENCE)
+    md = cases.dynamics(SEQUENCE, 40)
+    path = tmp_path / "md.h5"
+    write_trajectory_file(
+        path,
+        "AGV",
+        topology,
+        openmm.XmlSerializer.serialize(system),
+        {},
+        [
+            TrajectoryData(md[:30], np.arange(30.0), "dynamics", 300.0, "beta", 1),
+            TrajectoryData(-md[:10], np.arange(10.0), "exchange", 600.0, "beta", 1),
+        ],
+    )
+    report = EnergyValidator(topology, system, relaxationIterations=0).validateTrajectory(md[:3])
+    page = write_validation_page(
+        report, tmp_path / "page.html", topology, md[:3], reference_frames=path
+    )
+    found = re.search(r"φ &gt; 0, MD \(%\) all others (\d+) ([\d.]+) ([\d.]+)", _text(page))
+    # The mirrored half of the file is at another temperature.
+    assert found.group(1) == "6" and float(found.group(3)) < 50
