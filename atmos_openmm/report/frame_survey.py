@@ -31,7 +31,7 @@ __all__ = ["BackboneMaps", "FrameSurvey", "StrainMeter"]
 BINS = 60
 
 #: Classes of residues whose allowed regions differ, in the order of the page.
-CLASSES = ("all others", "glycine", "proline")
+CLASSES = ("other residues", "glycine", "proline")
 
 
 class BackboneMaps:

@@ -118,6 +118,8 @@ def strain_profile(
         Where a term counts as an outlier, and where it is a defect.
     """
     with style.page_figure(2.7) as (figure, (ax,)):
+        from matplotlib.ticker import LogLocator, NullLocator
+
         number = np.arange(len(labels))
         usual, shown = np.clip(mean, 0.1, 1e4), np.clip(largest, 0.1, 1e4)
         ax.vlines(number, usual, shown, color=style.NEUTRAL_COLOR, linewidth=1)
@@ -135,7 +137,9 @@ def strain_profile(
         ax.set_ylim(
             min(1.0, 0.8 * float(np.clip(mean, 0.1, 1e4).min())), 1.6 * max(12, shown.max())
         )
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.grid(True, axis="y")
         style.legend_above(figure, ax)
     return figure

@@ -25,6 +25,7 @@ document.querySelectorAll(".viewer").forEach((root) => {
       script.textContent = await unpack("library");
       document.head.append(script);
     }
+    stage.classList.add("open");
     const canvas = document.createElement("div");
     canvas.className = "canvas";
     stage.append(canvas);
