@@ -28,6 +28,7 @@ __all__ = [
     "choose_frames",
     "number",
     "ramachandran",
+    "reason_text",
     "residue_strain",
     "worst_frames",
 ]
@@ -47,7 +48,11 @@ _NO_FRAMES = "The frames were not given, so that there is nothing to show."
 
 
 def choose_frames(worst: Sequence[WorstFrame], most: int = NUM_VIEWED) -> list[WorstFrame]:
-    """The worst frame of each reason first, then the worst ones; in the order they came in."""
+    """Frames to be seen: the worst of each reason, then the worst ones, in the order they came in.
+
+    Those without finite coordinates are left out.
+    """
+    worst = [(source, verdict) for source, verdict in worst if verdict.reason != "nonfinite"]
     first: dict[tuple[str, str], int] = {}
     for number, (_, verdict) in enumerate(worst):
         first.setdefault((verdict.verdict, verdict.reason), number)
@@ -72,7 +77,8 @@ def worst_frames(
         shown = [(source, v) for source, v in chosen if (source, v.frame) in kept]
         if shown:
             parts.append(_view(shown, view, survey, native_nm))
-        lost = [str(v.frame) for source, v in chosen if (source, v.frame) not in kept]
+        missing = [(source, v) for source, v in chosen if (source, v.frame) not in kept]
+        lost = _frame_names([*missing, *(one for one in worst if one[1].reason == "nonfinite")])
         if lost:
             text = f"Without finite coordinates, so not to be shown: frame {', '.join(lost)}."
             parts.append(Text((text,)))
@@ -111,6 +117,16 @@ def _verdict_name(verdict: FrameVerdict) -> str:
     return verdict.verdict if verdict.verdict == VALID else f"{verdict.verdict}: {verdict.reason}"
 
 
+def reason_text(verdict: FrameVerdict) -> str:
+    """The reason in full. Where it was found after relaxation, also what is to be seen before."""
+    if not verdict.detail:
+        return "Nothing was found; its energy is among the highest."
+    seen = "; ".join(d.detail for d in verdict.geometry.defects if d.detail not in verdict.detail)
+    if not verdict.detail.endswith("(after relaxation)") or not seen:
+        return verdict.detail
+    return f"{verdict.detail}. Before it, as shown: {seen}"
+
+
 def _view(
     shown: Sequence[WorstFrame],
     view: MoleculeView,
@@ -127,10 +143,10 @@ def _view(
         ViewedFrame(
             f"Frame {name}",
             _verdict_name(v),
-            v.detail or "Nothing was found; its energy is among the highest.",
+            reason_text(v),
             superpose(survey.positions_nm[key], target, fit if len(fit) > 3 else None),
             VERDICT_FLAGS[v.verdict],
-            view.places(v.detail),
+            view.places(reason_text(v)),
             survey.strain.get(key),
         )
         for name, key, (_, v) in zip(_frame_names(shown), keys, shown, strict=True)
@@ -162,7 +178,7 @@ def residue_strain(
     ]
     numeric = frozenset(columns[1:])
     if told:
-        columns += ["energy above MD (sd)", "worst term"]
+        columns += ["energy above MD (sd)", f"term beyond {STRAIN_LIMITS[0]:g} σ"]
         numeric |= {columns[4]}
         for row in rows:
             found = told.get(row[0], {})

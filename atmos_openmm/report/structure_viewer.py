@@ -280,7 +280,7 @@ def _markup(
 <noscript>The 3-D view needs JavaScript; the table says the same in text.</noscript></div>
 </div>
 <div class="panel" hidden>
-{_legend(has_native, has_strain)}
+{_legend(scene, has_native, has_strain)}
 <div class="controls">
 <button type="button" data-do="fault">Show the fault</button>
 <button type="button" data-do="whole">Show all</button>
@@ -306,17 +306,23 @@ def _color_options(has_strain: bool) -> str:
     return f'{strain}<option value="chain">chain</option>'
 
 
-def _legend(has_native: bool, has_strain: bool) -> str:
+def _legend(scene: dict[str, Any], has_native: bool, has_strain: bool) -> str:
     parts = []
     if has_strain:
         stops = ", ".join(color for _, color in STRAIN_COLORS)
         low, high = STRAIN_COLORS[0][0], STRAIN_COLORS[-1][0]
         parts.append(
-            f"<span>strain {low:g} σ and below</span>"
-            f'<span class="scale" style="background: linear-gradient(90deg, {stops})"></span>'
-            f"<span>{high:g} σ and above</span>"
+            f"<span>strain {low:g} σ"
+            f'<i class="scale" style="background: linear-gradient(90deg, {stops})"></i>'
+            f"{high:g} σ and more</span>"
         )
-    parts.append('<span><i class="dot" style="background: #d55e00"></i>named by the reason</span>')
+    dots = {"#d55e00": "named by the reason"}
+    if any(row["ligand"] for row in scene["residues"]):
+        dots["#269874"] = "ligand"
     if has_native:
-        parts.append('<span><i class="dot" style="background: #7d8b99"></i>native structure</span>')
+        dots["#7d8b99"] = "native structure"
+    parts += [
+        f'<span><i class="dot" style="background: {color}"></i>{text}</span>'
+        for color, text in dots.items()
+    ]
     return f'<div class="legend">{"".join(parts)}</div>'

@@ -22,6 +22,7 @@ from .frame_sections import (
     choose_frames,
     number,
     ramachandran,
+    reason_text,
     residue_strain,
     worst_frames,
 )
@@ -108,7 +109,7 @@ def write_validation_page(
     """
     summary = report.summary()
     worst = _with_sources(report, summary)
-    view = MoleculeView(topology, [verdict.detail for _, verdict in worst])
+    view = MoleculeView(topology, [reason_text(verdict) for _, verdict in worst])
     survey, reference = None, None
     if frames is not None:
         meter = None if system is None else StrainMeter(view.shown, system, temperature_K)
@@ -196,14 +197,16 @@ def _facts(report: ValidationReport, view: MoleculeView, survey: FrameSurvey | N
                 f"{n:,} of the frames {verdict}; {MEANINGS.get(reason, '')}",
             )
         )
-    comparison, control = report.compare(), report.control()
-    if comparison is not None:
-        halves = "" if control is None else f"; the reference's halves {control.wasserstein_kt:.2f}"
+    comparison, reference = report.compare(), report.reference
+    energies_kj_per_mol = report.constrained_energies_kj_per_mol
+    if comparison is not None and reference is not None and np.isfinite(energies_kj_per_mol).any():
+        shift = np.nanmedian(energies_kj_per_mol) - reference.mean_kj_per_mol
         facts.append(
             Fact(
-                "Distance of the energies from MD",
-                f"{number(comparison.wasserstein_kt, 2)} kT",
-                f"Wasserstein-1, all frames with a finite energy{halves}",
+                "Energies in the window of MD",
+                f"{100 * comparison.fraction_in_window:.1f} %",
+                f"the median is {number(shift / reference.sd_kj_per_mol)} standard deviations of "
+                "MD from its mean",
             )
         )
     if survey is not None and survey.strain_largest is not None and survey.num_frames:

@@ -34,6 +34,7 @@ def verdict_bars(reasons: Mapping[tuple[str, str], int]) -> Figure:
         texts = [f"{n:,} ({100 * n / total:.1f} %)" for n in numbers]
         ax.bar_label(bars, texts, padding=5, fontsize=8.5)
         ax.invert_yaxis()
+        ax.locator_params(axis="x", integer=True)
         ax.set(xlabel=f"frames (of {total:,})", xlim=(0, 1.18 * max(numbers)))
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
@@ -99,6 +100,7 @@ def energy_trace(
             if frame in heights:
                 ax.annotate(str(frame), (frame, heights[frame]), xytext=(4, -9),
                             textcoords="offset points", fontsize=8.5)  # fmt: skip
+        ax.locator_params(axis="x", integer=True)
         ax.set(xlabel="frame", ylabel="potential energy (kJ/mol)", ylim=(bottom, top))
         ax.grid(True, axis="y")
         style.legend_above(figure, ax)

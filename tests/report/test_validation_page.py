@@ -33,7 +33,7 @@ def test_page_says_what_the_report_says(page, report):
     assert "bond A/VAL4/CA-CB is 0." in text.replace("1/VAL", "A/VAL")
     assert "frame 8" in text and "Without finite coordinates" in text
     assert "1 frames without finite coordinates" in text
-    assert f"{report.compare().wasserstein_kt:.2f} kT" in text
+    assert f"{100 * report.compare().fraction_in_window:.1f} %" in text
     assert "network. atmos-openmm validate &lt;x&gt;." in page.read_text(encoding="utf-8")
 
 
@@ -49,7 +49,8 @@ def test_the_page_loads_nothing(page):
 def test_worst_frames_of_every_reason_are_shown(report):
     worst = [("run", verdict) for verdict in report.worst]
     chosen = choose_frames(worst, 3)
-    assert {verdict.reason for _, verdict in chosen} == {"bonds", "chirality", "nonfinite"}
+    assert {verdict.reason for _, verdict in chosen} >= {"bonds", "chirality"}
+    assert "nonfinite" not in {verdict.reason for _, verdict in chosen} and len(chosen) == 3
     every = choose_frames(worst, 8)
     assert every == [one for one in worst if one in every] and len(every) == 8
 

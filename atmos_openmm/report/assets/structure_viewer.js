@@ -46,8 +46,8 @@ document.querySelectorAll(".viewer").forEach((root) => {
   }
 
   const mixed = (a, b, share) => a.map((x, k) => Math.round(x + (b[k] - x) * share));
-  function strainColor(value) {
-    const stops = scene.colors;
+  function strainColor(value, calm) {
+    const stops = scene.colors.map(([level, color], k) => [level, k === 0 && calm ? calm : color]);
     let k = 1;
     while (k < stops.length - 1 && value > stops[k][0]) k += 1;
     const [low, from] = stops[k - 1], [high, to] = stops[k];
@@ -59,7 +59,7 @@ document.querySelectorAll(".viewer").forEach((root) => {
   const ELEMENTS = { N: 0x3050f8, O: 0xe02020, S: 0xc8a000, P: 0xe07000, H: 0xd8dde2, F: 0x20a040,
     Cl: 0x20a040, Br: 0xa62929, I: 0x7a3fa0 };
   const CHAINS = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9];
-  const PLAIN = 0xaab7c2, NATIVE = 0x7d8b99;
+  const NATIVE = 0x7d8b99, LIGAND = [38, 152, 116];
 
   function atomsOf(positions, structure, strain) {
     const atoms = scene.names.map((name, index) => ({ atom: name, elem: scene.elements[index],
@@ -88,7 +88,8 @@ document.querySelectorAll(".viewer").forEach((root) => {
     if (find("[name=color]").value === "chain") {
       return CHAINS[scene.residues[atom.properties.residue].chain % CHAINS.length];
     }
-    return atom.properties.strain === null ? PLAIN : strainColor(atom.properties.strain);
+    const calm = ligand(atom) ? LIGAND : null, { strain } = atom.properties;
+    return strainColor(strain === null ? 0 : strain, calm);
   }
 
   const atomColor = (atom) =>
@@ -167,6 +168,7 @@ document.querySelectorAll(".viewer").forEach((root) => {
     near = false;
     draw();
     viewer.zoomTo();
+    viewer.zoom(1.3);
     viewer.render();
   }
 
@@ -201,7 +203,7 @@ document.querySelectorAll(".viewer").forEach((root) => {
 
   buttons.forEach((button, k) => button.addEventListener("click", () => {
     chosen = k;
-    whenOpen(near && scene.frames[k].named.length ? fault : draw);
+    whenOpen(() => (!near ? draw : scene.frames[k].named.length ? fault : whole)());
   }));
   find(".opener button").addEventListener("click", () => whenOpen(() => stage.focus()));
   root.querySelectorAll("[data-do]").forEach((button) => button.addEventListener("click",
