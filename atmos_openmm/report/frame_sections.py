@@ -26,6 +26,7 @@ __all__ = [
     "VERDICT_FLAGS",
     "WorstFrame",
     "choose_frames",
+    "frame_names",
     "number",
     "ramachandran",
     "reason_text",
@@ -107,10 +108,13 @@ def _table(worst: Sequence[WorstFrame]) -> Table:
 
 
 def _frame_names(frames: Sequence[WorstFrame]) -> list[str]:
+    return frame_names([(source, verdict.frame) for source, verdict in frames])
+
+
+def frame_names(keys: Sequence[tuple[str, int]]) -> list[str]:
     """Numbers of frames, after the file's name where they are of several."""
-    if len({source for source, _ in frames}) == 1:
-        return [str(verdict.frame) for _, verdict in frames]
-    return [f"{Path(source).name} {verdict.frame}" for source, verdict in frames]
+    several = len({source for source, _ in keys}) > 1
+    return [f"{Path(source).name} {k}" if several else str(k) for source, k in keys]
 
 
 def _verdict_name(verdict: FrameVerdict) -> str:
@@ -166,12 +170,13 @@ def residue_strain(
         return [Text(("This needs the frames and the System; one of them was not given.",))]
     told = {row["residue"]: row for row in summary.get("residues") or ()}
     order = np.argsort(-survey.strain_largest)[:NUM_STRAINED]
+    names = frame_names(survey.strain_frame)
     columns = ["residue", "largest (σ)", "in frame", "mean (σ)"]
     rows = [
         [
             view.labels[k],
             number(survey.strain_largest[k]),
-            str(survey.strain_frame[k][1]),
+            names[k],
             number(survey.strain_mean[k]),
         ]
         for k in order

@@ -20,6 +20,7 @@ from .frame_sections import (
     VERDICT_FLAGS,
     WorstFrame,
     choose_frames,
+    frame_names,
     number,
     ramachandran,
     reason_text,
@@ -131,7 +132,7 @@ def write_validation_page(
         Section("Energies against molecular dynamics", energies(report, summary, numbers, marked)),
         Section("Strain of each residue", residue_strain(view, survey, summary)),
         Section("Ramachandran", ramachandran(survey, reference)),
-        Section("How this was measured", [Text(_method(report, survey))]),
+        Section("How this was measured", [Text(_method(report, summary, survey))]),
     ]
     page = render_page(
         f"Validation of {Path(report.source).name}",
@@ -215,7 +216,7 @@ def _facts(report: ValidationReport, view: MoleculeView, survey: FrameSurvey | N
             Fact(
                 "Largest strain",
                 f"{number(survey.strain_largest[k])} σ",
-                f"{view.labels[k]} in frame {survey.strain_frame[k][1]}",
+                f"{view.labels[k]} in frame {frame_names(survey.strain_frame)[k]}",
             )
         )
     return facts
@@ -246,10 +247,12 @@ def _verdicts(report: ValidationReport, summary: Mapping[str, Any]) -> list[Part
     ]
 
 
-def _method(report: ValidationReport, survey: FrameSurvey | None) -> tuple[str, ...]:
+def _method(
+    report: ValidationReport, summary: Mapping[str, Any], survey: FrameSurvey | None
+) -> tuple[str, ...]:
     texts = [
         f"Judged: {report.num_frames:,} frames of {report.source}.",
-        *(f"Remark: {remark}." for remark in report.remarks),
+        *(f"Note: {remark}." for remark in summary["remarks"]),
     ]
     if report.reference is not None:
         count = len(report.reference.energies_kj_per_mol)
