@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from string import Template
+from typing import TypeAlias
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """Markup of a module that escapes its texts itself, with the style and the script it needs.
+
+    The page lets nothing be loaded, whatever a script tries.
+    """
+
+    markup: str
+    style: str = ""
+    script: str = ""
+
+
+Part: TypeAlias = Text | Picture | Table | Embedded
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what stands under it."""
 
     title: str
-    parts: Sequence[Text | Picture | Table] = field(default_factory=tuple)
+    parts: Sequence[Part] = field(default_factory=tuple)
 
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -69,6 +85,7 @@ _PAGE = Template("""<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light">
+<meta http-equiv="Content-Security-Policy" content="$policy">
 <title>$title</title>
 <link rel="icon" href="data:,">
 <style>$style</style>
@@ -83,9 +100,14 @@ $facts
 $sections
 <footer>$footer</footer>
 </main>
-</body>
+$scripts</body>
 </html>
 """)
+
+#: Browsers refuse whatever is not in the file itself.
+_POLICY = (
+    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
 
 _STYLE = """
 :root { --ink: #1f2933; --muted: #5b6673; --line: #dde2e8; --soft: #f5f7f9; --good: #00714f;
@@ -137,10 +159,13 @@ def render_page(
     title: str, lead: str, facts: Sequence[Fact], sections: Sequence[Section], footer: str = ""
 ) -> str:
     """The page as text; write it with encoding UTF-8."""
+    embedded = [p for section in sections for p in section.parts if isinstance(p, Embedded)]
     return _PAGE.substitute(
         title=escape(title),
         lead=escape(lead),
-        style=_STYLE,
+        policy=_POLICY,
+        style=_STYLE + "".join(part.style for part in embedded),
+        scripts="".join(f"<script>{part.script}</script>\n" for part in embedded if part.script),
         footer=escape(footer),
         facts=_facts(facts),
         sections="\n".join(_section(section) for section in sections),
@@ -164,7 +189,9 @@ def _section(section: Section) -> str:
     return f"<section>\n<h2>{escape(section.title)}</h2>\n{parts}\n</section>"
 
 
-def _part(part: Text | Picture | Table) -> str:
+def _part(part: Part) -> str:
+    if isinstance(part, Embedded):
+        return part.markup
     if isinstance(part, Text):
         texts = [escape(paragraph) for paragraph in part.paragraphs]
         if part.strong:

@@ -151,7 +151,11 @@ def torsion_series(runs: Sequence[TorsionSeries], residue: str = "") -> Figure:
 
 
 def proposal_energies(
-    md: NDArray[Any], raw: NDArray[Any], relaxed: NDArray[Any], window: float | None
+    md: NDArray[Any],
+    raw: NDArray[Any],
+    relaxed: NDArray[Any],
+    window: float | None,
+    names: tuple[str, str] = ("proposals, raw", "proposals, relaxed"),
 ) -> Figure:
     """Energies of proposals before and after relaxation over those of MD, in kJ/mol.
 
@@ -163,6 +167,8 @@ def proposal_energies(
         Of proposals, after constraints alone and after the relaxation; NaN where there is none.
     window : float or None
         Upper edge of the energy window.
+    names : (str, str)
+        Of `raw` and `relaxed` in the legend.
 
     Notes
     -----
@@ -182,11 +188,11 @@ def proposal_energies(
     edges = np.linspace(bottom, top, 70)
     looks: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {
         "MD frames": (md, dict(fill=True, color=style.MD_COLOR, alpha=0.35, linewidth=0)),
-        "proposals, raw": (
+        names[0]: (
             raw,
             dict(color=style.INK_COLOR, linewidth=1.2, linestyle=(0, (3, 1.5)), zorder=3),
         ),
-        "proposals, relaxed": (relaxed, dict(color=style.RELAXED_COLOR, linewidth=1.8)),
+        names[1]: (relaxed, dict(color=style.RELAXED_COLOR, linewidth=1.8)),
     }
     with style.page_figure(3.1) as (figure, (ax,)):
         for name, (values, look) in looks.items():

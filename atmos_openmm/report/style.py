@@ -104,7 +104,9 @@ def map_colors() -> Any:
 
 def color_bar(figure: Figure, drawn: Any, label: str) -> Any:
     """A scale of colours beside all axes of a figure."""
-    bar = figure.colorbar(drawn, ax=list(figure.axes), shrink=0.85, pad=0.015)
+    width, height = figure.get_size_inches()
+    aspect = 20 * max(1.0, height / width)
+    bar = figure.colorbar(drawn, ax=list(figure.axes), shrink=0.85, pad=0.015, aspect=aspect)
     bar.set_label(label)
     bar.outline.set_visible(False)  # type: ignore[operator]
     return bar

@@ -26,7 +26,7 @@ from .frames import Frame, FrameChunk, FrameReader
 from .scale import scale_fault
 from .topology import SoluteTopology, check_atoms, check_count
 
-__all__ = ["SoluteFrames", "gather", "open_frames", "read_folder"]
+__all__ = ["SoluteFrames", "gather", "joined", "open_frames", "read_folder"]
 
 
 def open_frames(trajectory: Any, topology: Any, *, boxes: BoxWatch | None = None) -> FrameReader:
@@ -154,7 +154,7 @@ def gather(
     times, repeated = [], []
     last = np.zeros(0)
     for frame in reader.frames(stride=stride):
-        x = _joined(frame, solute)
+        x = joined(frame, solute)
         if not positions and (scale := scale_fault(x)):
             raise ValueError(f"{path}: {scale}.")
         positions.append(x.astype(np.float32))
@@ -196,7 +196,7 @@ def _own_box(topology: Any) -> NDArray[np.float64] | None:
     return None if box is None or is_placeholder(box) else box
 
 
-def _joined(frame: Frame, solute: SoluteTopology) -> NDArray[np.float64]:
+def joined(frame: Frame, solute: SoluteTopology) -> NDArray[np.float64]:
     """The solute's positions, its molecules whole and together."""
     x = frame.positions_nm[solute.atoms]
     # What is not finite cannot be moved; it is the caller's to refuse.

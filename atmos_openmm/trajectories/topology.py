@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -41,8 +42,10 @@ class SoluteTopology:
     left_out: str = ""
 
     @staticmethod
-    def of(topology: Any) -> SoluteTopology:
+    def of(topology: Any, also: Iterable[int] = ()) -> SoluteTopology:
         """Of a whole Topology, which is taken as it is where all of it is solute.
+
+        Atoms of water and ions that are given as `also` are kept with it.
 
         Raises
         ------
@@ -53,7 +56,7 @@ class SoluteTopology:
         from openmm.unit import nanometer
 
         count = topology.getNumAtoms()
-        atoms = np.array(sorted(select_solute(topology, None)), np.int64)
+        atoms = np.array(sorted(select_solute(topology, None).union(also)), np.int64)
         if len(atoms) == count:
             return SoluteTopology(topology, atoms)
         gone = set(range(count)) - set(atoms.tolist())
