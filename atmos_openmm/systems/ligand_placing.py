@@ -31,7 +31,7 @@ _ALIKE = 0.1
 
 
 @dataclass(frozen=True)
-class _Ligand:
+class _GivenLigand:
     """A ligand that was given."""
 
     path: Path
@@ -85,7 +85,7 @@ def place_ligands(
     FeatureError
         Residues that are none of the ligands, while ligands are left over.
     """
-    given = [_Ligand(path, mol) for path, mol in ligands]
+    given = [_GivenLigand(path, mol) for path, mol in ligands]
     residues = [
         r
         for r in topology.residues()
@@ -134,7 +134,7 @@ def place_ligands(
 
 
 def _choose(
-    graph: ResidueGraph, ligands: Sequence[_Ligand], positions: FloatArray, notes: list[str]
+    graph: ResidueGraph, ligands: Sequence[_GivenLigand], positions: FloatArray, notes: list[str]
 ) -> tuple[int, LigandFit | None]:
     """The ligand that fits a residue best, by its number; no fit where none does."""
     found = [
@@ -158,9 +158,9 @@ def _choose(
     return number, fit
 
 
-def _left_over(ligands: Sequence[_Ligand], used: Sequence[int]) -> list[_Ligand]:
+def _left_over(ligands: Sequence[_GivenLigand], used: Sequence[int]) -> list[_GivenLigand]:
     """Ligands that are no residue; of copies of one molecule, those beyond the residues it is."""
-    rest: list[_Ligand] = []
+    rest: list[_GivenLigand] = []
     for k, ligand in enumerate(ligands):
         there = [ligands[j] for j in used] + rest
         copies = sum(other.same_as(ligand.mol) for other in ligands)
@@ -170,7 +170,7 @@ def _left_over(ligands: Sequence[_Ligand], used: Sequence[int]) -> list[_Ligand]
 
 
 def _enter(
-    topology: Any, residue: Any, ligand: _Ligand, chemistry: dict[str, Any], notes: list[str]
+    topology: Any, residue: Any, ligand: _GivenLigand, chemistry: dict[str, Any], notes: list[str]
 ) -> None:
     """Note which ligand a residue is, under a name that is that ligand's alone."""
     old = residue_label(residue, chain=True)
