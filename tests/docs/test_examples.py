@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from systems_support import SHARED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -54,6 +55,18 @@ def test_plain_openmm_script_adds_at_most_ten_lines():
     code = [line for line in ours if not line.startswith(("assert", '"""'))]
     assert set(code) <= set(marked), "a line that uses the package is not marked as new"
     assert 1 <= len(marked) <= 10
+
+
+@pytest.mark.parametrize("case", ["psf", "trpzip2"])
+def test_files_of_other_programs(tmp_path, case):
+    folder = SHARED / "peptides" / "trpzip2" if case == "trpzip2" else tmp_path / "made"
+    if case != "psf" and not folder.exists():
+        pytest.skip("real data")
+    output = _run(tmp_path, "files_of_other_programs.py", case, str(folder), "run", "2")
+    energy, other = re.search(r"all +(\S+) kJ/mol, by ParmEd +(\S+)", output).groups()
+    assert float(energy) == pytest.approx(float(other), rel=1e-4)
+    assert "constraints: HBonds" in output and "frames validated" in output
+    assert "walkers x cycles" in output and (tmp_path / "run" / "run.json").exists()
 
 
 def test_hybrid_run(tmp_path):

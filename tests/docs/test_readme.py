@@ -26,6 +26,7 @@ RUN = (
     "README.md",
     "docs/using-in-a-script.md",
     "docs/molecules.md",
+    "docs/systems.md",
     "docs/training.md",
     "docs/data.md",
 )
@@ -41,6 +42,7 @@ SHORTER = {
     "stages.all.steps=20000": "stages.all.steps=2 --set stages.all.rollouts=2 "
     "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
+    "run(cycles=2000)": "run(cycles=5)",
     "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",
 }
