@@ -161,14 +161,17 @@ def read_charmm(path: Path, parameters: Sequence[Path], box_nm: Any = None) -> F
         known = _quietly(app.CharmmParameterSet, *names)
         file.loadParameters(known)
     except Exception as error:  # OpenMM's readers raise errors of many kinds
-        return _charmm_with_parmed(path, names, label, box_nm, error)
+        return read_with_parmed(path, box_nm, error, parameters)
     return FileParameters(topology, label, partial(file.createSystem, known))
 
 
 def read_with_parmed(
-    path: Path, box_nm: Any = None, reason: Exception | None = None
+    path: Path,
+    box_nm: Any = None,
+    reason: Exception | None = None,
+    parameters: Sequence[Path] = (),
 ) -> FileParameters:
-    """Read an AMBER or GROMACS topology with ParmEd.
+    """Read a topology of any of the three programs with ParmEd.
 
     Parameters
     ----------
@@ -176,6 +179,8 @@ def read_with_parmed(
     box_nm : array [3, 3], optional
     reason : Exception, optional
         Why OpenMM's reader cannot.
+    parameters : sequence of Path
+        Parameter files, for a CHARMM psf.
 
     Raises
     ------
@@ -184,27 +189,20 @@ def read_with_parmed(
     """
     import parmed
 
+    label = ", ".join(p.name for p in (path, *parameters))
+    more: dict[str, Any] = {}
     try:
         structure = _quietly(parmed.load_file, str(path))
         if not hasattr(structure, "createSystem"):
             raise ValueError(f"it holds a {type(structure).__name__}")
-        return _of_parmed(structure, path.name, box_nm, reason, {})
+        if parameters:
+            names = [str(p) for p in parameters]
+            more["params"] = _quietly(parmed.charmm.CharmmParameterSet, *names)
+            _quietly(structure.load_parameters, more["params"])
+        return _of_parmed(structure, label, box_nm, reason, more)
     except Exception as error:  # ParmEd raises errors of many kinds
-        raise _unreadable(path, reason, error) from error
-
-
-def _charmm_with_parmed(
-    path: Path, names: Sequence[str], label: str, box_nm: Any, reason: Exception
-) -> FileParameters:
-    import parmed
-
-    try:
-        known = _quietly(parmed.charmm.CharmmParameterSet, *names)
-        structure = _quietly(parmed.charmm.CharmmPsfFile, str(path))
-        _quietly(structure.load_parameters, known)
-        return _of_parmed(structure, label, box_nm, reason, {"params": known})
-    except Exception as error:  # ParmEd raises errors of many kinds
-        raise _unreadable(path, reason, error) from error
+        first = "" if reason is None else f"OpenMM's reader: {reason}; "
+        raise FeatureError(f"{path} cannot be read. {first}ParmEd's: {error}.") from error
 
 
 def _of_parmed(
@@ -236,11 +234,6 @@ def _has_radii(system: openmm.System) -> bool:
         found = [force.getParticleParameters(k)[place] for k in range(force.getNumParticles())]
         return all(plain(radius, openmm.unit.nanometer) > 0.0 for radius in found)
     return True
-
-
-def _unreadable(path: Path, reason: Exception | None, error: Exception) -> FeatureError:
-    first = "" if reason is None else f"OpenMM's reader: {reason}; "
-    return FeatureError(f"{path} cannot be read. {first}ParmEd's: {error}.")
 
 
 def _quietly(call: Callable[..., Any], *arguments: Any) -> Any:

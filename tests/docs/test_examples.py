@@ -58,6 +58,18 @@ def test_plain_openmm_script_adds_at_most_ten_lines():
     assert 1 <= len(marked) <= 10
 
 
+@pytest.mark.parametrize("case", ["psf", "trpzip2"])
+def test_files_of_other_programs(tmp_path, case):
+    folder = SHARED / "peptides" / "trpzip2" if case == "trpzip2" else tmp_path / "made"
+    if case != "psf" and not folder.exists():
+        pytest.skip("real data")
+    output = _run(tmp_path, "files_of_other_programs.py", case, str(folder), "run", "2")
+    energy, other = re.search(r"all +(\S+) kJ/mol, by ParmEd +(\S+)", output).groups()
+    assert float(energy) == pytest.approx(float(other), rel=1e-4)
+    assert "constraints: HBonds" in output and "frames validated" in output
+    assert "walkers x cycles" in output and (tmp_path / "run" / "run.json").exists()
+
+
 def test_hybrid_run(tmp_path):
     output = _run(tmp_path, "hybrid_run.py", "run", "21")
     assert re.search(r"walkers x cycles +2 x 21", output)

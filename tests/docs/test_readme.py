@@ -27,6 +27,7 @@ RUN = (
     "README.md",
     "docs/using-in-a-script.md",
     "docs/molecules.md",
+    "docs/systems.md",
     "docs/training.md",
     "docs/data.md",
     "docs/ligands.md",
@@ -47,6 +48,7 @@ SHORTER = {
     "--set validation.draws=2",
     "valid_frames=20": "valid_frames=3",
     "--valid 20": "--valid 2",
+    "run(cycles=2000)": "run(cycles=5)",
     "--copies 4 --length-ps 10": "--copies 4 --length-ps 4",
     "--platform CPU": "--platform CPU --frames 10",
 }
