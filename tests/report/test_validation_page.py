@@ -9,12 +9,14 @@ import openmm
 import pytest
 import validation_cases as cases
 
-from atmos_openmm.report.frame_sections import choose_frames
+from atmos_openmm.report.frame_sections import choose_frames, reason_text
 from atmos_openmm.report.frame_survey import FrameSurvey, StrainMeter
 from atmos_openmm.report.validation_page import write_validation_page
 from atmos_openmm.trajectories.reader import open_frames
 from atmos_openmm.trajectories.topology import SoluteTopology
-from atmos_openmm.validation import EnergyValidator
+from atmos_openmm.validation import EnergyValidator, FrameVerdict
+from atmos_openmm.validation.defects import Defect
+from atmos_openmm.validation.findings import EnergyFindings, GeometryFindings
 
 pytest.importorskip("matplotlib")
 SEQUENCE = "AGV"
@@ -53,6 +55,21 @@ def test_worst_frames_of_every_reason_are_shown(report):
     assert "nonfinite" not in {verdict.reason for _, verdict in chosen} and len(chosen) == 3
     every = choose_frames(worst, 8)
     assert every == [one for one in worst if one in every] and len(every) == 8
+
+
+def test_a_reason_found_after_relaxation_says_what_is_seen_before_it():
+    clash = Defect("clash", "A/ALA2/CB and A/VAL4/CB are 0.0500 nm apart, at least 0.17 expected")
+    torn = "bond A/ALA2/CA-CB is 0.4 nm long, expected 0.15 (after relaxation)"
+    energies = EnergyFindings({})
+    verdict = FrameVerdict(
+        3, 0.0, "invalid", "bonds", torn, energies, GeometryFindings(defects=(clash,))
+    )
+    assert reason_text(verdict) == f"{torn}. Before it, as shown: {clash.detail}"
+    hard = FrameVerdict(3, 0.0, "invalid", "clash", clash.detail, energies, verdict.geometry)
+    assert reason_text(hard) == clash.detail
+    assert "among the highest" in reason_text(
+        FrameVerdict(3, 0.0, "valid", "accepted", "", energies)
+    )
 
 
 def test_strain_of_a_residue_is_that_of_its_worst_term(frames, report):

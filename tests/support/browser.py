@@ -148,14 +148,16 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=key)
 
     def picture(self, selector: str | None = None) -> bytes:
-        """A PNG of what a selector finds, or of the whole page."""
+        """A PNG of what a selector finds, no taller than the window, or of the whole page."""
         element = f"document.querySelector({json.dumps(selector or 'html')})"
+        scroll = f"{element}.scrollIntoView({{block: 'center'}});" if selector else ""
         box = self.evaluate(
-            f"(() => {{ const r = {element}.getBoundingClientRect();"
+            f"(() => {{ {scroll} const r = {element}.getBoundingClientRect();"
             "return [r.x + scrollX, r.y + scrollY, r.width, r.height]; })()"
         )
         clip = dict(zip(("x", "y", "width", "height"), box, strict=True), scale=1)
-        answer = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        beyond = selector is None
+        answer = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=beyond)
         return base64.b64decode(answer["data"])
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:

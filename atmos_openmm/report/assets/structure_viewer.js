@@ -128,12 +128,12 @@ document.querySelectorAll(".viewer").forEach((root) => {
     model.setStyle({ predicate: (a) => shown(a) && ligand(a) },
       { stick: { radius: 0.22, colorfunc: atomColor }, sphere: { radius: 0.3, colorfunc: atomColor } });
     mark(frame, model);
-    [...faulty].slice(0, 4).forEach((number) => {
+    [...faulty].slice(0, 4).forEach((number, row) => {
       const atom = frame.named.find((k) => residueOf(k) === number);
       viewer.addLabel(scene.residues[number].label, { position: point(frame, atom), fontSize: 13,
         fontColor: "#1f2933", backgroundColor: "white", backgroundOpacity: 0.85,
         borderColor: "#d55e00", borderThickness: 1, inFront: true,
-        screenOffset: new window.$3Dmol.Vector2(28, 28) });
+        screenOffset: new window.$3Dmol.Vector2(28, 28 + 26 * row) });
     });
     viewer.setView(view);
     viewer.render();
@@ -168,7 +168,7 @@ document.querySelectorAll(".viewer").forEach((root) => {
     near = false;
     draw();
     viewer.zoomTo();
-    viewer.zoom(1.3);
+    viewer.zoom(1.15);
     viewer.render();
   }
 
