@@ -16,10 +16,10 @@ from .jump.arguments import (
     checked_frames,
     checked_states,
 )
-from .jump.bound_from_inputs import BoundFromInputs
-from .jump.bound_model import DEFAULT_TEMPERATURE_K
+from .jump.bound_model import DEFAULT_TEMPERATURE_K, BoundModel
 from .jump.choose_density import choose_density
 from .jump.description import description
+from .jump.from_inputs import PropagatorInputs
 from .jump.module_call import module_sizes
 from .jump.noise import fresh_seed
 from .jump.propose import propose_frames
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-class AtmosPropagator(BoundFromInputs):
+class AtmosPropagator(PropagatorInputs, BoundModel):
     """
     AtmosPropagator binds a learned propagator to the molecule of a Topology.  Given a frame it
     proposes another one, as the molecule might be found some time (the lag) later, at the price of

@@ -18,7 +18,6 @@ import time
 import warnings
 from pathlib import Path
 
-import mdtraj
 import numpy as np
 import openmm
 from openmm import unit
@@ -107,17 +106,15 @@ def validate(molecule, system, trajectory, relaxation):
         features=molecule.features(),
         platform="CPU",
     )
+    frames, stride = trajectory, 20 if relaxation else 5
     if trajectory is None:
-        frames = np.array(list(dynamics(molecule, system)))
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # mdtraj's advice on packages for NetCDF
-            topology = mdtraj.Topology.from_openmm(molecule.topology)
-            frames = mdtraj.load(str(trajectory), top=topology)[:: 20 if relaxation else 5]
+        frames, stride = np.array(list(dynamics(molecule, system))), 1
     started = time.perf_counter()
-    report = validator.validateTrajectory(frames)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mdtraj's advice on packages for NetCDF
+        report = validator.validateTrajectory(frames, stride=stride)
     print(report.table())
-    print(f"{len(frames)} frames validated in {time.perf_counter() - started:.1f} s")
+    print(f"{report.num_frames} frames validated in {time.perf_counter() - started:.1f} s")
 
 
 def dynamics(molecule, system, frames=3):

@@ -39,8 +39,10 @@ def read_molecule(options: dict[str, Any]) -> Molecule:
     if (not files) == (sequence is None):
         raise click.UsageError("Give either files of a molecule or --sequence.")
     if sequence is not None:
-        if options["ligands"] or options.get("system_xml"):
-            raise click.UsageError("--ligand and --system go with files, not with --sequence.")
+        if options["ligands"]:
+            raise click.UsageError("--ligand goes with a structure file, not with --sequence.")
+        if options.get("system_xml"):
+            raise click.UsageError("--system goes with a structure file, not with --sequence.")
         return build_sequence(sequence)
     system = options.get("system_xml")
     molecule = read_files([*files, *([system] if system else [])], options["ligands"])

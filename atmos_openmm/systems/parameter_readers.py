@@ -213,8 +213,8 @@ def _of_parmed(
     notes = (
         () if reason is None else (f"{label} is read by ParmEd; OpenMM's reader says: {reason}",)
     )
-    # OpenMM's readers add a surface term by default.
-    make = partial(structure.createSystem, useSASA=True, **more)
+    # As in OpenMM's readers: a surface term, and energies of constrained bonds in CHARMM's alone.
+    make = partial(structure.createSystem, useSASA=True, flexibleConstraints=bool(more), **more)
     return FileParameters(structure.topology, label, make, notes=notes)
 
 

@@ -91,7 +91,7 @@ def test_a_run_prints_and_keeps_what_was_chosen(folder, names, options, expected
         (["a.prmtop", "a.rst7", "--cutoff", "1", "--nonbonded", "NoCutoff"], "has none"),
         (["a.prmtop"], "no coordinates"),
         (["a.pdb", "--system", "a.xml", "--constraints", "HBonds"], "--constraints cannot go with"),
-        (["--sequence", "ACE-ALA-NME", "--system", "a.xml"], "--system go with files"),
+        (["--sequence", "ACE-ALA-NME", "--system", "a.xml"], "--system goes with a structure"),
         (["charmm.psf", "charmm.crd"], "has no parameters"),
         (["a.prmtop", "a.rst7", "--nonbonded", "PME"], "no periodic box"),
     ],

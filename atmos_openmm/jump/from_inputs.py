@@ -1,4 +1,4 @@
-"""Binding a model to the molecule of files, or of a Simulation."""
+"""An AtmosPropagator from files or from a Simulation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model.bundled import DEFAULT_MODEL
-from .bound_model import BoundModel
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
     from ..model.model_file import LoadedModel
     from ..systems.inputs import Molecule
 
-__all__ = ["BoundFromInputs"]
+__all__ = ["PropagatorInputs"]
 
 
-class BoundFromInputs(BoundModel):
-    """A model bound to a molecule that is read from files, or taken from a Simulation."""
+class PropagatorInputs:
+    """The ways to an AtmosPropagator beside its constructor."""
 
     @classmethod
     def fromFiles(
@@ -32,8 +31,8 @@ class BoundFromInputs(BoundModel):
         **arguments: Any,
     ) -> Self:
         """
-        Bind a model to the molecule that files hold: PDB, mmCIF and SDF files, or topology and
-        coordinates of AMBER, GROMACS or CHARMM.
+        Create an AtmosPropagator for the molecule that files hold: PDB, mmCIF and SDF files, or
+        topology and coordinates of AMBER, GROMACS or CHARMM.
 
         To have the Topology, the positions and the System as well, read the files with
         `atmos_openmm.systems.forcefield.read_with_system`, and make the propagator of its Topology.
@@ -71,7 +70,7 @@ class BoundFromInputs(BoundModel):
         **arguments: Any,
     ) -> Self:
         """
-        Bind a model to the molecule of an openmm.app.Simulation that has positions.
+        Create an AtmosPropagator for the molecule of an openmm.app.Simulation that has positions.
 
         >>> propagator = AtmosPropagator.fromSimulation(simulation)
         >>> integrator = propagator.createIntegrator(300*kelvin, 1/picosecond, 4*femtoseconds,
@@ -98,7 +97,7 @@ class BoundFromInputs(BoundModel):
     def _of(
         cls, model: str | Path | LoadedModel, molecule: Molecule, arguments: dict[str, Any]
     ) -> Self:
-        return cls(
+        return cls(  # type: ignore[call-arg]
             model,
             molecule.topology,
             positions=molecule.positions_nm if len(molecule.positions_nm) else None,
