@@ -64,7 +64,7 @@ def energy():
 
 
 print(f"energy of the structure {energy():.1f} kJ/mol")
-simulation.minimizeEnergy(maxIterations=100)
+simulation.minimizeEnergy(maxIterations=50)
 print(f"minimised               {energy():.1f} kJ/mol")
 simulation.context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
 simulation.step(steps)
@@ -73,6 +73,6 @@ state = simulation.context.getState(positions=True)
 frames = [positions, state.getPositions(asNumpy=True)]
 
 # The structure as it was, and what the dynamics made of it.
-validator = EnergyValidator(topology, system)
+validator = EnergyValidator(topology, system, relaxationIterations=20)
 frames_nm = np.array([frame.value_in_unit(unit.nanometer) for frame in frames])
 print(validator.validateTrajectory(frames_nm).table())

@@ -24,8 +24,8 @@ KINDS = {
 }
 
 
-def topology_of(*ligands, order=None):
-    """A Topology of (residue name, molecule) pairs, 3 nm apart, and positions in nm.
+def topology_of(*ligands, order=None, apart_nm=3.0):
+    """A Topology of (residue name, molecule) pairs, side by side, and positions in nm.
 
     `order` shuffles the atoms of each residue; their names say nothing.
     """
@@ -41,7 +41,7 @@ def topology_of(*ligands, order=None):
             atoms[number] = topology.addAtom(f"X{k}", element, residue)
         for bond in mol.GetBonds():
             topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
-        positions.append(mol.GetConformer().GetPositions()[numbers] / 10 + 3.0 * place)
+        positions.append(mol.GetConformer().GetPositions()[numbers] / 10 + apart_nm * place)
     return topology, np.concatenate(positions)
 
 

@@ -178,6 +178,24 @@ def _parts(found):
     return {part: found[name] for part, name in names.items()}
 
 
+@pytest.mark.parametrize("name", ["openff-2.2.1", "gaff-2.11"])
+def test_two_ligands_leave_each_other_alone(name):
+    """Their files hold types and terms of the same names; in GAFF's case those of both."""
+    mols = {
+        key: embedded(KINDS[kind]) for key, kind in (("ONE", "p-xylene"), ("TWO", "halogenated"))
+    }
+    alone = {}
+    for key, mol in mols.items():
+        topology, positions = topology_of((key, mol))
+        for force, energy in energies(_system(mol, topology, name=name), positions).items():
+            alone[force] = alone.get(force, 0.0) + energy
+    topology, positions = topology_of(*mols.items(), apart_nm=1e6)
+    forcefield = app.ForceField(*AMBER14[:1])
+    register_ligands(forcefield, mols, name=name)
+    together = energies(forcefield.createSystem(topology), positions)
+    assert together == pytest.approx(alone, rel=1e-5, abs=1e-3)
+
+
 def test_charges_of_am1bcc_are_near_those_of_the_network():
     """Acetate; the two methods differ by less than 0.1 charges, and both add up."""
     mol = embedded("CC(=O)[O-]")
