@@ -69,6 +69,8 @@ class FramePrints:
         known, own = (np.flatnonzero(np.isfinite(x).all(axis=1)) for x in (theirs, mine))
         if not (len(known) and len(own)):
             return 0
+        # One frame repeated many times would have each of them compared with all.
+        known = known[np.unique(theirs[known], axis=0, return_index=True)[1]]
         gaps, partners = cKDTree(theirs[known]).query(
             mine[own], p=np.inf, distance_upper_bound=TOLERANCE_NM
         )
