@@ -98,7 +98,7 @@ def md_frames():
     return SHARED / "md"
 
 
-@pytest.mark.parametrize("name", ["his", "hie", "phe", "trp", "tyr", "pro", "arg", "glu"])
+@pytest.mark.parametrize("name", ["hie", "phe", "trp", "tyr", "pro", "arg", "glu"])
 def test_frames_of_real_dynamics_are_flat_and_puckered_as_they_should_be(name):
     folder = md_frames()
     structure = folder / f"ace_{name}_nme.pdb"
@@ -125,6 +125,11 @@ def ligand():
     mol = Chem.AddHs(Chem.MolFromSmiles(r"C[C@H](F)/C=C/C1CCCCC1"))
     assert AllChem.EmbedMolecule(mol, randomSeed=7) == 0
     AllChem.MMFFOptimizeMolecule(mol)
+    return as_molecule(mol), mol
+
+
+def as_molecule(mol):
+    """A ligand in its own coordinates, as residue LIG of chain L."""
     topology = app.Topology()
     residue = topology.addResidue("LIG", topology.addChain("L"))
     atoms = [
@@ -135,7 +140,7 @@ def ligand():
     for bond in mol.GetBonds():
         topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
     positions = np.array(mol.GetConformer().GetPositions()) / 10
-    return Molecule(topology, positions, {"LIG": mol}, "ligand"), mol
+    return Molecule(topology, positions, {"LIG": mol}, "ligand")
 
 
 def test_a_ligand_is_judged_by_its_molecule(ligand):
@@ -153,6 +158,28 @@ def test_a_ligand_is_judged_by_its_molecule(ligand):
     found = validator.validate(turned)
     assert (found.verdict, found.reason) == ("invalid", "cis_trans")
     assert "cis" in found.detail and "C3-C4" in found.detail
+
+
+@pytest.mark.parametrize("target", ["tyk2", "mcl1"])
+def test_real_ligands_pass_as_they_are_and_fail_as_mirror_images(target):
+    path = SHARED / "complexes" / "plb" / target / "02_ligands" / "ligands.sdf"
+    if not path.exists():
+        pytest.skip(f"needs the ligands of {target}")
+    from rdkit import Chem
+
+    chiral = 0
+    for mol in Chem.SDMolSupplier(str(path), removeHs=False):
+        molecule = as_molecule(mol)
+        system = in_depth_cases.springs(molecule.topology, molecule.positions_nm)
+        validator = EnergyValidator(
+            molecule.topology, system, ligands=molecule.molecules, relaxationIterations=0
+        )
+        found = validator.validate(molecule.positions_nm)
+        assert found.reason == "accepted", f"{mol.GetProp('_Name')}: {found.detail}"
+        if Chem.FindMolChiralCenters(mol, useLegacyImplementation=False):
+            chiral += 1
+            assert validator.validate(molecule.positions_nm * [1, 1, -1]).reason == "chirality"
+    assert chiral == {"tyk2": 3, "mcl1": 0}[target]
 
 
 def test_a_native_of_the_wrong_hand_does_not_outweigh_the_molecule(ligand):
@@ -249,6 +276,29 @@ def test_the_same_frames_rounded_get_the_same_verdicts(tmp_path):
     told = np.array([v.energies.rounding_kj_per_mol for v in rounded])[good]
     assert shift.mean() == pytest.approx(told.mean(), rel=0.35)
     assert told.min() > 0
+
+
+@pytest.mark.parametrize("name", ["phe", "pro", "lys"])
+def test_real_dynamics_rounded_gets_the_same_verdicts(name, tmp_path):
+    """Frames of amber14 with GBn2 at 300 K from one start, against those from the others."""
+    folder = md_frames()
+    topology = app.PDBFile(str(folder / f"ace_{name}_nme.pdb")).topology
+    field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
+    system = field.createSystem(topology, constraints=app.HBonds)
+    starts = [
+        np.load(path)["positions_nm"][::10].astype(float)
+        for path in sorted(folder.glob(f"ace_{name}_nme_?.npz"))
+    ]
+    validator = EnergyValidator(
+        topology, system, reference=np.concatenate(starts[1:]), relaxationIterations=0
+    )
+    frames = starts[0]
+    exact = validator.validateTrajectory(save(tmp_path / "a.dcd", frames, topology))
+    rounded = validator.validateTrajectory(save(tmp_path / "a.xtc", frames, topology))
+    assert exact.verdicts["valid"] == rounded.verdicts["valid"] == len(frames)
+    shift = np.mean(rounded.constrained_energies_kj_per_mol - exact.constrained_energies_kj_per_mol)
+    told = np.mean([v.energies.rounding_kj_per_mol for v in rounded])
+    assert abs(shift) < told  # most of it is told
 
 
 def test_coarse_rounding_is_no_strain():
