@@ -40,7 +40,7 @@ def number(topology, residue, name):
 def test_a_bent_carbonyl_and_a_buckled_ring_are_told_by_name():
     validator, positions = peptide_validator("ACE-PHE-NME")
     topology = validator.topology
-    assert not validator.validate(positions).geometry.not_flat
+    assert not validator.validate(positions).geometry.bent_groups
     carbon = number(topology, "PHE", "C")
     around = [number(topology, "PHE", "CA"), number(topology, "PHE", "O"),
               number(topology, "NME", "N")]  # fmt: skip
@@ -49,7 +49,7 @@ def test_a_bent_carbonyl_and_a_buckled_ring_are_told_by_name():
     bent = positions.copy()
     bent[carbon] += 0.06 * normal
     found = validator.validate(bent).geometry
-    assert "A/PHE2/C" in found.not_flat
+    assert "A/PHE2/C" in found.bent_groups
     assert any(defect.reason == "planarity" for defect in found.defects)
     buckled = positions.copy()
     ring = [number(topology, "PHE", n) for n in ("CG", "CD1", "CE1", "CZ", "CE2", "CD2")]
@@ -110,7 +110,7 @@ def test_frames_of_real_dynamics_are_flat_and_puckered_as_they_should_be(name):
     for path in sorted(folder.glob(f"ace_{name}_nme_?.npz")):
         for frame in np.load(path)["positions_nm"][::5].astype(float):
             found = geometry.measure(frame)
-            assert not found.not_flat and not found.puckered_rings
+            assert not found.bent_groups and not found.puckered_rings
 
 
 # -- ligands
