@@ -120,7 +120,7 @@ class GeometryFindings:
         The omega angle of each peptide bond, in the order of ``EnergyValidator.omegaLabels``.
     cis_peptide_bonds : tuple of str
         Peptide bonds that are cis, those before proline and those expected to be cis too.
-    not_flat, puckered_rings : tuple of str
+    bent_groups, puckered_rings : tuple of str
         Groups that should be flat and are not, and rings that are puckered too much or too little.
     defects : tuple of Defect
         What fails the screen, at most one a reason, the worst place of each in the detail.
@@ -143,7 +143,7 @@ class GeometryFindings:
     threaded_rings: tuple[str, ...] = ()
     omega_deg: tuple[float, ...] = ()
     cis_peptide_bonds: tuple[str, ...] = ()
-    not_flat: tuple[str, ...] = ()
+    bent_groups: tuple[str, ...] = ()
     puckered_rings: tuple[str, ...] = ()
     defects: tuple[Defect, ...] = ()
 
@@ -153,7 +153,7 @@ class GeometryFindings:
         pairs = zip(labels, self.omega_deg, strict=True) if self.omega_deg else ()
         result: dict[str, Any] = {}
         for one in fields(self):
-            if one.name in ("not_flat", "puckered_rings", "defects"):
+            if one.name in ("bent_groups", "puckered_rings", "defects"):
                 continue  # see `columns_in_depth`
             value = getattr(self, one.name)
             if one.name == "omega_deg":
@@ -164,7 +164,7 @@ class GeometryFindings:
     def columns_in_depth(self) -> dict[str, Any]:
         """Column -> value, of what stands behind all others in a table."""
         return {
-            "not_flat": "; ".join(self.not_flat),
+            "bent_groups": "; ".join(self.bent_groups),
             "puckered_rings": "; ".join(self.puckered_rings),
         }
 

@@ -225,7 +225,7 @@ class FrameGeometry:
         bond_sigma, angle_sigma = self.widths(positions_nm) if widths is None else widths
         num_bonds, worst_bond, bond_value = self._outliers(bond_sigma, self.bond_atoms)
         num_angles, worst_angle, angle_value = self._outliers(angle_sigma, self.angle_atoms)
-        not_flat = self._misshapen("planarity", self._flat.find(positions_nm), defects)
+        bent_groups = self._misshapen("planarity", self._flat.find(positions_nm), defects)
         puckered = self._misshapen("pucker", self._pucker.find(positions_nm), defects)
         omega = np.degrees(measure.torsion_angles(frame, self.omegas.atoms)[0])
         return GeometryFindings(
@@ -250,7 +250,7 @@ class FrameGeometry:
                 for label, angle in zip(self.omegas.labels, omega, strict=True)
                 if abs(angle) <= 90
             ),
-            not_flat=not_flat,
+            bent_groups=bent_groups,
             puckered_rings=puckered,
             defects=tuple(defects),
         )

@@ -4,8 +4,10 @@ They are the cross terms of the System's NonbondedForce, so that with its self t
 force's energy. Without Ewald sums they are sums over the pairs of the two groups, with the cutoff,
 reaction field and switching function of the force, and the parameters of exceptions. With Ewald,
 PME or LJPME they are E(A and B) - E(A) - E(B) of that force with all other charges and well depths
-set to 0, in the frame's box: each with its own images and neutralising background. A continuum
-solvent has no pairs: its part is what `SolvationDifference` gives.
+set to 0, in the frame's box: each with its own images and neutralising background.
+CustomNonbondedForces, which hold the Lennard-Jones energies of some force fields, are evaluated for
+the pairs of the two groups alone. A continuum solvent has no pairs: its part is what
+`SolvationDifference` gives.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class InteractionEnergies:
     Parameters
     ----------
     system : openmm.System
-        With at most one NonbondedForce that has interactions between the groups.
+        With one NonbondedForce.
     pairs : sequence of GroupPair
     platform : openmm.Platform or str or None
         Where Ewald sums are computed.
@@ -48,7 +50,9 @@ class InteractionEnergies:
     Attributes
     ----------
     names : tuple of str
-        Of the pairs; none where the System has no NonbondedForce.
+        Of the pairs; none where the System has no NonbondedForce, or several.
+    parts : tuple of str
+        What each is split into.
     """
 
     def __init__(
@@ -65,9 +69,13 @@ class InteractionEnergies:
         )
         self._pairs = list(pairs) if simple else []
         self.names: tuple[str, ...] = tuple(pair.name for pair in self._pairs)
+        self.parts: tuple[str, ...] = ("coulomb", "lennard_jones", "total")
         if not self._pairs:
             return
         force = forces[0]
+        self._custom = [_custom_pairs(system, p, platform, threads) for p in self._pairs]
+        if self._custom[0] is not None:
+            self.parts = ("coulomb", "lennard_jones", "custom", "total")
         self._ewald: list[openmm.Context] = []
         if force.getNonbondedMethod() in _EWALD:
             self._ewald = [
@@ -81,7 +89,8 @@ class InteractionEnergies:
     def __call__(
         self, positions_nm: np.ndarray, box_nm: np.ndarray | None = None
     ) -> dict[str, dict[str, float]]:
-        """Energies (kJ/mol) by pair: ``coulomb``, ``lennard_jones`` and their ``total``.
+        """Energies (kJ/mol) by pair: ``coulomb``, ``lennard_jones``, where there are custom forces
+        ``custom``, and their ``total``.
 
         Parameters
         ----------
@@ -93,15 +102,16 @@ class InteractionEnergies:
         for k, name in enumerate(self.names):
             if self._ewald:
                 scaled = self._exceptions[k](positions_nm)
-                parts = _ewald_difference(self._ewald[k], positions_nm, box_nm)
-                coulomb, lennard_jones = np.add(parts, scaled).tolist()
+                summed = _ewald_difference(self._ewald[k], positions_nm, box_nm)
+                coulomb, lennard_jones = np.add(summed, scaled).tolist()
             else:
                 coulomb, lennard_jones = self._direct[k](positions_nm, box_nm)
-            result[name] = {
-                "coulomb": coulomb,
-                "lennard_jones": lennard_jones,
-                "total": coulomb + lennard_jones,
-            }
+            parts = {"coulomb": coulomb, "lennard_jones": lennard_jones}
+            custom = self._custom[k]
+            if custom is not None:
+                put_frame(custom, positions_nm, box_nm)
+                parts["custom"] = _energy(custom)
+            result[name] = {**parts, "total": sum(parts.values())}
         return result
 
 
@@ -212,6 +222,37 @@ class _DirectPairs:
         return COULOMB_CONSTANT * float(np.sum(coulomb)), float(np.sum(lennard_jones))
 
 
+def _bare(system: openmm.System) -> openmm.System:
+    """The particles of a System, virtual sites included, without forces."""
+    result = copy.deepcopy(system)
+    for k in reversed(range(result.getNumForces())):
+        result.removeForce(k)
+    return result
+
+
+def _energy(context: openmm.Context) -> float:
+    state = context.getState(energy=True)
+    return float(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
+
+
+def _custom_pairs(
+    system: openmm.System,
+    pair: GroupPair,
+    platform: openmm.Platform | str | None,
+    threads: int | None,
+) -> openmm.Context | None:
+    """The CustomNonbondedForces of a System between two groups alone; None without any."""
+    result = _bare(system)
+    for force in system.getForces():
+        # Interaction groups of its own say already what it is for.
+        if isinstance(force, openmm.CustomNonbondedForce) and not force.getNumInteractionGroups():
+            between = copy.deepcopy(force)
+            between.addInteractionGroup(pair.first.tolist(), pair.second.tolist())
+            between.setUseLongRangeCorrection(False)
+            result.addForce(between)
+    return evaluation_context(result, platform, threads) if result.getNumForces() else None
+
+
 _SWITCHES = ("charge_first", "charge_second", "depth_first", "depth_second")
 
 
@@ -219,9 +260,7 @@ def _switched(
     system: openmm.System, force: openmm.NonbondedForce, pair: GroupPair
 ) -> openmm.System:
     """A System of the NonbondedForce alone, in which parameters switch the groups on and off."""
-    result = copy.deepcopy(system)
-    for k in reversed(range(result.getNumForces())):
-        result.removeForce(k)
+    result = _bare(system)
     switched = copy.deepcopy(force)
     for name in _SWITCHES:
         switched.addGlobalParameter(name, 0.0)
@@ -253,8 +292,7 @@ def _ewald_difference(
     def energy(*values: int) -> float:
         for name, value in zip(_SWITCHES, values, strict=True):
             context.setParameter(name, value)
-        state = context.getState(energy=True)
-        return float(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
+        return _energy(context)
 
     return (
         energy(1, 1, 0, 0) - energy(1, 0, 0, 0) - energy(0, 1, 0, 0),

@@ -223,7 +223,7 @@ class FrameJudge:
         )
 
     def _without_energy(self) -> EnergyFindings:
-        parts = ["coulomb", "lennard_jones", "total"]
+        parts = [*self._interactions.parts]
         parts += ["solvation"] if self._solvation is not None else []
         return EnergyFindings(
             dict.fromkeys(self.force_names, NAN),

@@ -12,7 +12,6 @@ import numpy as np
 from ..systems.features import features_from_topology, fit_residues
 from ..systems.residue_graph import residue_graphs
 from ..systems.selection import select_solute
-from .names import atom_labels
 
 __all__ = ["double_bonds", "features_of"]
 
@@ -67,14 +66,6 @@ def features_of(
             for row, s in zip(centers.tolist(), features.chiral_signs, strict=True)
         ]
     )
-    labels = atom_labels(topology)
-    other = [labels[centre] for centre in centers[signs != features.chiral_signs, 0]]
-    if other:
-        warnings.warn(
-            f"The native structure has at {', '.join(other)} the other hand than the molecule "
-            "given for the ligand; the molecule is followed.",
-            stacklevel=2,
-        )
     return replace(features, chiral_signs=signs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,8 @@ def residue_labels(topology: Any) -> list[str]:
     """Name every residue as chain/residue, such as ``A/ALA2``.
 
     The residue number is the one in the file (with its insertion code); a chain without an
-    identifier is counted from 1.
+    identifier is counted from 1. What would be called the same twice, as in two chains of one
+    identifier, is counted: ``A(2)/ALA2``.
 
     Parameters
     ----------
@@ -24,10 +26,15 @@ def residue_labels(topology: Any) -> list[str]:
     -------
     list of str, one a residue, in the order of the Topology.
     """
-    return [
-        f"{r.chain.id.strip() or r.chain.index + 1}/{r.name}{residue_number(r)}"
-        for r in topology.residues()
-    ]
+    found: Counter[str] = Counter()
+    labels = []
+    for residue in topology.residues():
+        chain = residue.chain.id.strip() or str(residue.chain.index + 1)
+        name = f"{residue.name}{residue_number(residue)}"
+        found[f"{chain}/{name}"] += 1
+        again = found[f"{chain}/{name}"]
+        labels.append(f"{chain}({again})/{name}" if again > 1 else f"{chain}/{name}")
+    return labels
 
 
 def atom_labels(topology: Any) -> list[str]:

@@ -33,7 +33,7 @@ _FINDINGS = (
     "wrong chirality",
     "flipped torsions",
     "threaded rings",
-    "not flat",
+    "bent groups",
     "puckered rings",
 )
 
@@ -250,9 +250,10 @@ class ValidationReport:
             In depth, energies in kJ/mol, each "spread" a dict of ``mean``, ``sd``,
             ``reference_mean`` and ``reference_sd`` over the frames that have an energy (None where
             there are none): ``forces`` (force -> spread); ``interactions`` (pair of groups, such
-            as "protein - LIG1" -> part, "coulomb", "lennard_jones" or "total" -> spread);
-            ``residues`` (list, in the order of the Topology, of dicts with ``residue`` (label, as
-            "A/ALA2"), the spread of its bonded energy, ``excess_sds`` (mean over the reference's
+            as "protein - A/LIG1" -> part, "coulomb", "lennard_jones", "total", and "custom" and
+            "solvation" where there are such -> spread); ``residues`` (list, in the order of the
+            Topology, of dicts with ``residue`` (label, as "A/ALA2"), the spread of its
+            bonded energy, ``excess_sds`` (mean over the reference's
             mean, in the reference's standard deviations; None without a reference of frames),
             ``worst_sigma`` and ``worst_term`` (the bond or angle furthest from equilibrium in any
             frame, in thermal standard deviations; None where none is an outlier) and

@@ -62,7 +62,8 @@ class EnergyValidator:
     relaxationIterations : int
         at most so many iterations of the minimiser a frame; 0 leaves the relaxation out.
     platform : openmm.Platform or str or None
-        where energies are computed; Reference (double precision) when None.
+        where energies are computed; Reference (double precision) when None. The CPU platform has
+        one thread, so that energies do not depend on their number; `workers` use more.
     nativePositions : Quantity or array or None
         P x 3 (nm), a structure with the right handedness at every centre and the right class of
         every peptide bond. Without it: L amino acids and trans peptide bonds.

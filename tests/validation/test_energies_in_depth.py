@@ -18,6 +18,7 @@ from atmos_openmm.validation import (
 )
 from atmos_openmm.validation.groups import default_pairs, named_pairs
 from atmos_openmm.validation.interactions import InteractionEnergies
+from atmos_openmm.validation.names import residue_labels
 from atmos_openmm.validation.residue_energies import ResidueEnergies
 from atmos_openmm.validation.solvation import SolvationDifference
 
@@ -161,6 +162,39 @@ def test_solvation_is_that_of_systems_made_of_the_parts(model):
     assert parts["total"] == pytest.approx(
         parts["coulomb"] + parts["lennard_jones"] + parts["solvation"]
     )
+
+
+def test_custom_pairs_are_those_between_the_groups():
+    """Lennard-Jones in a CustomNonbondedForce, as CHARMM's force fields have it."""
+    topology, positions = cases.two_peptides()
+    system = app.ForceField(*cases.VACUUM).createSystem(topology)
+    force = nonbonded(system)
+    custom = openmm.CustomNonbondedForce("4*sqrt(e1*e2)*(x^2-x); x=((s1+s2)/(2*r))^6")
+    custom.addPerParticleParameter("s")
+    custom.addPerParticleParameter("e")
+    (pair,) = default_pairs(topology)
+    plain = InteractionEnergies(system, [pair])(positions)[pair.name]
+    for i in range(force.getNumParticles()):
+        charge, sigma, epsilon = force.getParticleParameters(i)
+        custom.addParticle([sigma._value, epsilon._value])
+        force.setParticleParameters(i, charge, sigma, 0)
+    for k in range(force.getNumExceptions()):
+        custom.addExclusion(*force.getExceptionParameters(k)[:2])
+    system.addForce(custom)
+    found = InteractionEnergies(system, [pair])(positions)[pair.name]
+    assert found["lennard_jones"] == 0
+    assert found["custom"] == pytest.approx(plain["lennard_jones"], rel=1e-9)
+    assert found["total"] == pytest.approx(plain["total"], rel=1e-9)
+    validator = EnergyValidator(topology, system, relaxationIterations=0)
+    rows = [validator.validate(x).row() for x in (positions, np.full_like(positions, np.nan))]
+    assert list(rows[0]) == list(rows[1])
+
+
+def test_residues_of_one_name_are_told_apart():
+    topology, _ = cases.two_peptides()
+    labels = residue_labels(topology)
+    assert len(set(labels)) == len(labels) == 9
+    assert labels[0] == "A/ACE1" and labels[5] == "A(2)/ACE1"
 
 
 def test_groups_are_found_and_checked():

@@ -40,7 +40,7 @@ def number(topology, residue, name):
 def test_a_bent_carbonyl_and_a_buckled_ring_are_told_by_name():
     validator, positions = peptide_validator("ACE-PHE-NME")
     topology = validator.topology
-    assert not validator.validate(positions).geometry.not_flat
+    assert not validator.validate(positions).geometry.bent_groups
     carbon = number(topology, "PHE", "C")
     around = [number(topology, "PHE", "CA"), number(topology, "PHE", "O"),
               number(topology, "NME", "N")]  # fmt: skip
@@ -49,7 +49,7 @@ def test_a_bent_carbonyl_and_a_buckled_ring_are_told_by_name():
     bent = positions.copy()
     bent[carbon] += 0.06 * normal
     found = validator.validate(bent).geometry
-    assert "A/PHE2/C" in found.not_flat
+    assert "A/PHE2/C" in found.bent_groups
     assert any(defect.reason == "planarity" for defect in found.defects)
     buckled = positions.copy()
     ring = [number(topology, "PHE", n) for n in ("CG", "CD1", "CE1", "CZ", "CE2", "CD2")]
@@ -71,7 +71,8 @@ def test_a_ring_is_puckered_only_so_far():
     normal = np.cross(*(positions[plane[:2]] - positions[plane[2]]))
     normal /= np.linalg.norm(normal)
     height = float((positions[gamma] - positions[plane].mean(axis=0)) @ normal)
-    far[gamma] += np.sign(height) * 0.07 * normal
+    moved = [gamma, *(number(topology, "PRO", name) for name in ("HG2", "HG3"))]
+    far[moved] += np.sign(height) * 0.07 * normal
     found = validator.validate(far).geometry
     assert found.puckered_rings and "PRO2" in found.puckered_rings[0]
     # A structure that is known to be right may have it so.
@@ -98,7 +99,7 @@ def md_frames():
     return SHARED / "md"
 
 
-@pytest.mark.parametrize("name", ["his", "hie", "phe", "trp", "tyr", "pro", "arg", "glu"])
+@pytest.mark.parametrize("name", ["hie", "phe", "trp", "tyr", "pro", "arg", "glu"])
 def test_frames_of_real_dynamics_are_flat_and_puckered_as_they_should_be(name):
     folder = md_frames()
     structure = folder / f"ace_{name}_nme.pdb"
@@ -110,7 +111,7 @@ def test_frames_of_real_dynamics_are_flat_and_puckered_as_they_should_be(name):
     for path in sorted(folder.glob(f"ace_{name}_nme_?.npz")):
         for frame in np.load(path)["positions_nm"][::5].astype(float):
             found = geometry.measure(frame)
-            assert not found.not_flat and not found.puckered_rings
+            assert not found.bent_groups and not found.puckered_rings
 
 
 # -- ligands
@@ -125,6 +126,11 @@ def ligand():
     mol = Chem.AddHs(Chem.MolFromSmiles(r"C[C@H](F)/C=C/C1CCCCC1"))
     assert AllChem.EmbedMolecule(mol, randomSeed=7) == 0
     AllChem.MMFFOptimizeMolecule(mol)
+    return as_molecule(mol), mol
+
+
+def as_molecule(mol):
+    """A ligand in its own coordinates, as residue LIG of chain L."""
     topology = app.Topology()
     residue = topology.addResidue("LIG", topology.addChain("L"))
     atoms = [
@@ -135,7 +141,7 @@ def ligand():
     for bond in mol.GetBonds():
         topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
     positions = np.array(mol.GetConformer().GetPositions()) / 10
-    return Molecule(topology, positions, {"LIG": mol}, "ligand"), mol
+    return Molecule(topology, positions, {"LIG": mol}, "ligand")
 
 
 def test_a_ligand_is_judged_by_its_molecule(ligand):
@@ -155,20 +161,40 @@ def test_a_ligand_is_judged_by_its_molecule(ligand):
     assert "cis" in found.detail and "C3-C4" in found.detail
 
 
-def test_a_native_of_the_wrong_hand_does_not_outweigh_the_molecule(ligand):
+@pytest.mark.parametrize("target", ["tyk2", "mcl1"])
+def test_real_ligands_pass_as_they_are_and_fail_as_mirror_images(target):
+    path = SHARED / "complexes" / "plb" / target / "02_ligands" / "ligands.sdf"
+    if not path.exists():
+        pytest.skip(f"needs the ligands of {target}")
+    from rdkit import Chem
+
+    chiral = 0
+    for mol in Chem.SDMolSupplier(str(path), removeHs=False):
+        molecule = as_molecule(mol)
+        system = in_depth_cases.springs(molecule.topology, molecule.positions_nm)
+        validator = EnergyValidator(
+            molecule.topology, system, ligands=molecule.molecules, relaxationIterations=0
+        )
+        found = validator.validate(molecule.positions_nm)
+        assert found.reason == "accepted", f"{mol.GetProp('_Name')}: {found.detail}"
+        if Chem.FindMolChiralCenters(mol, useLegacyImplementation=False):
+            chiral += 1
+            assert validator.validate(molecule.positions_nm * [1, 1, -1]).reason == "chirality"
+    assert chiral == {"tyk2": 3, "mcl1": 0}[target]
+
+
+def test_a_native_of_the_other_hand_than_the_molecule_is_refused(ligand):
     molecule, _ = ligand
     system = in_depth_cases.springs(molecule.topology, molecule.positions_nm)
     wrong = molecule.positions_nm * [1, 1, -1]
-    with pytest.warns(UserWarning, match="L/LIG1/C1.*other hand.*the molecule is followed"):
-        validator = EnergyValidator(
+    with pytest.raises(ValueError, match="broken itself.*L/LIG1/C1 has the wrong hand"):
+        EnergyValidator(
             molecule.topology,
             system,
             ligands=molecule.molecules,
             nativePositions=wrong,
             relaxationIterations=0,
         )
-    assert validator.validate(molecule.positions_nm).reason == "accepted"
-    assert validator.validate(wrong).reason == "chirality"
 
 
 def test_a_hand_that_the_molecule_leaves_open_is_the_natives(ligand):
@@ -249,6 +275,29 @@ def test_the_same_frames_rounded_get_the_same_verdicts(tmp_path):
     told = np.array([v.energies.rounding_kj_per_mol for v in rounded])[good]
     assert shift.mean() == pytest.approx(told.mean(), rel=0.35)
     assert told.min() > 0
+
+
+@pytest.mark.parametrize("name", ["phe", "pro", "lys"])
+def test_real_dynamics_rounded_gets_the_same_verdicts(name, tmp_path):
+    """Frames of amber14 with GBn2 at 300 K from one start, against those from the others."""
+    folder = md_frames()
+    topology = app.PDBFile(str(folder / f"ace_{name}_nme.pdb")).topology
+    field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
+    system = field.createSystem(topology, constraints=app.HBonds)
+    starts = [
+        np.load(path)["positions_nm"][::10].astype(float)
+        for path in sorted(folder.glob(f"ace_{name}_nme_?.npz"))
+    ]
+    validator = EnergyValidator(
+        topology, system, reference=np.concatenate(starts[1:]), relaxationIterations=0
+    )
+    frames = starts[0]
+    exact = validator.validateTrajectory(save(tmp_path / "a.dcd", frames, topology))
+    rounded = validator.validateTrajectory(save(tmp_path / "a.xtc", frames, topology))
+    assert exact.verdicts["valid"] == rounded.verdicts["valid"] == len(frames)
+    shift = np.mean(rounded.constrained_energies_kj_per_mol - exact.constrained_energies_kj_per_mol)
+    told = np.mean([v.energies.rounding_kj_per_mol for v in rounded])
+    assert abs(shift) < told  # most of it is told
 
 
 def test_coarse_rounding_is_no_strain():

@@ -449,7 +449,7 @@ def test_the_columns_of_a_row_stay(validator, frame):
         "largest_force_atom clashes worst_clash worst_clash_nm bond_outliers worst_bond "
         "worst_bond_sigma angle_outliers worst_angle worst_angle_sigma constraint_error_nm "
         "worst_constraint broken_bonds wrong_chirality flipped_torsions threaded_rings omega_deg "
-        "cis_peptide_bonds rmsd_heavy_nm rmsd_all_nm relaxed_clashes not_flat puckered_rings "
+        "cis_peptide_bonds rmsd_heavy_nm rmsd_all_nm relaxed_clashes bent_groups puckered_rings "
         "rounding_kj_per_mol"
     )
     before, after = (part.split() for part in columns.split("|"))
