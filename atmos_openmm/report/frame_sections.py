@@ -114,7 +114,9 @@ def _frame_names(frames: Sequence[WorstFrame]) -> list[str]:
 def frame_names(keys: Sequence[tuple[str, int]]) -> list[str]:
     """Numbers of frames, after the file's name where they are of several."""
     several = len({source for source, _ in keys}) > 1
-    return [f"{Path(source).name} {k}" if several else str(k) for source, k in keys]
+    return [
+        f"{Path(source).name}\N{NO-BREAK SPACE}{k}" if several else str(k) for source, k in keys
+    ]
 
 
 def _verdict_name(verdict: FrameVerdict) -> str:
@@ -253,5 +255,6 @@ def number(value: float | None, digits: int = 1) -> str:
     """A number for a table; a dash where there is none."""
     if value is None or not np.isfinite(value):
         return "-"
-    text = f"{value:,.{digits}f}" if abs(value) < 1e7 else f"{value:.2e}"
+    # Adding zero takes the sign off what is rounded to it.
+    text = f"{round(value, digits) + 0.0:,.{digits}f}" if abs(value) < 1e7 else f"{value:.2e}"
     return text.replace("-", "\N{MINUS SIGN}")

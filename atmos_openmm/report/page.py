@@ -85,8 +85,7 @@ _PAGE = Template("""<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light">
-<meta http-equiv="Content-Security-Policy" content="$policy">
-<title>$title</title>
+$policy<title>$title</title>
 <link rel="icon" href="data:,">
 <style>$style</style>
 </head>
@@ -104,10 +103,10 @@ $scripts</body>
 </html>
 """)
 
-#: Browsers refuse whatever is not in the file itself.
-_POLICY = (
-    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-)
+#: Of pages with scripts: browsers refuse whatever is not in the file itself.
+_POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
+img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+"""
 
 _STYLE = """
 :root { --ink: #1f2933; --muted: #5b6673; --line: #dde2e8; --soft: #f5f7f9; --good: #00714f;
@@ -163,7 +162,7 @@ def render_page(
     return _PAGE.substitute(
         title=escape(title),
         lead=escape(lead),
-        policy=_POLICY,
+        policy=_POLICY if embedded else "",
         style=_STYLE + "".join(part.style for part in embedded),
         scripts="".join(f"<script>{part.script}</script>\n" for part in embedded if part.script),
         footer=escape(footer),

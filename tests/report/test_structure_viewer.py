@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,15 @@ def test_the_library_is_the_one_that_npm_has():
     assert SHA256 in (folder / "README.md").read_text(encoding="utf-8")
     licence = (folder / "LICENSE-3Dmol.txt").read_text(encoding="utf-8")
     assert "BSD-3-Clause" in licence and "Redistributions in binary form" in licence
+
+
+def test_what_a_page_needs_is_installed_with_the_package():
+    root = Path(__file__).parents[2]
+    package_data = (root / "pyproject.toml").read_text(encoding="utf-8")
+    manifest = (root / "MANIFEST.in").read_text(encoding="utf-8")
+    for folder in ("assets", "third_party"):
+        assert f'"report/{folder}/*"' in package_data
+        assert f"recursive-include atmos_openmm/report/{folder} *" in manifest
 
 
 def test_atoms_that_a_reason_names(complex_topology):

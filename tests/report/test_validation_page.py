@@ -9,7 +9,7 @@ import openmm
 import pytest
 import validation_cases as cases
 
-from atmos_openmm.report.frame_sections import choose_frames, reason_text
+from atmos_openmm.report.frame_sections import choose_frames, frame_names, number, reason_text
 from atmos_openmm.report.frame_survey import FrameSurvey, StrainMeter
 from atmos_openmm.report.validation_page import write_validation_page
 from atmos_openmm.trajectories.reader import open_frames
@@ -119,6 +119,13 @@ def test_only_the_frames_that_were_judged_are_read(tmp_path, frames):
     )
     text = _text(path)
     assert "5 frames of the array" in text and "Frame 3" in text and "Frame 8" not in text
+
+
+def test_numbers_and_names_of_frames():
+    assert number(-1234.56) == "\N{MINUS SIGN}1,234.6" and number(-0.04) == "0.0"
+    assert number(float("nan")) == number(None) == "-" and number(3e9) == "3.00e+09"
+    assert frame_names([("a/x.dcd", 1), ("a/x.dcd", 4)]) == ["1", "4"]
+    assert frame_names([("a/x.dcd", 1), ("y.xtc", 4)]) == ["x.dcd\xa01", "y.xtc\xa04"]
 
 
 def test_every_frame_without_coordinates(tmp_path, frames):
