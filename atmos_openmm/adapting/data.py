@@ -181,7 +181,6 @@ def read_dynamics(
     temperature: float | None = None,
     spacing_ps: float | None = None,
     ligands: Sequence[str | os.PathLike[str]] = (),
-    records: Sequence[str | int] | None = None,
     smiles: Mapping[str, str] | None = None,
     forcefield: Sequence[str] = (),
     system: openmm.System | None = None,
@@ -204,9 +203,8 @@ def read_dynamics(
     spacing_ps : float, optional
         Time between frames of trajectories in MDTraj's formats, instead of what they say.
     ligands : sequence of paths
-        SDF files with the chemistry of residues that are not standard.
-    records : sequence of str or int, optional
-        Which molecules to take of SDF files with several.
+        SDF files with the chemistry of residues that are not standard; FILE:TITLE names one record
+        of several.
     smiles : mapping from residue name to str, optional
         Chemistry of residues as SMILES.
     forcefield : sequence of str
@@ -273,9 +271,7 @@ def read_dynamics(
     chemistry: dict[str, Any] = dict(molecule.molecules)
     known_topology = molecule.topology
     if ligands or smiles:
-        known_topology, chemistry, told = _with_ligands(
-            molecule.topology, runs[0], ligands, records, smiles
-        )
+        known_topology, chemistry, told = _with_ligands(molecule.topology, runs[0], ligands, smiles)
         notes += told
     found = MolecularDynamics(name, known_topology, chemistry, runs, system, tuple(notes))
     if system is not None:
@@ -325,7 +321,6 @@ def _with_ligands(
     topology: Topology,
     run: Run,
     ligands: Sequence[str | os.PathLike[str]],
-    records: Sequence[str | int] | None,
     smiles: Mapping[str, str] | None,
 ) -> tuple[Topology, dict[str, Any], list[str]]:
     """Topology with the bonds of ligands, and their chemistry from SDF files."""
@@ -339,9 +334,7 @@ def _with_ligands(
         with open(structure, "w") as file:
             positions = run.positions_nm[0].astype(np.float64) * unit.nanometer
             PDBFile.writeFile(topology, positions, file, keepIds=True)
-        read = read_molecule(
-            [structure, *(Path(p) for p in ligands)], records=records, molecules=smiles
-        )
+        read = read_molecule([structure, *(Path(p) for p in ligands)], molecules=smiles)
     if read.topology.getNumAtoms() != topology.getNumAtoms():
         raise ValueError(
             f"{', '.join(str(p) for p in ligands)} holds a molecule that is not in the trajectory "

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SYSTEM_ARGUMENTS",
     "chosen_options",
-    "create_system",
     "ligand_option",
     "make_for",
     "molecule_of_frames",
@@ -38,9 +37,7 @@ __all__ = [
     "read_files",
     "refuse_with",
     "read_inputs",
-    "read_structure",
     "read_system",
-    "read_topology",
     "split_ligands",
     "system_options",
 ]
@@ -56,8 +53,8 @@ def read_files(paths: Sequence[Path], ligands: Sequence[str] = ()) -> Molecule:
     """
     from ..systems.inputs import read_input
 
-    files, records, molecules = split_ligands(ligands)
-    molecule = read_input([*paths, *files], records=records or None, molecules=molecules)
+    files, molecules = split_ligands(ligands)
+    molecule = read_input([*paths, *files], molecules=molecules)
     for note in molecule.notes:
         click.echo(note, err=True)
     return molecule
@@ -217,63 +214,3 @@ def read_system(path: Path) -> openmm.System:
     from ..systems.system_file import read_system_file
 
     return read_system_file(path)
-
-
-def read_structure(path: Path) -> tuple[Any, Any]:
-    """Topology and positions (nm) of the first model of a PDB or mmCIF file."""
-    from ..systems.structure_files import read_structure_file
-
-    file = read_structure_file(path)
-    return file.topology, file.positions_nm
-
-
-def read_topology(trajectory: Path, topology: Path | None) -> tuple[Any, Any, Any]:
-    """Topology of a trajectory, and positions (nm) and System where the files have them.
-
-    Parameters
-    ----------
-    trajectory : Path
-    topology : Path or None
-        A structure, or a trajectory file of this package; the trajectory itself by default.
-    """
-    from ..trajectories.layout import TrajectoryFile, is_own_layout
-
-    source = trajectory if topology is None else topology
-    if not source.exists():
-        raise FileNotFoundError(f"There is no file {source}.")
-    if is_own_layout(source):
-        with TrajectoryFile(source) as file:
-            return file.topology, None, file.system
-    if topology is None:
-        raise click.UsageError(
-            f"{trajectory} does not say what its atoms are; give --topology FILE (PDB or mmCIF)."
-        )
-    return (*read_structure(topology), None)
-
-
-def create_system(
-    topology: Any, names: tuple[str, ...], hydrogen_mass_dalton: float | None = None
-) -> openmm.System:
-    """A System with bonds to hydrogen constrained, as most simulations have it.
-
-    A box is no hindrance to an implicit solvent here: frames of single molecules often carry one.
-
-    Raises
-    ------
-    ValueError
-        The force field does not fit the molecule.
-    """
-    from ..systems import forcefield
-
-    try:
-        return forcefield.create_system(
-            topology,
-            names,
-            nonbonded="NoCutoff" if forcefield.has_implicit_solvent(names) else None,
-            cutoff_nm=1.0,
-            hydrogen_mass_dalton=hydrogen_mass_dalton,
-        )
-    except forcefield.ForceFieldError as error:
-        raise ValueError(
-            f"{error} Choose another with --forcefield, or give the System with --system."
-        ) from error

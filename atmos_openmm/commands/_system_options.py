@@ -89,22 +89,17 @@ system_options = options(
 )
 
 
-def split_ligands(ligands: Sequence[str]) -> tuple[list[Path], list[str], dict[str, str]]:
-    """What --ligand says: SDF files, titles of records in them, and SMILES by residue name."""
+def split_ligands(ligands: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
+    """What --ligand says: SDF files, each with a record after a colon, and SMILES by name."""
     files: dict[Path, None] = {}
-    records: list[str] = []
     molecules: dict[str, str] = {}
     for text in ligands:
         named = re.fullmatch(r"(\w{1,5})=(.+)", text)
-        path, colon, title = text.rpartition(":")
-        if Path(text).exists() or not (named or colon):
-            files[Path(text)] = None
-        elif named:
+        if named and not Path(text).exists():
             molecules[named[1]] = named[2]
         else:
-            files[Path(path)] = None
-            records.append(title)
-    return list(files), records, molecules
+            files[Path(text)] = None
+    return list(files), molecules
 
 
 def chosen_options(

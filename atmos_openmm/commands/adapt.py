@@ -134,7 +134,7 @@ def command(
     torch.set_num_threads(threads)
     if given["system_xml"] is not None:
         refuse_with(given["system_xml"].name, given, made=True)
-    sdfs, records, smiles = split_ligands(ligands)
+    sdfs, smiles = split_ligands(ligands)
     with naming_options(topology="--topology", temperature="--temperature", spacing="--spacing"):
         dynamics = read_dynamics(
             files,
@@ -143,7 +143,6 @@ def command(
             temperature=temperature,
             spacing_ps=spacing_ps,
             ligands=sdfs,
-            records=records or None,
             smiles=smiles,
             forcefield=given["forcefield"],
             system=None if given["system_xml"] is None else read_system(given["system_xml"]),

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.progress import ProgressLine
-from ..systems.forcefield import DEFAULT_FORCEFIELD
+from ._judge import judge_options, make_validator
 from ._molecule import bind, molecule_options, read_molecule
 from ._options import option, shared_option
 from ._sampling import conclude, output_folder, run_options
-from ._system import create_system, read_system
+from ._system import make_for, system_options
 from ._terminal import stopping_on_signals
-from .validate import judge_options, make_validator
 
 if TYPE_CHECKING:
     from ..sampling.generation import Generation
+    from ..systems.inputs import Molecule
 
 
 @click.command("generate")
@@ -50,13 +52,7 @@ if TYPE_CHECKING:
 )
 @shared_option("lag", help="Time between frames, ps; the model's longest by default.")
 @shared_option("temperature", default=300.0, help="Of the model and of the energies, K.")
-@shared_option(
-    "forcefield",
-    metavar="XML",
-    help="OpenMM force field file that energies are computed by; repeat for several. Default: "
-    f"{' and '.join(DEFAULT_FORCEFIELD)}.",
-)
-@shared_option("system", help="The System of the frames' atoms as OpenMM XML, instead.")
+@system_options
 @judge_options
 @shared_option("platform", help="OpenMM platform for energies.")
 @option("--device", default="cpu", help="Where the network runs: cpu, cuda, cuda:1.")
@@ -78,8 +74,6 @@ def command(output: Path, **options: Any) -> None:
     atmos-openmm generate --sequence ACE-VAL-NME -o valine --valid 100 --reference md.dcd
     atmos-openmm generate protein.pdb -o frames --valid 1000 --max-draws 50000 --accept relaxed
     """
-    if options["system_xml"] is not None and options["forcefield"]:
-        raise click.UsageError("Give either --system or --forcefield.")
     valid = options["valid"]
     draws = options["max_draws"] or 20 * valid
     with output_folder(output), _create(output, options) as generation:
@@ -102,21 +96,12 @@ def command(output: Path, **options: Any) -> None:
 def _create(output: Path, options: dict[str, Any]) -> Generation:
     """Everything from the input file to the generation."""
     from ..sampling.generation import Generation
-    from ..systems.selection import subset_topology
 
     molecule = read_molecule(options)
     propagator = bind(molecule, options, options["device"])
-    solute = subset_topology(molecule.topology, propagator.atomIndices)
-    if options["system_xml"] is not None:
-        system = read_system(options["system_xml"])
-    else:
-        system = create_system(solute, options["forcefield"] or DEFAULT_FORCEFIELD)
-    ligands = {
-        name: mol
-        for name, mol in molecule.molecules.items()
-        if name in {residue.name for residue in solute.residues()}
-    }
-    validator = make_validator(solute, system, ligands, None, options)
+    solute = _solute(molecule, propagator.atomIndices)
+    system = make_for(solute, options, hydrogen_mass=None, frames=True).system
+    validator = make_validator(solute, system, options)
     return Generation(
         molecule.topology,
         molecule.positions_nm,
@@ -132,4 +117,26 @@ def _create(output: Path, options: dict[str, Any]) -> Generation:
         commitSeconds=options["commit"],
         settings={"molecule": molecule.name},
         notes={"command": " ".join(sys.argv)},
+    )
+
+
+def _solute(molecule: Molecule, atoms: Sequence[int]) -> Molecule:
+    """The part of a molecule that is generated, which is what is judged."""
+    from ..systems.selection import subset_topology
+
+    if len(atoms) == molecule.topology.getNumAtoms():
+        return molecule
+    if molecule.parameters is not None:
+        raise click.UsageError(
+            f"{molecule.parameters.label} has {molecule.topology.getNumAtoms()} atoms, of which "
+            f"{len(atoms)} are generated and judged by themselves. Give files of these atoms "
+            "alone, or a structure with --forcefield."
+        )
+    topology = subset_topology(molecule.topology, atoms)
+    names = {residue.name for residue in topology.residues()}
+    return replace(
+        molecule,
+        topology=topology,
+        positions_nm=molecule.positions_nm[list(atoms)],
+        molecules={name: mol for name, mol in molecule.molecules.items() if name in names},
     )

@@ -13,9 +13,10 @@ import click
 
 from ..core.files import naming
 from ..core.progress import CountedProgress
-from ..systems.forcefield import DEFAULT_FORCEFIELD
-from ._options import FILE, option, options, shared_option
-from ._system import create_system, read_structure, read_system, read_topology
+from ._judge import judge_options, make_validator, second_potential
+from ._options import FILE, option, shared_option
+from ._system import ligand_option, make_for, molecule_of_frames, system_options
+from ._validation_page import page_option, write_page
 
 if TYPE_CHECKING:
     from ..validation import EnergyValidator, ValidationReport
@@ -23,65 +24,19 @@ if TYPE_CHECKING:
 #: From so many atoms on, relaxing every frame takes seconds each.
 _LARGE = 1000
 
-#: What frames are judged by; also those of `generate`.
-judge_options = options(
-    option(
-        "--reference",
-        type=FILE,
-        help="Molecular dynamics of the same System to compare energies with: a trajectory, "
-        "or energies in a .csv, .npz or .npy file.",
-    ),
-    shared_option(
-        "native",
-        help="Structure (PDB, mmCIF) that has the right handedness at every centre and the "
-        "right class of every peptide bond. Default: L amino acids, trans.",
-    ),
-    shared_option(
-        "window",
-        help="Width of the energy window above the reference's mean, in its standard deviations.",
-    ),
-    option(
-        "--relax",
-        "iterations",
-        type=click.IntRange(min=1),
-        default=100,
-        help="Iterations of the minimiser a frame, at most.",
-    ),
-    option("--no-relax", is_flag=True, help="Leave the relaxation out."),
-    option(
-        "--relax-when",
-        type=click.Choice(["all", "needed"]),
-        default="all",
-        help="Which frames are relaxed. needed: those with overlaps, strain or a high energy and "
-        "no fault that a minimiser cannot mend; the verdicts are the same, many times faster. "
-        "Needs --reference.",
-    ),
-)
-
 
 @click.command("validate")
 @click.argument("trajectories", metavar="TRAJECTORY...", type=FILE, nargs=-1, required=True)
 @shared_option(
     "topology",
-    help="PDB or mmCIF file of the same atoms in the same order, with hydrogens; or a "
-    "trajectory file of this package. Not needed where TRAJECTORY is one.",
-)
-@shared_option("system", help="The System as OpenMM XML, instead of --forcefield.")
-@shared_option(
-    "forcefield",
-    metavar="XML",
-    help="OpenMM force field file; repeat for several. Default: "
-    f"{' and '.join(DEFAULT_FORCEFIELD)}, or the System inside a trajectory file "
-    "of this package.",
-)
-@option(
-    "--ligand",
-    "ligands",
-    metavar="FILE[:TITLE]",
+    "topologies",
     multiple=True,
-    help="SDF file with a ligand's bond orders and stereochemistry, against which it is judged; "
-    "of several molecules in it the one with this title. Repeat for each ligand.",
+    help="What the frames are of: a PDB or mmCIF file of the same atoms in the same order, with "
+    "hydrogens; a topology of AMBER, GROMACS or CHARMM, with the option again for its parameter "
+    "files; or a trajectory file of this package. Not needed where TRAJECTORY is one.",
 )
+@ligand_option
+@system_options
 @judge_options
 @option(
     "--workers",
@@ -123,9 +78,14 @@ judge_options = options(
     "TRAJECTORY's name with .validation.csv, in the current folder.",
 )
 @option("--json", "json_path", type=FILE, help="Write the summary to this file too.")
+@page_option
 @option("--strict", is_flag=True, help="Exit with status 1 when a frame is invalid.")
 def command(
-    trajectories: tuple[Path, ...], out: Path | None, json_path: Path | None, **given: Any
+    trajectories: tuple[Path, ...],
+    out: Path | None,
+    json_path: Path | None,
+    page: Path | None,
+    **given: Any,
 ) -> int:
     """Check every frame of each TRAJECTORY, from this package or any other generator.
 
@@ -140,20 +100,19 @@ def command(
     """
     from ..validation import EnergySumError, WorkerError
 
-    system_xml, forcefield = given["system_xml"], given["forcefield"]
-    if system_xml is not None and forcefield:
-        raise click.UsageError("Give either --system or --forcefield.")
     start, stop = _frame_range(given["frames"])
     for trajectory in trajectories:
         if not trajectory.exists():
             raise FileNotFoundError(f"There is no trajectory {trajectory}.")
-    named = [given[key] for key in ("topology", "system_xml", "reference", "native")]
-    inputs = [*trajectories, *(path for path in named if path is not None)]
+    named = [given[key] for key in ("system_xml", "reference", "native", "second_system")]
+    inputs = [*trajectories, *given["topologies"], *(path for path in named if path is not None)]
     tables = _tables(trajectories, out)
     for table in tables:
         _check_output("--out", table, inputs)
     if json_path is not None:
         _check_output("--json", json_path, [*inputs, *tables])
+    if page is not None:
+        _check_output("--page", page, [*inputs, *tables, *([json_path] if json_path else [])])
     progress = CountedProgress("frame")
     try:
         with _validator(trajectories[0], given) as validator:
@@ -176,6 +135,21 @@ def command(
     if json_path is not None:
         with naming(json_path):
             json_path.write_text(json.dumps(every.summary(), indent=1) + "\n")
+    if page is not None:
+        settings = validator.settings
+        write_page(
+            page,
+            every,
+            settings.topology,
+            settings.system,
+            trajectories,
+            native_nm=settings.native_nm,
+            reference=given["reference"],
+            temperature_K=settings.temperature_K,
+            start=start,
+            stop=stop,
+            stride=given["stride"],
+        )
     return 1 if given["strict"] and every.verdicts["invalid"] else 0
 
 
@@ -243,102 +217,13 @@ def _frame_range(text: str | None) -> tuple[int, int | None]:
 
 def _validator(trajectory: Path, given: dict[str, Any]) -> EnergyValidator:
     """The validator that the options describe; `trajectory` may bring Topology and System."""
-    topology, system, molecules = _molecule_and_system(trajectory, given)
+    molecule = molecule_of_frames(trajectory, given["topologies"], given)
+    system = make_for(molecule, given, hydrogen_mass=None, frames=True).system
     relaxed = not given["no_relax"] and given["relax_when"] == "all"
-    if relaxed and given["reference"] is not None and topology.getNumAtoms() >= _LARGE:
+    if relaxed and given["reference"] is not None and molecule.topology.getNumAtoms() >= _LARGE:
         click.echo(
             "Every frame is relaxed, which is slow for a molecule of this size; --relax-when "
             "needed gives the same verdicts.",
             err=True,
         )
-    return make_validator(topology, system, molecules, _second(topology, given), given)
-
-
-def make_validator(
-    topology: Any,
-    system: Any,
-    molecules: dict[str, Any],
-    second: Any,
-    given: dict[str, Any],
-) -> EnergyValidator:
-    """An EnergyValidator by the options of `judge_options`, --temperature and --platform."""
-    from ..validation import EnergyValidator
-
-    if given["relax_when"] == "needed" and given["reference"] is None:
-        raise click.UsageError("--relax-when needed goes with --reference.")
-    native = given["native"]
-    return EnergyValidator(
-        topology,
-        system,
-        temperature=given["temperature"],
-        reference=given["reference"],
-        energyWindow=given["window"],
-        relaxationIterations=0 if given["no_relax"] else given["iterations"],
-        relax=given["relax_when"],
-        platform=given["platform"],
-        nativePositions=None if native is None else read_structure(native)[1],
-        ligands=molecules,
-        workers=given.get("workers", 1),
-        interactionSolvation=given.get("solvation", False),
-        second=second,
-    )
-
-
-def _molecule_and_system(
-    trajectory: Path, given: dict[str, Any]
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Topology, System and ligands' chemistry from the files and names given."""
-    molecules: dict[str, Any] = {}
-    if given["ligands"]:
-        molecule = _with_ligands(trajectory, given)
-        topology, inside, molecules = molecule.topology, None, molecule.molecules
-    else:
-        topology, _, inside = read_topology(trajectory, given["topology"])
-    if given["system_xml"] is not None:
-        return topology, read_system(given["system_xml"]), molecules
-    if inside is not None and not given["forcefield"]:
-        return topology, inside, molecules
-    return topology, create_system(topology, given["forcefield"] or DEFAULT_FORCEFIELD), molecules
-
-
-def _with_ligands(trajectory: Path, given: dict[str, Any]) -> Any:
-    """The structure with its ligands' chemistry, told on stderr."""
-    from ..systems.inputs import read_molecule
-
-    if given["topology"] is None:
-        raise click.UsageError("--ligand goes with --topology, the structure that it is in.")
-    paths: list[Path] = []
-    records: list[str] = []
-    for text in given["ligands"]:
-        path, title = _split_title(text)
-        paths.append(path)
-        records += [] if title is None else [title]
-    molecule = read_molecule([given["topology"], *dict.fromkeys(paths)], records=records or None)
-    for note in molecule.notes:
-        click.echo(note, err=True)
-    return molecule
-
-
-def _split_title(text: str) -> tuple[Path, str | None]:
-    """The file and the title of FILE[:TITLE]; a file whose name has a colon is itself."""
-    if Path(text).exists() or ":" not in text:
-        return Path(text), None
-    name, title = text.rsplit(":", 1)
-    return Path(name), title
-
-
-def _second(topology: Any, given: dict[str, Any]) -> Any:
-    """The second potential that the options name, or None."""
-    from ..validation import SecondPotential
-
-    names, xml = given["second_forcefield"], given["second_system"]
-    learned = given["second_potential"]
-    if sum(bool(one) for one in (names, xml, learned)) > 1:
-        raise click.UsageError(
-            "Give one of --second-forcefield, --second-system and --second-potential."
-        )
-    if names:
-        return SecondPotential(" and ".join(names), create_system(topology, names))
-    if xml is not None:
-        return SecondPotential(str(xml), read_system(xml))
-    return None if learned is None else SecondPotential(learned, learned=learned)
+    return make_validator(molecule, system, given, second_potential(molecule, given))

@@ -171,21 +171,23 @@ class EnergyValidator:
         cls,
         files: str | Path | Sequence[str | Path],
         *,
-        forcefield: Sequence[str] | None = None,
-        system: openmm.System | None = None,
+        options: SystemOptions | None = None,
+        records: Sequence[str | int] | None = None,
+        molecules: Mapping[str, Any] | None = None,
         **arguments: Any,
     ) -> EnergyValidator:
-        """Read what frames are of from structure and ligand files.
+        """Read what frames are of from files of any kind, and make their System.
 
         Parameters
         ----------
         files : path or sequence of paths
-            as `atmos_openmm.systems.inputs.read_structure` takes them: a structure first, then SDF
-            files of its ligands.
-        forcefield : sequence of str, optional
-            OpenMM force field files; the package's default where no System is given either.
-        system : openmm.System, optional
-            of the same atoms, in place of a force field.
+            as `atmos_openmm.systems.read_molecule` takes them: a structure and SDF files of its
+            ligands; topology and parameters of AMBER, GROMACS or CHARMM; or a structure and the XML
+            file of its System.
+        options : SystemOptions, optional
+            how the System is made; the defaults without them.
+        records, molecules
+            see `atmos_openmm.systems.read_molecule`.
         arguments
             those of `EnergyValidator`.
 
@@ -194,29 +196,38 @@ class EnergyValidator:
         ValueError
             A file cannot be read, or the force field does not fit the molecule.
         """
-        from ..systems.forcefield import DEFAULT_FORCEFIELD, create_system
-        from ..systems.inputs import read_structure
+        from ..systems.forcefield import read_with_system
 
-        first, *rest = [files] if isinstance(files, (str, Path)) else list(files)
-        molecule = read_structure(Path(first), [Path(path) for path in rest])
-        if system is None:
-            system = create_system(molecule.topology, forcefield or DEFAULT_FORCEFIELD)
-        return cls(molecule.topology, system, ligands=molecule.molecules, **arguments)
+        molecule, made = read_with_system(files, options, records=records, molecules=molecules)
+        return cls(molecule.topology, made.system, ligands=molecule.molecules, **arguments)
 
     @classmethod
-    def fromSimulation(cls, simulation: Any, **arguments: Any) -> EnergyValidator:
+    def fromSimulation(
+        cls, simulation: Any, *, molecules: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> EnergyValidator:
         """Take Topology, System and temperature from a Simulation that exists.
 
         Parameters
         ----------
         simulation : openmm.app.Simulation
+            with positions.
+        molecules : mapping from residue name to RDKit Mol, optional
+            ligands; told from their elements, bonds and hydrogens without it.
         arguments
             those of `EnergyValidator`. The temperature is that of the Simulation's integrator
             where it has one.
+
+        Raises
+        ------
+        ValueError
+            The Simulation has no positions, or its System is of other atoms than its Topology.
         """
+        from ..systems.simulation_molecule import molecule_of_simulation
+
         if "temperature" not in arguments and hasattr(simulation.integrator, "getTemperature"):
             arguments["temperature"] = simulation.integrator.getTemperature()
-        return cls(simulation.topology, simulation.system, **arguments)
+        molecule = molecule_of_simulation(simulation, molecules)
+        return cls(molecule.topology, simulation.system, ligands=molecule.molecules, **arguments)
 
     def close(self) -> None:
         """End the worker processes, where there are any; they start again when needed."""

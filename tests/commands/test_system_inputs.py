@@ -136,7 +136,6 @@ def test_energies_of_an_evaluation_are_those_of_the_topologys_parameters(folder,
 def test_ligands_are_files_records_of_files_or_smiles(tmp_path):
     (tmp_path / "odd:name.sdf").write_text("")
     odd = str(tmp_path / "odd:name.sdf")
-    found, records, smiles = split_ligands(["a.sdf:one", "a.sdf:two", odd, "LIG=CC(=O)[O-]"])
-    assert [str(path) for path in found] == ["a.sdf", odd]
-    assert records == ["one", "two"]
+    found, smiles = split_ligands(["a.sdf:one", "a.sdf:two", odd, "LIG=CC(=O)[O-]"])
+    assert [str(path) for path in found] == ["a.sdf:one", "a.sdf:two", odd]
     assert smiles == {"LIG": "CC(=O)[O-]"}

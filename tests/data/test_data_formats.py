@@ -201,9 +201,7 @@ def test_what_its_own_reader_refuses_is_not_written(tmp_path: Path):
     # Hydrogens after all heavy atoms: each residue is there twice.
     pdb, trajectory = peptide_run(tmp_path, np.arange(6.0), lambda a: a.element.symbol == "H")
     trajectory.save(str(tmp_path / "run.xtc"))
-    with pytest.raises(
-        ValueError, match="residues stand in two places of the file: ACE 1"
-    ):
+    with pytest.raises(ValueError, match="residues stand in two places of the file: ACE 1"):
         import_trajectories(out, [tmp_path / "run.xtc"], pdb, temperature_kelvin=300.0)
     assert not out.exists()
 

@@ -473,6 +473,9 @@ def test_made_from_a_simulation_and_from_files(tmp_path):
     integrator = openmm.LangevinMiddleIntegrator(310, 1, 0.002)
     platform = openmm.Platform.getPlatformByName("Reference")
     simulation = app.Simulation(topology, system, integrator, platform)
+    with pytest.raises(ValueError, match="no positions"):
+        EnergyValidator.fromSimulation(simulation)
+    simulation.context.setPositions(minimum)
     validator = EnergyValidator.fromSimulation(simulation, relaxationIterations=0)
     assert validator.temperature_K == 310
     assert validator.validate(minimum).isValid
@@ -480,5 +483,7 @@ def test_made_from_a_simulation_and_from_files(tmp_path):
         app.PDBFile.writeFile(topology, minimum * 10, file)
     other = EnergyValidator.fromFiles(tmp_path / "start.pdb", relaxationIterations=0)
     assert "CustomGBForce" in other.forceNames
-    same = EnergyValidator.fromFiles(tmp_path / "start.pdb", system=system, relaxationIterations=0)
+    (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    files = [tmp_path / "start.pdb", tmp_path / "system.xml"]
+    same = EnergyValidator.fromFiles(files, relaxationIterations=0)
     assert same.forceNames == validator.forceNames
