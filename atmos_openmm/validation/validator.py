@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openmm
 from openmm import unit
@@ -19,6 +19,9 @@ from .judging import FrameJudge
 from .reference import EnergyReference, read_reference
 from .summary import ValidationReport
 from .verdict import FrameVerdict
+
+if TYPE_CHECKING:
+    from ..systems.system_options import SystemOptions
 
 __all__ = ["EnergyValidator"]
 
