@@ -10,7 +10,7 @@ import sampling_cases as cases
 from openmm import unit
 from rollout_cases import bound, model_file, rollout
 
-from atmos_openmm import AtmosPropagator
+from atmos_openmm import AtmosPropagator, OutOfDomainWarning
 from atmos_openmm.core.files import StorageError
 from atmos_openmm.sampling import Rollout, read_rollout
 from atmos_openmm.sampling.csv_table import CsvTable, read_csv_table
@@ -27,9 +27,8 @@ def propagator(tmp_path_factory):
 def test_values_outside_the_model(propagator, tmp_path):
     topology, _, positions = cases.dipeptide()
     for arguments, message in (
-        ({"lag": 1000.0}, "1 to 100 ps"),
-        ({"lag": 0.5 * unit.femtosecond}, "1 to 100 ps"),
-        ({"temperature": 700.0}, "280 to 400 K"),
+        ({"lag": 0.0}, "lag is 0 ps; it has to be positive"),
+        ({"temperature": -1.0}, "temperature is -1 K; it has to be positive"),
         ({"onInvalid": "drop"}, "Unknown onInvalid 'drop'; use retry, keep, stop"),
         ({"maxAttempts": 0}, "at least 1"),
         ({"walkers": 0}, "at least one"),
@@ -44,6 +43,17 @@ def test_values_outside_the_model(propagator, tmp_path):
             Rollout(topology, positions, other, tmp_path / "run")
     # What is refused leaves no folder behind that would stand in the way.
     assert not (tmp_path / "run").exists()
+    # What the model was not trained for is warned of.
+    for number, (arguments, message) in enumerate(
+        (
+            ({"lag": 1000.0}, "a lag of 1000 ps .1 to 100 ps."),
+            ({"lag": 0.5 * unit.femtosecond}, "a lag of 0.0005 ps .1 to 100 ps."),
+            ({"temperature": 700.0}, "a temperature of 700 K .280 to 400 K."),
+        )
+    ):
+        folder = tmp_path / f"warned {number}"
+        with pytest.warns(OutOfDomainWarning, match=message):
+            Rollout(topology, positions, propagator, folder, **arguments).close()
     with Rollout(topology, positions, propagator, tmp_path / "run") as made:
         assert made.folder.settings["lag_ps"] == 100.0
         assert made.folder.settings["temperature_K"] == 300.0
