@@ -245,6 +245,8 @@ def create_system(
         arguments["nonbondedCutoff"] = cutoff * unit.nanometer
     try:
         system: System = field.createSystem(topology, **arguments)
+    except ForceFieldError:  # of a ligand, with advice of its own
+        raise
     except ValueError as error:
         which = f"The force field {', '.join(names)}" if names else "The force field"
         raise ForceFieldError(
