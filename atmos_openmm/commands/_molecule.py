@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._options import FILE, option, options, shared_option
-from ._system import ligand_option, need_coordinates, read_files
+from ._system import ligand_option, need_coordinates, read_files, with_system
 from ._terminal import Atoms
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def read_molecule(options: dict[str, Any]) -> Molecule:
         if options.get("system_xml"):
             raise click.UsageError("--system goes with a structure file, not with --sequence.")
         return build_sequence(sequence)
-    system = options.get("system_xml")
-    molecule = read_files([*files, *([system] if system else [])], options["ligands"])
+    molecule = with_system(read_files(files, options["ligands"]), options.get("system_xml"))
     need_coordinates(molecule, files)
     return molecule
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ __all__ = [
     "read_system",
     "split_ligands",
     "system_options",
+    "with_system",
 ]
 
 
@@ -88,8 +90,7 @@ def read_inputs(
     ValueError
         A file cannot be read, or the force field does not fit the molecule.
     """
-    system = given["system_xml"]
-    molecule = read_files([*paths, *([system] if system else [])], given["ligands"])
+    molecule = with_system(read_files(paths, given["ligands"]), given["system_xml"])
     if coordinates:
         need_coordinates(molecule, paths)
     return molecule, make_for(molecule, given, hydrogen_mass=hydrogen_mass, rigid_water=rigid_water)
@@ -119,13 +120,12 @@ def molecule_of_frames(
     """
     from ..trajectories.layout import TrajectoryFile, is_own_layout
 
-    system = [given["system_xml"]] if given["system_xml"] else []
     source = topologies[0] if topologies else frames
     if not source.exists():
         raise FileNotFoundError(f"There is no file {source}.")
     if not is_own_layout(source):
         if topologies:
-            return read_files([*topologies, *system], given["ligands"])
+            return with_system(read_files(topologies, given["ligands"]), given["system_xml"])
         needed = "--ligand needs --topology" if given["ligands"] else "Give --topology"
         raise click.UsageError(
             f"{frames} does not say what its atoms are. {needed}: a PDB or mmCIF file of them, or "
@@ -135,9 +135,25 @@ def molecule_of_frames(
         raise click.UsageError("--ligand needs --topology with the structure that it is in.")
     with TrajectoryFile(source) as file:
         topology, inside, label = file.topology, file.system, source.name
-    if system:
-        inside, label = read_system(system[0]), system[0].name
+    if given["system_xml"]:
+        inside, label = read_system(given["system_xml"]), given["system_xml"].name
     return molecule_with_system(topology, None if given["forcefield"] else inside, label)
+
+
+def with_system(molecule: Molecule, path: Path | None) -> Molecule:
+    """A molecule with the System that --system names, where it names one."""
+    from ..systems.system_file import GivenSystem, check_system_fits
+
+    if path is None:
+        return molecule
+    if molecule.parameters is not None:
+        raise click.UsageError(
+            f"--system cannot go with {molecule.parameters.label}, which brings the parameters. "
+            "Leave out one or the other."
+        )
+    system = read_system(path)
+    check_system_fits(system, molecule.topology, path.name)
+    return replace(molecule, parameters=GivenSystem(system, path.name))
 
 
 def molecule_with_system(topology: Any, system: openmm.System | None, label: str) -> Molecule:
