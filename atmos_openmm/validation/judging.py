@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.geometry import rmsd
 from ..core.units import positions_in_nm
+from ..trajectories.box_watch import same_shape
 from ..trajectories.boxes import make_whole, reduced_box, spanning_tree
 from .defects import HARD_REASONS, INVALID, Defect, decide, energy_defects
 from .energies import EnergyDecomposer
@@ -34,7 +35,6 @@ LARGEST_COORDINATE_NM = 1e9
 
 #: Elements of box vectors of volume 1 that differ by more than this are those of another shape; a
 #: barostat that scales the axes each by itself stays below it.
-SHAPE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class FrameJudge:
         box = self._default_box if box_nm is None else reduced_box(box_nm)
         if box_nm is None:
             notes.append("have no box of their own and are judged in the System's default one")
-        elif not _same_shape(box, self._default_box):
+        elif not same_shape(box, self._default_box):
             notes.append(
                 "have a box of another shape than the System's default one, and are judged in it"
             )
@@ -354,9 +354,3 @@ class FrameJudge:
             for atoms in (self.geometry.solute_heavy, self.geometry.solute)
         )
         return RelaxationFindings(heavy, everything, found.clashes)
-
-
-def _same_shape(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether reduced box vectors differ in little but their size."""
-    one, other = (box / np.cbrt(np.linalg.det(box)) for box in (first, second))
-    return bool(np.abs(one - other).max() < SHAPE_TOLERANCE)
