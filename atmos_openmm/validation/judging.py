@@ -33,9 +33,6 @@ __all__ = ["FrameJudge", "PlacedFrame"]
 #: A coordinate beyond a metre is no coordinate; squares of such numbers overflow.
 LARGEST_COORDINATE_NM = 1e9
 
-#: Elements of box vectors of volume 1 that differ by more than this are those of another shape; a
-#: barostat that scales the axes each by itself stays below it.
-
 
 @dataclass(frozen=True)
 class PlacedFrame:
