@@ -305,12 +305,6 @@ def _atoms(topology: Topology) -> tuple[Any, ...]:
 
 def _run(sample: Sample) -> Run:
     positions = sample.positions_nm()
-    broken = np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))
-    if len(broken):
-        raise ValueError(
-            f"{sample.name}: frame {broken[0]} holds coordinates that are not finite "
-            f"({len(broken)} frames do). Leave these frames out."
-        )
     assert sample.kind != "static" and sample.temperature_kelvin is not None
     return Run(
         sample.name, sample.kind, positions, float(sample.temperature_kelvin), sample.spacing_ps

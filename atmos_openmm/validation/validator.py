@@ -184,13 +184,12 @@ class EnergyValidator:
         Parameters
         ----------
         files : path or sequence of paths
-            as `atmos_openmm.systems.read_molecule` takes them: a structure and SDF files of its
-            ligands; topology and parameters of AMBER, GROMACS or CHARMM; or a structure and the XML
-            file of its System.
+            as `atmos_openmm.systems.read_molecule` takes them: a structure with SDF files, files
+            of AMBER, GROMACS or CHARMM, or a structure and the XML file of its System.
         options : SystemOptions, optional
             how the System is made; the defaults without them.
         records, molecules
-            see `atmos_openmm.systems.read_molecule`.
+            see there.
         arguments
             those of `EnergyValidator`.
 
@@ -217,13 +216,12 @@ class EnergyValidator:
         molecules : mapping from residue name to RDKit Mol, optional
             ligands; told from their elements, bonds and hydrogens without it.
         arguments
-            those of `EnergyValidator`. The temperature is that of the Simulation's integrator
-            where it has one.
+            those of `EnergyValidator`; the temperature is the integrator's where it has one.
 
         Raises
         ------
         ValueError
-            The Simulation has no positions, or its System is of other atoms than its Topology.
+            There are no positions, or the System is of other atoms than the Topology.
         """
         from ..systems.simulation_molecule import molecule_of_simulation
 
