@@ -11,6 +11,7 @@ import torch
 from head_cases import WITH_HEAD, head_network, mixture_of, molecule
 from model_support import TINY, declaration, network, peptide, permuted
 
+from atmos_openmm import OutOfDomainWarning
 from atmos_openmm.jump.choose_density import choose_density
 from atmos_openmm.model.atmos import AtmosModel
 from atmos_openmm.model.head_density import head_density, to_density
