@@ -361,7 +361,8 @@ def test_an_interruption_ends_the_workers(files, tmp_path):
 
     many = tmp_path / "many.dcd"
     topology, _, _ = cases.peptide("A")
-    frames = np.tile(cases.dynamics()[::2], (20, 1, 1))
+    # Far more than can be judged before the signal comes, on however fast a machine.
+    frames = np.tile(cases.dynamics()[::2], (1000, 1, 1))
     mdtraj.Trajectory(frames, mdtraj.Topology.from_openmm(topology)).save(str(many))
     out = tmp_path / "out.csv"
     process = subprocess.Popen(
