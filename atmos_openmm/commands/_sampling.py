@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from ..core.progress import ProgressLine
 from ._options import option, options, shared_option
+from ._terminal import stopping_on_signals
+
+if TYPE_CHECKING:
+    from ..sampling.rollout import Rollout
 
 
 def run_options(
@@ -105,3 +110,20 @@ def conclude(summary: Summary, run: Stopped, output: Path, closing: str, options
     click.echo(f"Everything is in {output}. {closing}")
     if not summary.complete:
         click.get_current_context().exit(130 if run.stopped else 1)
+
+
+@contextlib.contextmanager
+def showing_frames(output: Path, rollout: Rollout) -> Iterator[ProgressLine]:
+    """Say where a rollout goes on, show its progress, and stop it on signals after a frame."""
+    if rollout.frame:
+        click.echo(f"Going on in {output} after frame {rollout.frame}.", err=True)
+    show = ProgressLine()
+    with stopping_on_signals(rollout, "this frame"):
+        try:
+            yield show
+        except RuntimeError as error:
+            raise click.ClickException(
+                f"{error} What was generated before is in {output}."
+            ) from error
+        finally:
+            show.finish()

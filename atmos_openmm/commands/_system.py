@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,6 @@ __all__ = [
     "print_choices",
     "read_files",
     "refuse_with",
-    "read_inputs",
     "read_system",
     "split_ligands",
     "system_options",
@@ -60,40 +58,6 @@ def read_files(paths: Sequence[Path], ligands: Sequence[str] = ()) -> Molecule:
     for note in molecule.notes:
         click.echo(note, err=True)
     return molecule
-
-
-def read_inputs(
-    paths: Sequence[Path],
-    given: Mapping[str, Any],
-    *,
-    hydrogen_mass: float | None = HYDROGEN_MASS_DALTON,
-    rigid_water: bool | None = None,
-    coordinates: bool = True,
-) -> tuple[Molecule, MadeSystem]:
-    """Read the files that a command was given, make the System, and print what was chosen.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        See `systems.inputs.read_molecule`.
-    given : mapping
-        The command's arguments, among them those of `system_options` and `ligands`.
-    hydrogen_mass, rigid_water
-        See `chosen_options`.
-    coordinates : bool
-        Whether they have to be among the files.
-
-    Raises
-    ------
-    click.UsageError
-        Options contradict each other or the files.
-    ValueError
-        A file cannot be read, or the force field does not fit the molecule.
-    """
-    molecule = with_system(read_files(paths, given["ligands"]), given["system_xml"])
-    if coordinates:
-        need_coordinates(molecule, paths)
-    return molecule, make_for(molecule, given, hydrogen_mass=hydrogen_mass, rigid_water=rigid_water)
 
 
 def molecule_of_frames(
@@ -142,7 +106,7 @@ def molecule_of_frames(
 
 def with_system(molecule: Molecule, path: Path | None) -> Molecule:
     """A molecule with the System that --system names, where it names one."""
-    from ..systems.system_file import GivenSystem, check_system_fits
+    from ..systems.inputs import molecule_with_system_file
 
     if path is None:
         return molecule
@@ -151,9 +115,7 @@ def with_system(molecule: Molecule, path: Path | None) -> Molecule:
             f"--system cannot go with {molecule.parameters.label}, which brings the parameters. "
             "Leave out one or the other."
         )
-    system = read_system(path)
-    check_system_fits(system, molecule.topology, path.name)
-    return replace(molecule, parameters=GivenSystem(system, path.name))
+    return molecule_with_system_file(molecule, path)
 
 
 def molecule_with_system(topology: Any, system: openmm.System | None, label: str) -> Molecule:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.progress import ProgressLine
 from ._judge import judge_options, make_validator
 from ._molecule import bind, molecule_options, read_molecule
 from ._options import option, shared_option
-from ._sampling import conclude, output_folder, run_options
+from ._sampling import conclude, output_folder, run_options, showing_frames
 from ._system import make_for, system_options
-from ._terminal import stopping_on_signals
 
 if TYPE_CHECKING:
     from ..sampling.generation import Generation
@@ -60,7 +58,7 @@ if TYPE_CHECKING:
     "threads", help="Threads of the network on the CPU; more than 1 pays for large molecules only."
 )
 def command(output: Path, **options: Any) -> None:
-    """Let the model draw frames of STRUCTURE until --valid of them are valid.
+    """Let the model draw frames of the molecule until --valid of them are valid.
 
     Each frame comes from the last valid one and from the model's latent state. It is screened, then
     judged as `atmos-openmm validate` judges: by its energy beside a reference and by its geometry.
@@ -77,18 +75,8 @@ def command(output: Path, **options: Any) -> None:
     valid = options["valid"]
     draws = options["max_draws"] or 20 * valid
     with output_folder(output), _create(output, options) as generation:
-        if generation.frame:
-            click.echo(f"Going on in {output} after frame {generation.frame}.", err=True)
-        show = ProgressLine()
-        with stopping_on_signals(generation, "this frame"):
-            try:
-                summary = generation.generate(valid, maxDraws=draws, progress=show)
-            except RuntimeError as error:
-                raise click.ClickException(
-                    f"{error} What was generated before is in {output}."
-                ) from error
-            finally:
-                show.finish()
+        with showing_frames(output, generation) as show:
+            summary = generation.generate(valid, maxDraws=draws, progress=show)
     closing = "Frames are the model's, given that they are valid."
     conclude(summary, generation, output, closing, "--max-draws, --accept relaxed, --window")
 

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.progress import ProgressLine
 from ._molecule import bind, molecule_options, read_molecule
 from ._options import option, shared_option
-from ._sampling import conclude, output_folder, run_options
-from ._terminal import stopping_on_signals
+from ._sampling import conclude, output_folder, run_options, showing_frames
 
 if TYPE_CHECKING:
     from ..sampling.rollout import Rollout
@@ -62,18 +60,8 @@ def command(output: Path, **options: Any) -> None:
     atmos-openmm rollout protein.pdb -o frames --model mine.atmos --lag 1000 --device cuda
     """
     with output_folder(output), _create_rollout(output, options) as rollout:
-        if rollout.frame:
-            click.echo(f"Going on in {output} after frame {rollout.frame}.", err=True)
-        show = ProgressLine()
-        with stopping_on_signals(rollout, "this frame"):
-            try:
-                summary = rollout.run(options["frames"], progress=show)
-            except RuntimeError as error:
-                raise click.ClickException(
-                    f"{error} What was generated before is in {output}."
-                ) from error
-            finally:
-                show.finish()
+        with showing_frames(output, rollout) as show:
+            summary = rollout.run(options["frames"], progress=show)
     closing = "Populations are the model's."
     conclude(summary, rollout, output, closing, "--on-invalid keep, --max-attempts")
 

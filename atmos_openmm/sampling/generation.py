@@ -207,7 +207,6 @@ class Generation(Rollout):
             },
             **arguments,
         )
-        self._budget = 0
 
     def generate(
         self,

@@ -291,6 +291,20 @@ def _read_parametrised(
     )
 
 
+def molecule_with_system_file(molecule: Molecule, path: Path) -> Molecule:
+    """A molecule whose System is that of an OpenMM XML file.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        The file holds no System, or one of other atoms.
+    """
+    system = read_system_file(path)
+    check_system_fits(system, molecule.topology, path.name)
+    return replace(molecule, parameters=GivenSystem(system, path.name))
+
+
 def _with_system(
     path: Path,
     structures: Sequence[Path],
@@ -299,8 +313,8 @@ def _with_system(
     chemistry: dict[str, Any],
 ) -> Molecule:
     """A structure, and the System of an XML file beside it."""
-    system = read_system_file(path)
     if len(structures) != 1:
+        read_system_file(path)  # what it is comes first, where it is none
         raise FeatureError(
             f"{path} holds a System; give the one structure (PDB or mmCIF) that it was made of."
         )
@@ -308,8 +322,7 @@ def _with_system(
         molecule = _read_with_ligands(_only_structure(structures), sdfs, records, chemistry)
     else:
         molecule = read_structure(structures[0])
-    check_system_fits(system, molecule.topology, path.name)
-    return replace(molecule, parameters=GivenSystem(system, path.name))
+    return molecule_with_system_file(molecule, path)
 
 
 def _and_left_out(
