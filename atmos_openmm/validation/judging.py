@@ -24,7 +24,7 @@ from .relaxation import Relaxation, RelaxationError, relax_frame
 from .residue_energies import ResidueEnergies
 from .rounding import SCATTER_SDS, coordinate_spacing
 from .second_potential import SecondEnergy
-from .solvation import SolvationDifference, has_implicit_solvent
+from .solvation import SolvationDifference, has_solvation_force
 from .terms import thermal_energy
 from .verdict import FrameVerdict
 
@@ -113,7 +113,7 @@ class FrameJudge:
         self._interactions = InteractionEnergies(system, settings.pairs, *where)
         self.interaction_names = self._interactions.names
         self._solvation: SolvationDifference | None = None
-        if settings.solvation and self.interaction_names and has_implicit_solvent(system):
+        if settings.solvation and self.interaction_names and has_solvation_force(system):
             self._solvation = SolvationDifference(system, settings.pairs, *where)
         self._second: SecondEnergy | None = None
         if settings.second is not None:

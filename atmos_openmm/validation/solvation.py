@@ -17,12 +17,12 @@ from openmm import unit
 from .contexts import evaluation_context, put_frame
 from .groups import GroupPair
 
-__all__ = ["SolvationDifference", "has_implicit_solvent"]
+__all__ = ["SolvationDifference", "has_solvation_force"]
 
 _IMPLICIT = (openmm.GBSAOBCForce, openmm.CustomGBForce)
 
 
-def has_implicit_solvent(system: openmm.System) -> bool:
+def has_solvation_force(system: openmm.System) -> bool:
     """Whether a System has a force of a generalised Born model."""
     return any(isinstance(force, _IMPLICIT) for force in system.getForces())
 
